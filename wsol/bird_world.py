@@ -1,0 +1,105 @@
+"""The world of the synthetic birds: its knobs, its species, and what is drawn at random in each image."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PARTS = ("tail", "body", "wing", "head", "beak")  # in drawing order: later parts cover earlier ones
+STRONG_PARTS = ("head", "beak")  # small; the others are large
+
+# Raised whenever the same settings would draw other pixels than before.
+GENERATOR_VERSION = 1
+
+Color = NDArray[np.float64]  # (3,) RGB in [0, 1]
+
+
+@dataclass(frozen=True)
+class BirdSettings:
+    """The knobs of the synthetic birds.
+
+    Attributes:
+        image_size: side of the square images in pixels, at least 16.
+        num_classes: species, 2 to 100.
+        seed: of the species' codes and of every image.
+        head_evidence: [0, 1]. How far the head and beak of a species are coloured from the neutral plumage towards
+            their code's colour: the evidence that sits in one small, strong part. Two species share each head colour,
+            so the head alone tells a pair and not a species.
+        body_evidence: [0, 1]. The same for tail, body and wing: evidence spread over the large parts. At 0 they tell
+            nothing.
+        object_scale: shortest and longest bird, as fractions of the image side, each above 0, at most 1.5.
+        extent: [0.5, 2]. Length of body and tail relative to the head's size: how much of the object lies away from
+            the small strong part.
+        clutter: [0, 1]. Contrast of the background's texture, and number of twigs and leaves, some before the bird.
+        distractors: blobs in the birds' own colours, of a head's size, scattered over the background.
+        background_correlation: [0, 1]. Chance that the background has its species' own hue and not a random one.
+        color_jitter: [0, 1]. How far plumage, light and single part colours vary between birds of one species.
+        instances: birds of the same species in an image, 1 to 8; each has a box.
+    """
+
+    image_size: int = 64
+    num_classes: int = 10
+    seed: int = 0
+    head_evidence: float = 0.7
+    body_evidence: float = 0.35
+    object_scale: tuple[float, float] = (0.5, 0.95)
+    extent: float = 1.0
+    clutter: float = 0.6
+    distractors: int = 2
+    background_correlation: float = 0.0
+    color_jitter: float = 0.5
+    instances: int = 1
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "image_size": (16, 1024),
+            "num_classes": (2, 100),
+            "seed": (0, 2**63),
+            "head_evidence": (0, 1),
+            "body_evidence": (0, 1),
+            "extent": (0.5, 2),
+            "clutter": (0, 1),
+            "distractors": (0, 50),
+            "background_correlation": (0, 1),
+            "color_jitter": (0, 1),
+            "instances": (1, 8),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must lie in [{low}, {high}], got {getattr(self, name)}.")
+        small, large = self.object_scale
+        if not 0 < small <= large <= 1.5:
+            raise ValueError(f"object_scale must be (shortest, longest) within (0, 1.5], got {self.object_scale}.")
+
+    def key(self) -> str:
+        """16 hex digits that stand for the settings and the generator's version."""
+        text = json.dumps([GENERATOR_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def species_colors(settings: BirdSettings) -> dict[str, NDArray[np.float64]]:
+    """Part -> (num_classes, 3) colours in [0, 1]: the code that tells the species.
+
+    Each pair of species shares its head and beak colours; the large parts are drawn from a palette of four hues, and
+    two species of a pair never agree in all three of them.
+    """
+    generator = np.random.default_rng([settings.seed, 0xC0DE])
+    pairs = (settings.num_classes + 1) // 2
+    head_hues = (np.arange(pairs) + generator.random()) / pairs
+    codes = {"head": np.repeat(head_hues, 2)[: settings.num_classes]}
+    codes["beak"] = (codes["head"] + 0.5) % 1
+    palette = (np.arange(4) + generator.random()) / 4
+    large = generator.integers(4, size=(2 * pairs, 3))
+    large[1::2] = (large[::2] + generator.integers(1, 4, size=(pairs, 3))) % 4
+    for place, part in enumerate(("tail", "body", "wing")):
+        codes[part] = palette[large[: settings.num_classes, place]]
+    return {part: hue_to_rgb(codes[part]) for part in PARTS}
+
+
+def hue_to_rgb(hue: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """(..., 3) saturated colours of these hues in [0, 1): the RGB colour wheel."""
+    offset = np.array([0.0, 2 / 3, 1 / 3])
+    ramp = np.abs((np.asarray(hue)[..., None] + offset) % 1 * 6 - 3) - 1
+    return 0.1 + 0.8 * np.clip(ramp, 0, 1)

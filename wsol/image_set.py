@@ -1,0 +1,133 @@
+"""One split of a data set: images that are decoded once into memory when they fit."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from wsol.decode import read_image, read_mask
+from wsol.geometry import as_boxes
+from wsol.sample import Sample
+
+log = logging.getLogger(__name__)
+
+# Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
+_OVERHANG = 1.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an index knows of one image before it is decoded."""
+
+    image_id: str
+    class_id: int
+    boxes: NDArray[np.float32]  # (B, 4) edges, in pixels of the original image
+    path: Path
+    origin: str = ""  # where the boxes stand, for messages
+    mask_path: Path | None = None
+    part_points: dict[str, tuple[float, float]] = field(default_factory=dict)  # part name -> (x, y)
+
+
+def load_entry(entry: Entry) -> Sample:
+    """Decode an image file and check its boxes against it.
+
+    Raises:
+        ValueError: naming image, annotation line and remedy, for a box that is empty or reaches more than a pixel out
+            of the image; and as `read_image`.
+    """
+    image = read_image(entry.path)
+    height, width = image.shape[:2]
+    for x0, y0, x1, y1 in entry.boxes:
+        outside = max(-x0, -y0, x1 - width, y1 - height)
+        if x1 <= x0 or y1 <= y0 or outside > _OVERHANG:
+            what = "is empty" if x1 <= x0 or y1 <= y0 else f"reaches {outside:g} pixels out of the image"
+            raise ValueError(
+                f"{entry.origin}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) (x0, y0, x1, y1) of {entry.path} {what}, "
+                f"which is {width} x {height}; correct the line, or unpack the archive again."
+            )
+    boxes = np.clip(entry.boxes, 0, np.array([width, height] * 2, np.float32))
+    mask = None
+    if entry.mask_path is not None:
+        gray = read_mask(entry.mask_path)
+        if gray.shape != image.shape[:2]:
+            raise ValueError(f"Mask {entry.mask_path} is {gray.shape}, its image {image.shape[:2]}; unpack both again.")
+        mask = gray > 127
+    points = {name: np.array(point, np.float32) for name, point in entry.part_points.items()}
+    return Sample(image, entry.class_id, entry.image_id, boxes, mask, part_points=points)
+
+
+class ImageSet(Dataset[Sample]):
+    """The samples of one split, brought to one size.
+
+    Args:
+        entries: the index.
+        load: entry -> sample at its original size.
+        prepare: sample -> sample of the size that a network reads; deterministic.
+        labels_only: hand out images and classes alone, as weakly supervised training may see them; the boxes are not
+            even kept.
+        max_cache_bytes: prepared images stay in memory if all of them take no more than this.
+        name: for progress bars and the log.
+
+    Raises:
+        ValueError: if there is no entry.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        load: Callable[[Entry], Sample] = load_entry,
+        prepare: Callable[[Sample], Sample] = lambda sample: sample,
+        labels_only: bool = False,
+        max_cache_bytes: float = 4 * 2**30,
+        name: str = "images",
+    ) -> None:
+        if not entries:
+            raise ValueError(f"{name} holds no image.")
+        if labels_only:
+            entries = [replace(one, boxes=as_boxes([]), mask_path=None, part_points={}) for one in entries]
+        self.entries = list(entries)
+        self.name = name
+        self.class_ids = np.array([entry.class_id for entry in entries], dtype=np.int64)
+        self.image_ids = [entry.image_id for entry in entries]
+        self._load, self._prepare, self._labels_only = load, prepare, labels_only
+        self._max_cache_bytes = max_cache_bytes
+        self._memory: list[Sample] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._memory is not None:
+            return self._memory[index]
+        sample = self._prepare(self._load(self.entries[index]))
+        return sample.without_boxes() if self._labels_only else sample
+
+    def preload(self) -> None:
+        """Decode everything into memory, in threads, if it fits; a second call does nothing.
+
+        Raises:
+            ValueError: for the first bad image or box.
+        """
+        if self._memory is not None:
+            return
+        size = self[0].image.nbytes * len(self)
+        if size > self._max_cache_bytes:
+            log.info(
+                "%s: %d images need %.0f MiB, more than may be kept; decoded on access.",
+                self.name,
+                len(self),
+                size / 2**20,
+            )
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the GIL
+            images = pool.map(self.__getitem__, range(len(self)))
+            slow = tqdm(images, total=len(self), desc=f"decoding {self.name}", unit="image", delay=2, leave=False)
+            self._memory = list(slow)
+        log.info("%s: %d images in memory, %.0f MiB.", self.name, len(self), size / 2**20)
