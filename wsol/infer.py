@@ -1,0 +1,83 @@
+"""One pass of a trained classifier over a split: predictions, and the maps of every method."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from wsol.classifier import Classifier
+from wsol.forward_pass import ForwardPass, forward_pass
+from wsol.image_set import ImageSet
+from wsol.sample import collate
+from wsol.stored_maps import StoredMaps
+
+
+class MapMethod(Protocol):
+    """What makes activation maps: see `wsol/maps`."""
+
+    @property
+    def target_layer(self) -> str: ...
+
+    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor: ...
+
+
+def infer(
+    classifier: Classifier,
+    images: ImageSet,
+    maps: Mapping[str, MapMethod],
+    *,
+    device: torch.device,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: bool = True,
+) -> tuple[pd.DataFrame, dict[str, StoredMaps]]:
+    """Classify every image and make its maps for the ground-truth class; the trunk runs once per image.
+
+    Args:
+        classifier: moved to `device`.
+        images: one split.
+        maps: name -> map method; none is fine.
+        device: where to compute.
+        batch_size: images at a time.
+        workers: processes that decode; 0 decodes in this one.
+        progress: show a bar.
+
+    Returns:
+        A frame with a row per image (image_id, class_id, class_rank, top5_class_ids, true_class_probability, boxes: the
+        true boxes on the prepared image, flat) and `attrs["size"]`, the prepared images' (height, width); and the
+        maps by name.
+    """
+    classifier = classifier.to(device)
+    images.preload()
+    loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    layers = [method.target_layer for method in maps.values()]
+    frames, found = [], {name: list[StoredMaps]() for name in maps}
+    for batch in tqdm(loader, desc=f"maps of {images.name}", unit="batch", disable=not progress, leave=False):
+        class_ids = batch.class_ids.to(device)
+        forward = forward_pass(classifier, batch.images.to(device), layers)
+        frame = _predictions(forward.logits.detach().float(), class_ids)
+        frames.append(frame.assign(image_id=batch.image_ids, boxes=[boxes.ravel() for boxes in batch.boxes]))
+        for name, method in maps.items():
+            found[name].append(StoredMaps.of(batch.image_ids, method(forward, class_ids)))
+    predictions = pd.concat(frames, ignore_index=True)
+    predictions.attrs = {"size": list(batch.images.shape[-2:])}
+    return predictions, {name: StoredMaps.concatenate(parts) for name, parts in found.items()}
+
+
+def _predictions(logits: Tensor, class_ids: Tensor) -> pd.DataFrame:
+    true_logit = logits.gather(1, class_ids[:, None])
+    # Ties count against the true class: a collapsed network with equal logits must not look right.
+    rank = (logits >= true_logit).sum(dim=1) - 1
+    top5 = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return pd.DataFrame(
+        {
+            "class_id": class_ids.cpu().numpy(),
+            "class_rank": rank.cpu().numpy(),
+            "top5_class_ids": top5.cpu().tolist(),
+            "true_class_probability": logits.softmax(dim=1).gather(1, class_ids[:, None])[:, 0].cpu().numpy(),
+        }
+    )

@@ -1,0 +1,386 @@
+"""One experiment from data to rows: train, make maps, box, score. Whatever is on disk already is not made again."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric.utilities.seed import seed_everything
+from numpy.typing import NDArray
+
+from wsol.baselines import baseline_boxes
+from wsol.classifier import Classifier
+from wsol.components import BoxRule
+from wsol.identity import describe, digest
+from wsol.infer import MapMethod, infer
+from wsol.localize import make_record, match_fixed, match_maps
+from wsol.matching import Matches
+from wsol.record import LocalizationRecord, choose_operating_point
+from wsol.runs import (
+    RunFolder,
+    load_classifier,
+    load_maps,
+    load_or_none,
+    load_record,
+    save_classifier,
+    save_frame,
+    truth_of,
+)
+from wsol.score import Score
+from wsol.score_map import Interpolation
+from wsol.splits import Splits
+from wsol.stored_maps import StoredMaps
+from wsol.train import TrainSettings, train
+from wsol.versions import commit, versions
+
+log = logging.getLogger(__name__)
+
+SCORED_SPLITS = ("val", "test")  # in this order: val chooses the operating point that test is read at
+NONE = "none"  # the backbone and the pooling of a baseline
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One classifier, by name and by everything that can change its numbers.
+
+    Attributes:
+        data: short name of the data set, for folder names and tables; so are backbone and pooling.
+        seed: of the weights, the order of the images and their augmentation.
+        settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
+    """
+
+    data: str
+    backbone: str
+    pooling: str
+    seed: int
+    settings: Mapping[str, Any]
+    train: TrainSettings
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a trained classifier is scored.
+
+    Attributes:
+        maps: map methods by name.
+        boxes: box rules by name.
+        scores: the table's columns by name.
+        thresholds: (T,) score-map thresholds, ascending in [0, 1).
+        interpolation: how activation maps are upsampled to the image.
+    """
+
+    maps: Mapping[str, MapMethod]
+    boxes: Mapping[str, BoxRule]
+    scores: Mapping[str, Score]
+    thresholds: tuple[float, ...]
+    interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        taus = np.asarray(self.thresholds)
+        if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
+            raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
+        for name, score in self.scores.items():
+            if score.boxes not in self.boxes:
+                raise ValueError(
+                    f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
+                )
+
+    @property
+    def key(self) -> str:
+        """Eight hex digits; rows of different keys never share a table."""
+        return digest(self)
+
+    def map_key(self, name: str) -> str:
+        """The name of a method's maps: the method and its settings."""
+        return f"{name}-{digest(self.maps[name])}"
+
+    def record_key(self, source: str, rule: str) -> str:
+        """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
+        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.interpolation]
+        return f"{source}-{rule}-{digest(parts)}"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What cannot change a number, save for the rounding of floats."""
+
+    results: Path
+    accelerator: str = "auto"
+    devices: int = 1
+    workers: int = 0
+    batch_size: int = 64
+    progress: bool = True
+
+
+def run_experiment(
+    experiment: Experiment,
+    splits: Splits,
+    build_classifier: Callable[[], Classifier],
+    protocol: Protocol,
+    machine: Machine,
+    command: str = "",
+) -> pd.DataFrame:
+    """Train one classifier and score every map and box rule on it, together with the baselines of its data set.
+
+    Args:
+        experiment: what is trained; its settings name the folder.
+        splits: the data; images are decoded only if something has to be made.
+        build_classifier: makes the untrained classifier; called after seeding, and only if needed.
+        protocol: how it is scored.
+        machine: where it runs.
+        command: what the user typed, kept with the run.
+
+    Returns:
+        The run's rows: one per map and score, columns as in `scores-*.csv`.
+    """
+    data_settings = {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint}
+    comparison = {
+        "data": data_settings,
+        "backbone": experiment.settings["backbone"],
+        "train": describe(experiment.train),
+        "image_size": experiment.image_size,
+    }
+    identity = {**comparison, "pooling": experiment.settings["pooling"], "seed": experiment.seed}
+    name = f"{experiment.data}-{experiment.backbone}-{experiment.pooling}-s{experiment.seed}-{digest(identity)}"
+    folder = RunFolder(machine.results / "runs" / name)
+    about = {
+        "run": name,
+        "data": experiment.data,
+        "backbone": experiment.backbone,
+        "pooling": experiment.pooling,
+        "seed": experiment.seed,
+        # Runs that differ in nothing but pooling and seed share this, and so a table.
+        "comparison": f"{experiment.data}-{experiment.backbone}-{digest(comparison)}",
+        "baselines": f"{experiment.data}-baselines-{digest([data_settings, experiment.image_size])}",
+        "identity": identity,
+        "num_classes": splits.num_classes,
+        "split_sizes": {split: len(getattr(splits, split).class_ids) for split in ("train", *SCORED_SPLITS)},
+    }
+    with folder.lock():
+        if not folder.settings_file.exists():
+            folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
+        job = _Job(experiment, splits, build_classifier, protocol, machine, folder)
+        job.ensure_classifier()
+        records = job.records()
+        rows = _ensure_scores(folder, protocol, about, records)
+    baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
+    with baseline_folder.lock():
+        baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
+        if not baseline_folder.settings_file.exists():
+            baseline_folder.write_settings({**baseline, "command": command, "commit": commit(), "versions": versions()})
+        _ensure_scores(baseline_folder, protocol, baseline, _baseline_records(baseline_folder, job))
+    return rows
+
+
+@dataclass
+class _Job:
+    """The artefacts of one run, each made only when it is missing."""
+
+    experiment: Experiment
+    splits: Splits
+    build_classifier: Callable[[], Classifier]
+    protocol: Protocol
+    machine: Machine
+    folder: RunFolder
+    trained: Classifier | None = None
+
+    def ensure_classifier(self) -> None:
+        if not self.folder.classifier_file.exists():
+            self.trained = self.train()
+        elif not self.folder.history_file.exists():
+            self.classifier()
+
+    def classifier(self) -> Classifier:
+        if self.trained is None:
+            classifier = self.untrained()
+            history = load_or_none(self.folder.classifier_file, lambda path: load_classifier(path, classifier))
+            if history is None:
+                self.trained = self.train()
+            else:
+                self.trained = classifier
+                self.save_history(history)
+        return self.trained
+
+    def untrained(self) -> Classifier:
+        seed_everything(self.experiment.seed, verbose=False)
+        return self.build_classifier()
+
+    def train(self) -> Classifier:
+        classifier = self.untrained()
+        self.splits.train.preload()
+        history = train(
+            classifier,
+            self.splits.train,
+            self.experiment.train,
+            seed=self.experiment.seed,
+            image_size=self.experiment.image_size,
+            checkpoint=self.folder.training_checkpoint,
+            accelerator=self.machine.accelerator,
+            devices=self.machine.devices,
+            workers=self.machine.workers,
+            progress=self.machine.progress,
+        )
+        save_classifier(self.folder.classifier_file, classifier, history)
+        self.save_history(history)
+        self.folder.training_checkpoint.unlink(missing_ok=True)
+        return classifier
+
+    def save_history(self, history: list[dict[str, Any]]) -> None:
+        if not self.folder.history_file.exists():
+            save_frame(self.folder.history_file, pd.DataFrame(history))
+
+    def predictions_and_maps(
+        self, split: str, needed: Mapping[str, MapMethod]
+    ) -> tuple[pd.DataFrame, dict[str, StoredMaps]]:
+        """Predictions, and those maps that are needed, from disk or from one pass of the network."""
+        files = {name: self.folder.maps_file(split, self.protocol.map_key(name)) for name in needed}
+        stored = {name: load_or_none(path, load_maps) for name, path in files.items()}
+        predictions = load_or_none(self.folder.predictions_file(split), pd.read_parquet)
+        missing = {name: method for name, method in needed.items() if stored[name] is None}
+        if predictions is None or missing:
+            log.info(
+                "%s: one pass over %s for %s", self.folder.path.name, split, ", ".join(missing) or "the predictions"
+            )
+            made, maps = infer(
+                self.classifier(),
+                getattr(self.splits, split),
+                missing,
+                device=_device(self.machine.accelerator),
+                batch_size=self.machine.batch_size,
+                workers=self.machine.workers,
+                progress=self.machine.progress,
+            )
+            if predictions is None:
+                predictions = made
+                save_frame(self.folder.predictions_file(split), predictions)
+            for name, one in maps.items():
+                one.save(files[name])
+            stored |= maps
+        return predictions, {name: one for name, one in stored.items() if one is not None}
+
+    def records(self) -> dict[str, dict[str, LocalizationRecord]]:
+        """Map name -> box rule -> the record on test, read at the operating point that val chose."""
+        found: dict[str, dict[str, LocalizationRecord]] = {name: {} for name in self.protocol.maps}
+        points: dict[tuple[str, str], int] = {}
+        for split in SCORED_SPLITS:
+            # Every artefact that is missing is remade, so maps and predictions are asked for even if records exist.
+            absent = {
+                name: method
+                for name, method in self.protocol.maps.items()
+                if not self.folder.maps_file(split, self.protocol.map_key(name)).exists()
+            }
+            if absent or not self.folder.predictions_file(split).exists():
+                self.predictions_and_maps(split, absent)
+            for name in self.protocol.maps:
+                for rule in self.protocol.boxes:
+                    record = self.record(split, name, rule, points.get((name, rule)))
+                    points[name, rule] = record.operating_point
+                    found[name][rule] = record
+        return found
+
+    def record(self, split: str, name: str, rule: str, operating_point: int | None) -> LocalizationRecord:
+        protocol = self.protocol
+        path = self.folder.record_file(split, protocol.record_key(name, rule))
+
+        def match() -> tuple[Matches, pd.DataFrame]:
+            predictions, maps = self.predictions_and_maps(split, {name: protocol.maps[name]})
+            progress = f"boxes of {name}, {rule}, {split}" if self.machine.progress else ""
+            thresholds = np.asarray(protocol.thresholds)
+            truth = truth_of(predictions)
+            return match_maps(
+                maps[name], truth, protocol.boxes[rule], thresholds, protocol.interpolation, progress
+            ), predictions
+
+        return _ensure_record(path, protocol, operating_point, match)
+
+
+def _ensure_record(
+    path: Path,
+    protocol: Protocol,
+    operating_point: int | None,
+    match: Callable[[], tuple[Matches, pd.DataFrame]],
+) -> LocalizationRecord:
+    """Load the record, or make it; without an operating point (on val) it is chosen here."""
+    record = load_or_none(path, load_record)
+    if record is None or (operating_point is not None and record.operating_point != operating_point):
+        matches, predictions = match()
+        point = choose_operating_point(matches[0]) if operating_point is None else operating_point
+        record = make_record(matches, point, np.asarray(protocol.thresholds), predictions)
+        save_frame(path, record.to_frame())
+    return record
+
+
+def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, dict[str, LocalizationRecord]]:
+    """Baseline name -> box rule -> the record on test; the ground truth comes with the run's predictions."""
+    protocol = job.protocol
+    found: dict[str, dict[str, LocalizationRecord]] = {}
+    truths: dict[str, pd.DataFrame] = {}
+    for rule in protocol.boxes:
+        points: dict[str, int] = {}
+        for split in SCORED_SPLITS:
+            if split not in truths:
+                truths[split] = job.predictions_and_maps(split, {})[0].assign(class_rank=-1)
+            truth = truth_of(truths[split])
+            thresholds: NDArray[np.float64] = np.asarray(protocol.thresholds)
+            for name, predicted in baseline_boxes(truth.size, protocol.boxes[rule], thresholds).items():
+                path = folder.record_file(split, protocol.record_key(name, rule))
+                predictions = truths[split]
+                record = _ensure_record(
+                    path,
+                    protocol,
+                    points.get(name),
+                    lambda p=predicted, t=truth, f=predictions: (match_fixed(p, t), f),  # type: ignore[misc]
+                )
+                points[name] = record.operating_point
+                found.setdefault(name, {})[rule] = record
+    return found
+
+
+def _ensure_scores(
+    folder: RunFolder,
+    protocol: Protocol,
+    about: Mapping[str, Any],
+    records: Mapping[str, Mapping[str, LocalizationRecord]],
+) -> pd.DataFrame:
+    path = folder.scores_file(protocol.key)
+    rows = load_or_none(path, read_rows)
+    if rows is None:
+        rows = pd.DataFrame(
+            [
+                {
+                    **{
+                        column: about[column] for column in ("run", "data", "backbone", "pooling", "seed", "comparison")
+                    },
+                    "baselines": about["baselines"],
+                    "protocol_key": protocol.key,
+                    "map": name,
+                    "score": score_name,
+                    "protocol": score.protocol,
+                    "value": score(by_rule),
+                    "threshold": score.threshold_used(by_rule),
+                    "images": len(by_rule[score.boxes].image_ids),
+                    "commit": commit(),
+                }
+                for name, by_rule in records.items()
+                for score_name, score in protocol.scores.items()
+            ]
+        )
+        save_frame(path, rows)
+        rows = read_rows(path)  # what a second run will read, so that its table is the same to the last digit
+    return rows
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value."""
+    return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype={"commit": str})
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

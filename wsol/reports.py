@@ -1,0 +1,138 @@
+"""From saved rows to tables: mean and spread over seeds, and the paired difference between poolings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from wsol.pipeline import NONE, read_rows
+from wsol.runs import RunFolder, save_frame
+from wsol.whole_files import write_text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in nothing but pooling and seed, scored by one protocol, with the baselines of their data."""
+
+    name: str  # data, backbone and two hashes: of the settings that the runs share, and of the protocol
+    rows: pd.DataFrame
+
+
+def read_comparisons(results: Path) -> Iterator[Comparison]:
+    """All comparisons that can be made from the rows on disk, in order of their names.
+
+    Args:
+        results: the folder that holds `runs`.
+    """
+    files = sorted((results / "runs").glob("*/scores-*.csv"))
+    if not files:
+        return
+    rows = pd.concat([read_rows(path) for path in files], ignore_index=True)
+    is_baseline = rows["backbone"] == NONE
+    for (comparison, protocol), group in rows[~is_baseline].groupby(["comparison", "protocol_key"]):
+        same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
+        yield Comparison(f"{comparison}-{protocol}", pd.concat([group, rows[same]], ignore_index=True))
+
+
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Long table: one line per pooling, map and score, and per paired difference GMP - GAP.
+
+    Returns:
+        Columns pooling, map, score, protocol, mean, std (sample standard deviation; NaN for one seed), seeds, images.
+        Fractions. Differences are taken seed by seed, over the seeds that both poolings have.
+    """
+    keys = ["pooling", "map", "score", "protocol"]
+    per_seed = rows.set_index([*keys, "seed"])["value"].unstack("seed")
+    if {"gap", "gmp"} <= set(rows["pooling"]):
+        difference = (per_seed.loc["gmp"] - per_seed.loc["gap"]).dropna(axis="columns", how="all")
+        per_seed = pd.concat([per_seed, pd.concat({"gmp - gap": difference}, names=["pooling"])])
+    summary = pd.DataFrame(
+        {"mean": per_seed.mean(axis=1), "std": per_seed.std(axis=1), "seeds": per_seed.notna().sum(axis=1)}
+    )
+    images = rows.groupby("score")["images"].first()
+    summary = summary.reset_index()
+    summary["images"] = summary["score"].map(images)
+    order = {name: place for place, name in enumerate([*_appearance(rows, "pooling"), "gmp - gap", NONE])}
+    maps = {name: place for place, name in enumerate(_appearance(rows, "map"))}
+    scores = {name: place for place, name in enumerate(dict.fromkeys(rows["score"]))}
+    places = summary.assign(
+        pooling=summary["pooling"].map(order), map=summary["map"].map(maps), score=summary["score"].map(scores)
+    )
+    return summary.loc[places.sort_values(["pooling", "map", "score"], kind="stable").index].reset_index(drop=True)
+
+
+def _appearance(rows: pd.DataFrame, column: str) -> list[str]:
+    return [name for name in sorted(set(rows[column])) if name != NONE]
+
+
+def format_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Wide table of strings in percent: a line per pooling and map, a column per score with its protocol."""
+
+    def cell(mean: float, std: float, difference: bool) -> str:
+        if np.isnan(mean):
+            return "–"
+        sign = "+" if difference else ""
+        spread = "" if np.isnan(std) else f" ± {100 * std:.1f}"
+        return f"{100 * mean:{sign}.1f}{spread}".replace("-", "−")
+
+    cells = summary.assign(
+        cell=[
+            cell(mean, std, pooling == "gmp - gap")
+            for mean, std, pooling in zip(summary["mean"], summary["std"], summary["pooling"], strict=True)
+        ],
+        column=[f"{score} ({protocol})" for score, protocol in zip(summary["score"], summary["protocol"], strict=True)],
+        pooling=summary["pooling"].replace({NONE: "no network", "gmp - gap": "gmp − gap"}),
+    )
+    wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell").fillna("missing")
+    lines = list(dict.fromkeys(zip(cells["pooling"], cells["map"], strict=True)))
+    return wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
+
+
+def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
+    """What a reader must know to trust the table and to make it again, a sentence each."""
+    runs = sorted(set(rows.loc[rows["backbone"] != NONE, "run"]))
+    settings = [RunFolder(results / "runs" / run).settings() for run in runs]
+    sizes = settings[0]["split_sizes"]
+    seeds = {
+        pooling: sorted({one["seed"] for one in settings if one["pooling"] == pooling})
+        for pooling in sorted({one["pooling"] for one in settings})
+    }
+
+    def listed(values: set[str]) -> str:
+        return "; ".join(f"`{value}`" for value in sorted(values) if value)
+
+    versions = {", ".join(f"{package} {version}" for package, version in one["versions"].items()) for one in settings}
+    return [
+        f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, {sizes['val']} val "
+        f"and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
+        "Seeds: " + ", ".join(f"{pooling} {seeds[pooling]}" for pooling in seeds) + ".",
+        "Percent of the test images: mean ± sample standard deviation over seeds. gmp − gap: the same of the differences "
+        "between runs of one seed. A score says in brackets which boxes it reads and what chose the threshold τ; scores "
+        "with τ: best on test look at the answer and are not comparable with the others. Baselines need no network.",
+        f"Command: {listed({one['command'] for one in settings})}.",
+        f"Code: commit {listed({one['commit'] for one in settings})} (training), {listed(set(rows['commit']))} (scores).",
+        f"Versions: {' | '.join(sorted(versions))}.",
+    ]
+
+
+def write_tables(results: Path, comparison: Comparison, folder: Path) -> dict[str, Path]:
+    """Write one comparison as `.csv` (long, fractions), `.md` and `.tex` (wide, percent).
+
+    Returns:
+        suffix -> path.
+    """
+    summary = summarize(comparison.rows)
+    wide = format_table(summary)
+    notes = describe_runs(results, comparison.rows)
+    paths = {suffix: folder / f"{comparison.name}.{suffix}" for suffix in ("csv", "md", "tex")}
+    save_frame(paths["csv"], summary)
+    markdown = tabulate(wide, headers="keys", tablefmt="github", showindex=False, disable_numparse=True)
+    write_text(paths["md"], markdown + "\n\n" + "".join(f"- {note}\n" for note in notes))
+    latex = tabulate(wide, headers="keys", tablefmt="latex_booktabs", showindex=False, disable_numparse=True)
+    for character, command in {"±": r"$\pm$", "−": "$-$", "τ": r"$\tau$", "–": "--"}.items():
+        latex = latex.replace(character, command)
+    write_text(paths["tex"], "".join(f"% {note}\n" for note in notes) + latex + "\n")
+    return paths

@@ -1,0 +1,136 @@
+"""The folder of one run: its name, its files, and making only those that are missing. Nobody else knows a file name."""
+
+import json
+import logging
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from torch import nn
+
+from wsol.localize import Truth
+from wsol.record import LocalizationRecord
+from wsol.stored_maps import StoredMaps
+from wsol.whole_files import whole_file, write_text
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One folder below `results/runs`. Every file in it appears whole or not at all."""
+
+    path: Path
+
+    def lock(self) -> FileLock:
+        """Held while the folder is worked on, so that two processes share one run instead of training it twice."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock")
+
+    @property
+    def training_checkpoint(self) -> Path:
+        """Where `train` keeps its state after every epoch."""
+        return self.path / "training.ckpt"
+
+    @property
+    def classifier_file(self) -> Path:
+        """The trained classifier's state dict and training history."""
+        return self.path / "classifier.pt"
+
+    @property
+    def history_file(self) -> Path:
+        """Loss and accuracy per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def settings_file(self) -> Path:
+        """Everything that can change a number, with the versions and the commit that made the run."""
+        return self.path / "settings.json"
+
+    def predictions_file(self, split: str) -> Path:
+        """Per image: true class, its rank, the top 5, and the true boxes on the prepared image."""
+        return self.path / f"predictions-{split}.parquet"
+
+    def maps_file(self, split: str, key: str) -> Path:
+        """The activation maps of one method."""
+        return self.path / "maps" / f"{split}-{key}.npz"
+
+    def record_file(self, split: str, key: str) -> Path:
+        """The per-image outcomes of one method and one box rule."""
+        return self.path / "records" / f"{split}-{key}.parquet"
+
+    def scores_file(self, key: str) -> Path:
+        """The run's rows of the table."""
+        return self.path / f"scores-{key}.csv"
+
+    def settings(self) -> dict[str, Any]:
+        """What `write_settings` wrote."""
+        return json.loads(self.settings_file.read_text(encoding="utf-8"))
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write `settings.json`."""
+        write_text(self.settings_file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+
+def save_classifier(path: Path, classifier: nn.Module, history: list[dict[str, Any]]) -> None:
+    """Write the state dict and the training history."""
+    with whole_file(path) as aside:
+        torch.save({"classifier": classifier.state_dict(), "history": history}, aside)
+
+
+def load_classifier(path: Path, classifier: nn.Module) -> list[dict[str, Any]]:
+    """Fill a classifier of the same build with what `save_classifier` wrote; returns the training history."""
+    saved = torch.load(path, weights_only=True, map_location="cpu")
+    classifier.load_state_dict(saved["classifier"])
+    return saved["history"]
+
+
+def save_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame as Parquet, its attrs included, or as CSV, by the path's suffix."""
+    with whole_file(path) as aside:
+        if path.suffix == ".parquet":
+            frame.to_parquet(aside, index=False)
+        else:
+            frame.to_csv(aside, index=False)
+
+
+def load_or_none(path: Path, load: Callable[[Path], T]) -> T | None:
+    """Load a file of a run; None if it is not there, or is damaged (said in the log), so that it is made again."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except _DAMAGED as error:
+        log.warning("%s cannot be read (%s); it is made again.", path, error)
+        return None
+
+
+def load_record(path: Path) -> LocalizationRecord:
+    """Read a record file."""
+    return LocalizationRecord.from_frame(pd.read_parquet(path))
+
+
+def load_maps(path: Path) -> StoredMaps:
+    """Read a maps file."""
+    return StoredMaps.load(path)
+
+
+def truth_of(predictions: pd.DataFrame) -> Truth:
+    """The ground truth that travels with a run's predictions, so that scoring needs neither images nor network."""
+    height, width = predictions.attrs["size"]
+    return Truth(
+        image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
+        class_ids=predictions["class_id"].to_numpy(np.int64),
+        boxes=[np.asarray(flat, dtype=np.float32).reshape(-1, 4) for flat in predictions["boxes"]],
+        size=(height, width),
+    )

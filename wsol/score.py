@@ -1,0 +1,55 @@
+"""A score together with its protocol: which boxes it reads and what chose the threshold."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from wsol.record import LocalizationRecord
+
+ThresholdPolicy = Literal["oracle", "held_out"] | float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column of the table.
+
+    Attributes:
+        function: record -> fraction.
+        boxes: name of the box rule whose record it reads.
+        threshold: what chose τ. `oracle`: the scored split's own boxes, inside the function; `held_out`: the boxes
+            of `val`; a number: fixed; None: the score reads no box.
+    """
+
+    function: Callable[[LocalizationRecord], float]
+    boxes: str
+    threshold: ThresholdPolicy
+
+    def __post_init__(self) -> None:
+        if not (self.threshold in ("oracle", "held_out", None) or isinstance(self.threshold, float)):
+            raise ValueError(f"threshold must be oracle, held_out, null or a float, got {self.threshold!r}.")
+
+    @property
+    def protocol(self) -> str:
+        """What a reader must know to compare the number with another one."""
+        if self.threshold is None:
+            return "no box"
+        chosen = {"oracle": "τ: best on test", "held_out": "τ: chosen on val"}
+        return f"{self.boxes}, {chosen.get(str(self.threshold), f'τ = {self.threshold}')}"
+
+    def __call__(self, records: Mapping[str, LocalizationRecord]) -> float:
+        """Score the record of this score's box rule.
+
+        Raises:
+            ValueError: if that rule was not run, or the fixed threshold is not stored.
+        """
+        if self.boxes not in records:
+            raise ValueError(f"This score reads the boxes of {self.boxes!r}, but only {sorted(records)} were made.")
+        record = records[self.boxes]
+        return self.function(record.at(self.threshold) if isinstance(self.threshold, float) else record)
+
+    def threshold_used(self, records: Mapping[str, LocalizationRecord]) -> float | None:
+        """The one τ behind the number; None where there is none, or where the function chooses (oracle)."""
+        if isinstance(self.threshold, float):
+            return self.threshold
+        record = records[self.boxes]
+        return float(record.thresholds[record.operating_point]) if self.threshold == "held_out" else None

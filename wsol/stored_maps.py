@@ -1,0 +1,57 @@
+"""Activation maps on disk, at the network's own grid, so that every later protocol replays without the network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsol.whole_files import whole_file
+
+
+@dataclass(frozen=True)
+class StoredMaps:
+    """The activation maps of one method on one split.
+
+    float16 holds each map divided by its own largest magnitude: Grad-CAM maps can lie wholly below float16's
+    smallest normal number, where min-max would turn rounding into boxes.
+    """
+
+    image_ids: NDArray[np.str_]  # (N,)
+    values: NDArray[np.float16]  # (N, h, w) in [-1, 1]
+    scale: NDArray[np.float32]  # (N,) largest magnitude of each map
+
+    @classmethod
+    def of(cls, image_ids: list[str], activation_maps: Tensor) -> "StoredMaps":
+        """Round (N, h, w) maps for storage; NaN and infinity stay what they are, for `to_score_maps` to name."""
+        maps = activation_maps.detach().float().cpu()
+        scale = maps.abs().amax(dim=(1, 2))
+        values = maps / torch.where(scale > 0, scale, 1)[:, None, None]
+        return cls(np.asarray(image_ids, dtype=np.str_), values.numpy().astype(np.float16), scale.numpy())
+
+    def activation_maps(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """(n, h, w) float32 maps of the images start ... stop - 1, at their original scale."""
+        part = slice(start, stop)
+        return torch.from_numpy(self.values[part].astype(np.float32) * self.scale[part, None, None])
+
+    def save(self, path: Path) -> None:
+        """Write one .npz, whole or not at all."""
+        with whole_file(path) as aside:
+            np.savez(aside, image_ids=self.image_ids, values=self.values, scale=self.scale)
+
+    @classmethod
+    def load(cls, path: Path) -> "StoredMaps":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["image_ids"], arrays["values"], arrays["scale"])
+
+    @classmethod
+    def concatenate(cls, parts: list["StoredMaps"]) -> "StoredMaps":
+        """The maps of several batches, in order."""
+        return cls(
+            np.concatenate([part.image_ids for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.scale for part in parts]),
+        )
