@@ -1,0 +1,96 @@
+"""Train, make maps, box, score, and write the table.
+
+python benchmarks/run.py sweep=gap_vs_gmp
+python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from wsol.classifier import Classifier
+from wsol.gallery import write_gallery
+from wsol.pipeline import Experiment, Machine, Protocol, run_experiment
+from wsol.reports import read_comparisons, write_tables
+
+
+def build(node: Any, **kwargs: Any) -> Any:
+    """The object that a config node names; it gets plain dicts and lists."""
+    return instantiate(node, _convert_="all", **kwargs)
+
+
+def identity(node: DictConfig) -> dict[str, Any]:
+    """A node's settings, less those that come from `machine`: they cannot change a number."""
+    settings: Any = OmegaConf.to_container(node, resolve=True)
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    return {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
+
+
+def experiment_of(cfg: DictConfig) -> Experiment:
+    """What the job trains."""
+    choices = HydraConfig.get().runtime.choices
+    return Experiment(
+        data=choices["data"],
+        backbone=choices["backbone"],
+        pooling=choices["pooling"],
+        seed=cfg.seed,
+        settings={part: identity(cfg[part]) for part in ("data", "backbone", "pooling")},
+        train=build(cfg.train),
+        image_size=cfg.data.image_size,
+    )
+
+
+def protocol_of(cfg: DictConfig) -> Protocol:
+    """How the job is scored."""
+    start, step = cfg.thresholds.start, cfg.thresholds.step
+    return Protocol(
+        maps=build(cfg.maps),
+        boxes=build(cfg.boxes),
+        scores=build(cfg.scores),
+        # Rounded: 0.2 as a user writes it, and not 0.2 plus the rounding error of 20 additions.
+        thresholds=tuple(np.round(np.arange(start, 1, step), 9).tolist()),
+        interpolation=cfg.interpolation,
+    )
+
+
+@hydra.main(config_path="../conf", config_name="run", version_base="1.3")
+def main(cfg: DictConfig) -> list[dict[str, str]]:
+    """One job. Returns the files of the comparisons that it belongs to, for `ShowResults` to print."""
+    splits = build(cfg.data)
+    protocol = protocol_of(cfg)
+    machine = Machine(
+        results=Path(cfg.machine.results),
+        accelerator=cfg.machine.accelerator,
+        devices=cfg.machine.devices,
+        workers=cfg.machine.workers,
+        batch_size=cfg.machine.batch_size,
+        progress=cfg.machine.progress,
+    )
+    rows = run_experiment(
+        experiment_of(cfg),
+        splits,
+        lambda: Classifier(build(cfg.backbone), build(cfg.pooling), splits.num_classes),
+        protocol,
+        machine,
+        command=shlex.join(["python", *sys.argv]),
+    )
+    written = []
+    for comparison in read_comparisons(machine.results):
+        if comparison.rows["comparison"].iloc[0] == rows["comparison"].iloc[0] and comparison.name.endswith(
+            protocol.key
+        ):
+            paths = write_tables(machine.results, comparison, machine.results / "tables")
+            paths["png"] = write_gallery(machine.results, comparison, protocol, splits)
+            written.append({suffix: str(path) for suffix, path in paths.items()})
+    return written
+
+
+if __name__ == "__main__":
+    main()
