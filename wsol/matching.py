@@ -36,7 +36,7 @@ def match_boxes(
         score_map, truth = item
         return best_of(box_rule(score_map, thresholds), truth)
 
-    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:  # OpenCV labels without the GIL
+    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:  # components are found without the GIL
         results = list(pool.map(one, zip(score_maps, true_boxes, strict=True)))
     return np.stack([iou for iou, _ in results]), np.stack([boxes for _, boxes in results])
 

@@ -18,4 +18,5 @@ def every(score_map: NDArray[np.floating], thresholds: ArrayLike) -> list[NDArra
     Returns:
         T arrays (B, 4), boxes as edges, in raster order; (0, 4) where nothing lies above the threshold.
     """
-    return [boxes for boxes, _ in components_per_threshold(score_map, thresholds)]
+    found = components_per_threshold(score_map, thresholds)
+    return [found.boxes[start:stop] for start, stop in zip(found.start.tolist(), found.stop.tolist(), strict=True)]

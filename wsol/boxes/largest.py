@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsol.components import components_per_threshold, pick
+from wsol.components import components_per_threshold
 
 
 def largest(score_map: NDArray[np.floating], thresholds: ArrayLike) -> list[NDArray[np.float32]]:
@@ -19,7 +19,5 @@ def largest(score_map: NDArray[np.floating], thresholds: ArrayLike) -> list[NDAr
         T arrays (1, 4), boxes as edges; (0, 4) where nothing lies above the threshold. Of components with equally
         many pixels the first in raster order.
     """
-    return pick(
-        components_per_threshold(score_map, thresholds),
-        lambda found: found[0][[found[1].argmax()]] if len(found[1]) else found[0],
-    )
+    found = components_per_threshold(score_map, thresholds)
+    return [found.boxes[max(row, 0) : row + 1] for row in found.largest.tolist()]
