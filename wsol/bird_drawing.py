@@ -19,7 +19,7 @@ class Canvas:
     def __init__(self, size: int) -> None:
         self.size = size
         self.pixels = np.zeros((size, size, 3))
-        self.centers = np.arange(size) + 0.5
+        self.centers: NDArray[np.float64] = np.arange(size, dtype=np.float64) + 0.5
 
     def ellipse(self, center: ArrayLike, radii: ArrayLike, angle: float = 0.0) -> Coverage:
         """An ellipse with these radii in pixels, turned by an angle in radians."""
@@ -157,7 +157,7 @@ def _bird_shapes(canvas: Canvas, settings: BirdSettings, generator: np.random.Ge
     head = np.array([0.31, -0.17 + nod])
     body_end = 0.28 - 0.56 * long  # the breast stays by the head; a longer body grows backwards
     body_center, body_radius = np.array([(0.28 + body_end) / 2, 0.0]), (0.28 - body_end) / 2
-    wing_center = body_center + [-0.06 * long, -0.02]
+    wing_center = body_center + np.array([-0.06 * long, -0.02])
     return {
         "tail": canvas.convex(
             place(
@@ -172,7 +172,7 @@ def _bird_shapes(canvas: Canvas, settings: BirdSettings, generator: np.random.Ge
         "body": canvas.ellipse(place(body_center), [body_radius * scale, 0.17 * fat * scale], turn),
         "wing": canvas.ellipse(place(wing_center), [0.62 * body_radius * scale, 0.09 * scale], turn + flip * raised),
         "head": canvas.ellipse(place(head), [0.105 * scale, 0.1 * scale], turn),
-        "beak": canvas.convex(place(head + [[0.08, -0.045], [0.2, 0.015], [0.08, 0.045]])),
+        "beak": canvas.convex(place(head + np.array([[0.08, -0.045], [0.2, 0.015], [0.08, 0.045]]))),
     }
 
 

@@ -25,8 +25,7 @@ class BirdSettings:
         num_classes: species, 2 to 100.
         seed: of the species' codes and of every image.
         head_evidence: [0, 1]. How far the head and beak of a species are coloured from the neutral plumage towards
-            their code's colour: the evidence that sits in one small, strong part. Two species share each head colour,
-            so the head alone tells a pair and not a species.
+            their code's colour: the evidence that sits in one small, strong part.
         body_evidence: [0, 1]. The same for tail, body and wing: evidence spread over the large parts. At 0 they tell
             nothing.
         object_scale: shortest and longest bird, as fractions of the image side, each above 0, at most 1.5.
@@ -42,12 +41,12 @@ class BirdSettings:
     image_size: int = 64
     num_classes: int = 10
     seed: int = 0
-    head_evidence: float = 0.7
-    body_evidence: float = 0.35
+    head_evidence: float = 0.5
+    body_evidence: float = 0.8
     object_scale: tuple[float, float] = (0.5, 0.95)
     extent: float = 1.0
-    clutter: float = 0.6
-    distractors: int = 2
+    clutter: float = 0.4
+    distractors: int = 4
     background_correlation: float = 0.0
     color_jitter: float = 0.5
     instances: int = 1
@@ -82,19 +81,17 @@ class BirdSettings:
 def species_colors(settings: BirdSettings) -> dict[str, NDArray[np.float64]]:
     """Part -> (num_classes, 3) colours in [0, 1]: the code that tells the species.
 
-    Each pair of species shares its head and beak colours; the large parts are drawn from a palette of four hues, and
-    two species of a pair never agree in all three of them.
+    Head and beak have a hue of the species' own, the closer to its neighbours' the more species there are. Tail, body
+    and wing have one of four hues each; no two of the first 64 species agree in all three.
     """
     generator = np.random.default_rng([settings.seed, 0xC0DE])
-    pairs = (settings.num_classes + 1) // 2
-    head_hues = (np.arange(pairs) + generator.random()) / pairs
-    codes = {"head": np.repeat(head_hues, 2)[: settings.num_classes]}
+    species = np.arange(settings.num_classes)
+    codes = {"head": (species + generator.random()) / settings.num_classes}
     codes["beak"] = (codes["head"] + 0.5) % 1
     palette = (np.arange(4) + generator.random()) / 4
-    large = generator.integers(4, size=(2 * pairs, 3))
-    large[1::2] = (large[::2] + generator.integers(1, 4, size=(pairs, 3))) % 4
+    combination = generator.permutation(64)[species % 64]
     for place, part in enumerate(("tail", "body", "wing")):
-        codes[part] = palette[large[: settings.num_classes, place]]
+        codes[part] = palette[combination // 4**place % 4]
     return {part: hue_to_rgb(codes[part]) for part in PARTS}
 
 

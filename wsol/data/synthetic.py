@@ -89,7 +89,7 @@ def _cached(path: Path, settings: BirdSettings, split: str, count: int) -> list[
     arrays = _draw_split(settings, split, count)
     try:
         with whole_file(path) as aside:
-            np.savez(aside, **arrays)
+            np.savez(aside, **arrays)  # type: ignore[arg-type]
     except OSError as error:  # a read-only home or a full disk costs seconds a run, not the run
         log.warning("The cache file %s cannot be written (%s); images are drawn again next time.", path, error)
     return _to_samples(split, arrays)
@@ -99,7 +99,7 @@ def _draw_split(settings: BirdSettings, split: str, count: int) -> dict[str, NDA
     colors = species_colors(settings)
     class_ids = np.arange(count) % settings.num_classes
     drawings = []
-    for index in tqdm(range(count), desc=f"drawing {split} birds", unit="image", delay=2, leave=False):
+    for index in tqdm(range(count), desc=f"drawing {split} birds", unit="image", delay=2, leave=False, disable=None):
         generator = np.random.default_rng([settings.seed, _SPLITS.index(split), index])
         drawings.append(draw(settings, colors, int(class_ids[index]), generator))
     return {
