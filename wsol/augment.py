@@ -16,7 +16,7 @@ def augment(images: Tensor, crop_size: int, generator: Generator) -> Tensor:
         generator: on the CPU, whatever the images' device.
 
     Returns:
-        (N, C, crop_size, crop_size).
+        (N, C, crop_size, crop_size), channels last in memory as `collate` lays them out.
 
     Raises:
         ValueError: if the images are smaller than the crop.
@@ -31,4 +31,4 @@ def augment(images: Tensor, crop_size: int, generator: Generator) -> Tensor:
     for image, top, left, mirror in zip(images, tops, lefts, mirrored, strict=True):
         crop = image[:, top : top + crop_size, left : left + crop_size]
         crops.append(crop.flip(-1) if mirror else crop)
-    return torch.stack(crops)
+    return torch.stack(crops).contiguous(memory_format=torch.channels_last)

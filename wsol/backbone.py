@@ -22,6 +22,9 @@ class Backbone(nn.Module):
         std: per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         trunk: nn.Sequential,

@@ -128,6 +128,8 @@ class ImageSet(Dataset[Sample]):
             return
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the GIL
             images = pool.map(self.__getitem__, range(len(self)))
-            slow = tqdm(images, total=len(self), desc=f"decoding {self.name}", unit="image", delay=2, leave=False)
-            self._memory = list(slow)
+            title = f"decoding {self.name}"
+            self._memory = list(
+                tqdm(images, total=len(self), desc=title, unit="image", delay=2, leave=False, disable=None)
+            )
         log.info("%s: %d images in memory, %.0f MiB.", self.name, len(self), size / 2**20)

@@ -20,9 +20,11 @@ class MapMethod(Protocol):
     """What makes activation maps: see `wsol/maps`."""
 
     @property
-    def target_layer(self) -> str: ...
+    def target_layer(self) -> str:
+        """The layer whose activations it reads."""
 
-    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor: ...
+    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
+        """(N,) class ids -> (N, h, w) maps."""
 
 
 def infer(
@@ -51,12 +53,14 @@ def infer(
         true boxes on the prepared image, flat) and `attrs["size"]`, the prepared images' (height, width); and the
         maps by name.
     """
-    classifier = classifier.to(device)
+    classifier = classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()
     loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
     layers = [method.target_layer for method in maps.values()]
     frames, found = [], {name: list[StoredMaps]() for name in maps}
-    for batch in tqdm(loader, desc=f"maps of {images.name}", unit="batch", disable=not progress, leave=False):
+    for batch in tqdm(
+        loader, desc=f"maps of {images.name}", unit="batch", disable=None if progress else True, leave=False
+    ):
         class_ids = batch.class_ids.to(device)
         forward = forward_pass(classifier, batch.images.to(device), layers)
         frame = _predictions(forward.logits.detach().float(), class_ids)

@@ -50,7 +50,8 @@ def match_maps(
     if not np.array_equal(maps.image_ids, truth.image_ids):
         raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
     found, step = [], 64  # 64 maps of 224 x 224 in float64 are 26 MB
-    for start in tqdm(range(0, len(truth.boxes), step), desc=progress, disable=not progress, leave=False, unit="batch"):
+    batches = range(0, len(truth.boxes), step)
+    for start in tqdm(batches, desc=progress, unit="batch", disable=None if progress != "" else True, leave=False):
         stop = start + step
         activation_maps = maps.activation_maps(start, stop)
         score_maps = to_score_maps(activation_maps, truth.size, interpolation, truth.image_ids[start:stop].tolist())

@@ -1,6 +1,7 @@
 """Pretrained weights, with the normalization that belongs to them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 import torch
@@ -43,7 +44,7 @@ def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normal
         network = timm.create_model(name, pretrained=True)
     except Exception as error:  # timm and its hub client raise a dozen unrelated types when there is no network
         raise ConnectionError(_unreachable(name, f"https://huggingface.co/timm/{name}", error)) from None
-    config = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     return network.state_dict(), tuple(config["mean"]), tuple(config["std"])
 
 

@@ -1,6 +1,6 @@
 """From saved rows to tables: mean and spread over seeds, and the paired difference between poolings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from wsol.pipeline import NONE, read_rows
 from wsol.runs import RunFolder, save_frame
+from wsol.score import NO_BOX
 from wsol.whole_files import write_text
 
 
@@ -47,7 +48,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     keys = ["pooling", "map", "score", "protocol"]
     per_seed = rows.set_index([*keys, "seed"])["value"].unstack("seed")
     if {"gap", "gmp"} <= set(rows["pooling"]):
-        difference = (per_seed.loc["gmp"] - per_seed.loc["gap"]).dropna(axis="columns", how="all")
+        difference = per_seed.loc["gmp"] - per_seed.loc["gap"]  # NaN for a seed that only one of them has
         per_seed = pd.concat([per_seed, pd.concat({"gmp - gap": difference}, names=["pooling"])])
     summary = pd.DataFrame(
         {"mean": per_seed.mean(axis=1), "std": per_seed.std(axis=1), "seeds": per_seed.notna().sum(axis=1)}
@@ -83,12 +84,17 @@ def format_table(summary: pd.DataFrame) -> pd.DataFrame:
             cell(mean, std, pooling == "gmp - gap")
             for mean, std, pooling in zip(summary["mean"], summary["std"], summary["pooling"], strict=True)
         ],
-        column=[f"{score} ({protocol})" for score, protocol in zip(summary["score"], summary["protocol"], strict=True)],
+        column=[_heading(*pair) for pair in zip(summary["score"], summary["protocol"], strict=True)],
         pooling=summary["pooling"].replace({NONE: "no network", "gmp - gap": "gmp − gap"}),
     )
     wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell").fillna("missing")
     lines = list(dict.fromkeys(zip(cells["pooling"], cells["map"], strict=True)))
     return wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
+
+
+def _heading(score: str, protocol: str) -> str:
+    # What chose τ belongs to the number; which boxes were read is said once, below the table.
+    return score if protocol == NO_BOX else f"{score} ({protocol.split(', ')[-1]})"
 
 
 def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
@@ -104,18 +110,27 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
     def listed(values: set[str]) -> str:
         return "; ".join(f"`{value}`" for value in sorted(values) if value)
 
-    versions = {", ".join(f"{package} {version}" for package, version in one["versions"].items()) for one in settings}
+    readers: dict[str, list[str]] = {}
+    for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
+        if protocol != NO_BOX:
+            readers.setdefault(protocol.split(", ")[0], []).append(score)
     return [
-        f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, {sizes['val']} val "
-        f"and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
+        f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
+        f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
         "Seeds: " + ", ".join(f"{pooling} {seeds[pooling]}" for pooling in seeds) + ".",
-        "Percent of the test images: mean ± sample standard deviation over seeds. gmp − gap: the same of the differences "
-        "between runs of one seed. A score says in brackets which boxes it reads and what chose the threshold τ; scores "
-        "with τ: best on test look at the answer and are not comparable with the others. Baselines need no network.",
+        "Percent of the test images, mean ± sample standard deviation over seeds; gmp − gap: the same of the "
+        "differences between runs of one seed.",
+        "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
+        "(best case, not comparable with the others); a number: fixed beforehand.",
+        "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
         f"Command: {listed({one['command'] for one in settings})}.",
-        f"Code: commit {listed({one['commit'] for one in settings})} (training), {listed(set(rows['commit']))} (scores).",
-        f"Versions: {' | '.join(sorted(versions))}.",
+        f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",
+        "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _versions(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in packages.items())
 
 
 def write_tables(results: Path, comparison: Comparison, folder: Path) -> dict[str, Path]:
@@ -129,9 +144,10 @@ def write_tables(results: Path, comparison: Comparison, folder: Path) -> dict[st
     notes = describe_runs(results, comparison.rows)
     paths = {suffix: folder / f"{comparison.name}.{suffix}" for suffix in ("csv", "md", "tex")}
     save_frame(paths["csv"], summary)
-    markdown = tabulate(wide, headers="keys", tablefmt="github", showindex=False, disable_numparse=True)
+    cells, headers = wide.to_numpy().tolist(), wide.columns.tolist()
+    markdown = tabulate(cells, headers, tablefmt="github", disable_numparse=True)
     write_text(paths["md"], markdown + "\n\n" + "".join(f"- {note}\n" for note in notes))
-    latex = tabulate(wide, headers="keys", tablefmt="latex_booktabs", showindex=False, disable_numparse=True)
+    latex = tabulate(cells, headers, tablefmt="latex_booktabs", disable_numparse=True)
     for character, command in {"±": r"$\pm$", "−": "$-$", "τ": r"$\tau$", "–": "--"}.items():
         latex = latex.replace(character, command)
     write_text(paths["tex"], "".join(f"% {note}\n" for note in notes) + latex + "\n")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from wsol.record import LocalizationRecord
 
+NO_BOX = "no box"  # the protocol of a score that reads none
 ThresholdPolicy = Literal["oracle", "held_out"] | float | None
 
 
@@ -32,9 +33,9 @@ class Score:
     def protocol(self) -> str:
         """What a reader must know to compare the number with another one."""
         if self.threshold is None:
-            return "no box"
-        chosen = {"oracle": "τ: best on test", "held_out": "τ: chosen on val"}
-        return f"{self.boxes}, {chosen.get(str(self.threshold), f'τ = {self.threshold}')}"
+            return NO_BOX
+        chosen = {"oracle": "τ on test", "held_out": "τ on val"}
+        return f"{self.boxes}, {chosen.get(str(self.threshold), f'τ {self.threshold}')}"
 
     def __call__(self, records: Mapping[str, LocalizationRecord]) -> float:
         """Score the record of this score's box rule.

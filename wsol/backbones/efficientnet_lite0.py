@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 of timm, cut before its head."""
 
 from collections import OrderedDict
+from typing import Any
 
 import timm
 from torch import nn
@@ -29,7 +30,7 @@ def efficientnet_lite0(weights: str | None = "package", output_stride: int = 32)
     """
     if output_stride not in (32, 16, 8):
         raise ValueError(f"output_stride of efficientnet_lite0 must be 32, 16 or 8, got {output_stride}.")
-    network = timm.create_model(_NAME, pretrained=False, output_stride=output_stride)
+    network: Any = timm.create_model(_NAME, pretrained=False, output_stride=output_stride)
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if weights == "package":
         network.load_state_dict(packaged_efficientnet_lite0(network.state_dict()))

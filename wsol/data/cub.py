@@ -56,7 +56,8 @@ def cub(
     if len(present) < len(names):
         log.info("CUB: %d of %d species are present.", len(present), len(names))
     class_ids = {number: index for index, number in enumerate(sorted(present, key=int))}
-    train, test = [], []
+    train: list[Entry] = []
+    test: list[Entry] = []
     for line in read_lines(folder / "images.txt", 2, maxsplit=1):
         number, image_id = line.fields
         for table, file in ((labels, "image_class_labels"), (is_train, "train_test_split"), (boxes, "bounding_boxes")):

@@ -8,8 +8,8 @@ from wsol.image_set import Entry
 from wsol.splits import Splits, hold_out, make_splits
 
 _HELP = (
-    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and say where with machine.data_root=FOLDER, "
-    "the folder that holds tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
+    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and say where with "
+    "machine.data_root=FOLDER, the folder that holds tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
 )
 
 

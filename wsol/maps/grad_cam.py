@@ -35,10 +35,11 @@ class GradCAM:
         activation = forward.activations[self.target_layer]
         columns = class_ids.reshape(len(class_ids), -1)
         maps = []
-        for column in columns.unbind(dim=1):
-            score = forward.logits.gather(1, column[:, None]).sum()  # images do not mix in eval mode: sum, one pass
-            (gradient,) = torch.autograd.grad(score, activation, retain_graph=True)
-            with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
+            for column in columns.unbind(dim=1):
+                # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
+                seed = torch.zeros_like(forward.logits).scatter_(1, column[:, None].clone(), 1)
+                (gradient,) = torch.autograd.grad(forward.logits, activation, seed, retain_graph=True)
                 weights = gradient.mean(dim=(2, 3))
                 maps.append(torch.einsum("nchw,nc->nhw", activation, weights).relu())
         return torch.stack(maps, dim=1).reshape(*class_ids.shape, *activation.shape[2:])

@@ -1,0 +1,12 @@
+"""Small networks with random weights, for tests."""
+
+import torch
+
+from wsol.backbones.small_cnn import small_cnn
+from wsol.classifier import Classifier
+
+
+def tiny_classifier(pooling: torch.nn.Module, num_classes: int = 5, seed: int = 0) -> Classifier:
+    """Maps of 8 x 8 cells for 16 px images."""
+    torch.manual_seed(seed)
+    return Classifier(small_cnn(channels=(6, 10)), pooling, num_classes).eval()
