@@ -4,6 +4,7 @@ python benchmarks/run.py sweep=gap_vs_gmp
 python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,8 +24,11 @@ from wsol.reports import read_comparisons, write_tables
 
 
 def build(node: Any, **kwargs: Any) -> Any:
-    """The object that a config node names; it gets plain dicts and lists."""
-    return instantiate(node, _convert_="all", **kwargs)
+    """The object that a config node names; it gets plain dicts and lists. Its errors come as they are."""
+    try:
+        return instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
 
 
 def identity(node: DictConfig) -> dict[str, Any]:
@@ -62,7 +67,17 @@ def protocol_of(cfg: DictConfig) -> Protocol:
 
 @hydra.main(config_path="../conf", config_name="run", version_base="1.3")
 def main(cfg: DictConfig) -> list[dict[str, str]]:
-    """One job. Returns the files of the comparisons that it belongs to, for `ShowResults` to print."""
+    """One job. What goes wrong is said in one line; HYDRA_FULL_ERROR=1 shows where."""
+    try:
+        return run(cfg)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(f"{type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 in front of the command shows where.")
+
+
+def run(cfg: DictConfig) -> list[dict[str, str]]:
+    """Returns the files of the comparisons that the job belongs to, for `ShowResults` to print."""
     splits = build(cfg.data)
     protocol = protocol_of(cfg)
     machine = Machine(

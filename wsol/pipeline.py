@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 SCORED_SPLITS = ("val", "test")  # in this order: val chooses the operating point that test is read at
 NONE = "none"  # the backbone and the pooling of a baseline
+RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
+SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Protocol:
                 raise ValueError(
                     f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
                 )
+            if isinstance(score.threshold, float) and not np.isclose(taus, score.threshold, rtol=0, atol=1e-9).any():
+                raise ValueError(f"Score {name!r} reads τ = {score.threshold}, which is not among `thresholds`.")
 
     @property
     def key(self) -> str:
@@ -350,13 +354,11 @@ def _ensure_scores(
     path = folder.scores_file(protocol.key)
     rows = load_or_none(path, read_rows)
     if rows is None:
+        runs = {column: about[column] for column in RUN_COLUMNS}
         rows = pd.DataFrame(
             [
                 {
-                    **{
-                        column: about[column] for column in ("run", "data", "backbone", "pooling", "seed", "comparison")
-                    },
-                    "baselines": about["baselines"],
+                    **runs,
                     "protocol_key": protocol.key,
                     "map": name,
                     "score": score_name,
@@ -376,8 +378,16 @@ def _ensure_scores(
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value."""
-    return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype={"commit": str})
+    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value.
+
+    Raises:
+        ValueError: naming the file, if it holds no such rows.
+    """
+    missing = {"value": [""], "threshold": [""]}
+    rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
+    if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
+        raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
+    return rows
 
 
 def _device(accelerator: str) -> torch.device:

@@ -44,7 +44,8 @@ class StoredMaps:
     @classmethod
     def load(cls, path: Path) -> "StoredMaps":
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return cls(arrays["image_ids"], arrays["values"], arrays["scale"])
 
     @classmethod

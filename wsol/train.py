@@ -220,7 +220,10 @@ def _resume(fabric: Fabric, checkpoint: Path | None, state: dict[str, Any]) -> N
     try:
         fabric.load(checkpoint, state)
     except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        raise RuntimeError(f"The checkpoint {checkpoint} cannot be read ({error}); delete it to start over.") from error
+        reason = f"{type(error).__name__}: {str(error).split('. ')[0]}"
+        raise RuntimeError(
+            f"The checkpoint {checkpoint} cannot be read ({reason}); delete it to start over."
+        ) from error
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict[str, Any]) -> None:

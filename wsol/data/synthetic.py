@@ -82,7 +82,7 @@ def _cached(path: Path, settings: BirdSettings, split: str, count: int) -> list[
     """The split's samples, from the cache file or drawn anew; a damaged file is replaced."""
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return _to_samples(split, dict(arrays))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             log.warning("The cache file %s cannot be read (%s); its images are drawn again.", path, error)
