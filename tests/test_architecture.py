@@ -1,0 +1,84 @@
+"""The import arrows: each module may import what stands before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
+LAYERS = [
+    ["geometry", "whole_files", "identity", "versions", "annotations", "decode"],
+    ["sample"],
+    ["image_set"],
+    ["splits"],
+    ["bird_world", "bird_drawing"],
+    ["data"],
+    ["backbone", "pretrained"],
+    ["backbones", "pooling"],
+    ["classifier"],
+    ["forward_pass", "augment"],
+    ["maps"],
+    ["stored_maps", "score_map", "components"],
+    ["infer"],
+    ["boxes"],
+    ["matching", "baselines"],
+    ["record"],
+    ["localize"],
+    ["scores"],
+    ["score"],
+    ["train"],
+    ["runs"],
+    ["pipeline"],
+    ["reports", "pictures"],
+    ["gallery"],
+]
+PLACE = {name: place for place, names in enumerate(LAYERS) for name in names}
+MODULES = sorted((ROOT / "wsol").rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module
+
+
+def layer(parts):
+    return PLACE[Path(parts[1]).stem]
+
+
+def test_every_module_has_its_place():
+    found = {path.relative_to(ROOT).parts[1].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert found == set(PLACE)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_run_one_way(path):
+    parts = path.relative_to(ROOT).parts
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top not in ("hydra", "omegaconf", "benchmarks"), (
+            f"{path} imports {name}; only benchmarks/ and tests/ may"
+        )
+        if top == "wsol":
+            assert layer(["wsol", *rest]) <= layer(parts), f"{path} imports {name}, which stands after it"
+
+
+@pytest.mark.parametrize("package", ["data", "backbones", "pooling", "maps", "boxes", "scores"])
+def test_option_packages_hold_nothing_but_options(package):
+    assert (ROOT / "wsol" / package / "__init__.py").read_text() == ""
+    for path in (ROOT / "wsol" / package).glob("*.py"):
+        others = [name for name in imports(path) if name.startswith(f"wsol.{package}.")]
+        # An option may build on another of its group (MaxBoxAccV2 is a mean of MaxBoxAcc), never on a hidden helper.
+        assert all((ROOT / (name.replace(".", "/") + ".py")).exists() for name in others)
+
+
+def test_types_follow_the_line_torch_numpy_pandas():
+    for name in ("components", "matching", "record", "score", "geometry"):
+        assert "torch" not in set(imports(ROOT / "wsol" / f"{name}.py"))
+    for path in [*(ROOT / "wsol" / "boxes").glob("*.py"), *(ROOT / "wsol" / "scores").glob("*.py")]:
+        assert not {"torch", "pandas"} & set(imports(path))

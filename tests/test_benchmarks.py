@@ -1,0 +1,90 @@
+"""The commands, as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments, script="run.py", check=True, **env):
+    import os
+
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, env={**os.environ, **env}
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def table_of(output):
+    return [line for line in output.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.slow
+def test_smoke_twice(tmp_path):
+    overrides = [
+        "sweep=smoke",
+        f"machine.results={tmp_path}",
+        "machine.accelerator=cpu",
+        f"+data.cache_dir={tmp_path}/c",
+    ]
+    first = run(*overrides)
+    table = table_of(first.stdout)
+    assert len(table) == 2 + 2 * 2 + 2 + 2  # head and rule, poolings x maps, differences, baselines
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["gap"] * 2 + ["gmp"] * 2 + ["gmp − gap"] * 2 + [
+        "no network"
+    ] * 2
+    printed = [
+        line.split(": ", 1)[1] for line in first.stdout.splitlines() if line.startswith(("table: ", "picture: "))
+    ]
+    assert {Path(path).suffix for path in printed} == {".csv", ".md", ".tex", ".png"}
+    assert all(Path(path).stat().st_size > 0 for path in printed)
+
+    def artefacts():
+        files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and path.name != ".lock"]
+        return {path: path.stat().st_mtime_ns for path in [*files, *tmp_path.glob("pictures/*")]}
+
+    before = artefacts()
+    second = run(*overrides)
+    assert artefacts() == before  # nothing trained, nothing computed
+    assert table_of(second.stdout) == table
+    assert "epoch" not in second.stderr
+
+    report = run(str(tmp_path), script="report.py")
+    assert table_of(report.stdout) == table
+    (long,) = [pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")]
+    assert long["mean"].dropna().between(-1, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=cub", "machine.data_root=/nowhere"], "No CUB-200-2011 at"),
+        (["data.clutter=7"], "clutter must lie in [0, 1], got 7"),
+        (["train.optimizer=adam"], "optimizer must be adamw or sgd"),
+        (["pooling=gpa"], "Could not find 'pooling/gpa'"),
+        (
+            ["scores=[gt_known_loc_20]", "thresholds.step=0.3"],
+            "Score 'gt_known_loc_20' reads τ = 0.2, which is not among",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_without_a_stack_trace(tmp_path, overrides, message):
+    few = ["data.train_images=10", "data.val_images=10", "data.test_images=10", "train.epochs=1"]
+    few = [] if "data=cub" in overrides else few
+    done = run(*overrides, *few, f"machine.results={tmp_path}", check=False)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_on_nothing_says_how_to_make_something(tmp_path):
+    done = run(str(tmp_path), script="report.py", check=False)
+    assert done.returncode == 1
+    assert "python benchmarks/run.py" in done.stderr

@@ -1,0 +1,130 @@
+"""Every option of every group builds, and one stem stands in two places."""
+
+import importlib
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from run import build
+
+from wsol.bird_world import BirdSettings
+from wsol.components import BoxRule
+from wsol.data.synthetic import synthetic
+from wsol.pipeline import Protocol
+from wsol.score import Score
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
+GROUPS = {"data": "data", "backbone": "backbones", "pooling": "pooling", "maps": "maps", "boxes": "boxes"}
+
+
+def targets(node):
+    """All nodes of a config that name something."""
+    if OmegaConf.is_dict(node):
+        if "_target_" in node:
+            yield node
+        for key in node:
+            yield from targets(node._get_node(key))
+
+
+def compose_with(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("run", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.relative_to(CONF).as_posix())
+def test_every_target_exists_and_takes_its_keys(path):
+    for node in targets(OmegaConf.load(path)):
+        module, name = node["_target_"].rsplit(".", 1)
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+        keys = {key for key in node if not key.startswith("_")}
+        assert anything or keys <= set(parameters), f"{path.name}: {keys - set(parameters)}"
+
+
+@pytest.mark.parametrize(("group", "package"), GROUPS.items())
+def test_one_stem_two_places(group, package):
+    options = {path.stem for path in (CONF / group).glob("*.yaml")}
+    files = {path.stem for path in (ROOT / "wsol" / package).glob("*.py")} - {"__init__"}
+    if group == "backbone":  # one file holds the family
+        files = files - {"resnet"} | {"resnet18", "resnet50"}
+    assert options == files
+
+
+def test_every_score_file_is_an_option():
+    used = {
+        node["_target_"].split(".")[2]
+        for path in (CONF / "scores").glob("*.yaml")
+        for node in targets(OmegaConf.load(path))
+        if node["_target_"].startswith("wsol.scores")
+    }
+    assert used == {path.stem for path in (ROOT / "wsol" / "scores").glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("backbone", [path.stem for path in (CONF / "backbone").glob("*.yaml")])
+@pytest.mark.parametrize("pooling", ["gap", "gmp"])
+def test_every_backbone_and_pooling_builds(backbone, pooling):
+    overrides = [f"backbone={backbone}", f"pooling={pooling}"]
+    if backbone not in ("small_cnn", "efficientnet_lite0"):  # nothing is downloaded here
+        overrides.append("backbone.weights=null")
+    cfg = compose_with(*overrides)
+    assert build(cfg.backbone).out_channels > 0
+    build(cfg.pooling)
+
+
+@pytest.mark.parametrize("train", [path.stem for path in (CONF / "train").glob("*.yaml")])
+def test_every_training_builds(train):
+    assert build(compose_with(f"train={train}").train).epochs > 0
+
+
+def test_every_map_box_and_score_builds_into_a_protocol():
+    parts = {group: ",".join(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("maps", "boxes")}
+    cfg = compose_with(*(f"{group}=[{names}]" for group, names in parts.items()))
+    protocol = Protocol(
+        maps=build(cfg.maps),
+        boxes=build(cfg.boxes),
+        scores=build(cfg.scores),
+        thresholds=(0.0, 0.2),
+    )
+    assert set(protocol.scores) == {path.stem for path in (CONF / "scores").glob("*.yaml")} - {"all"}
+    assert all(isinstance(score, Score) for score in protocol.scores.values())
+    rule: BoxRule
+    for rule in protocol.boxes.values():
+        assert callable(rule)
+
+
+def test_some_scores_can_be_chosen():
+    assert set(compose_with("scores=[top1_cls,max_box_acc]").scores) == {"top1_cls", "max_box_acc"}
+
+
+@pytest.mark.parametrize("data", ["cub", "tiny_imagenet"])
+def test_data_sets_are_looked_for_where_the_machine_says(data, tmp_path):
+    cfg = compose_with(f"data={data}", f"machine.data_root={tmp_path}")
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        build(cfg.data)
+
+
+def test_the_synthetic_data_build(tmp_path):
+    few = [f"data.{split}_images=20" for split in ("train", "val", "test")]
+    cfg = compose_with(*few, f"+data.cache_dir={tmp_path}")
+    assert len(build(cfg.data).train) == 20
+
+
+@pytest.mark.parametrize("sweep", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
+def test_every_sweep_composes(sweep):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("run", overrides=[f"sweep={sweep}"], return_hydra_config=True)
+    assert cfg.hydra.sweeper.params
+
+
+def test_the_knobs_in_the_config_are_the_defaults():
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "synthetic.yaml"))
+    defaults = {field.name: field.default for field in fields(BirdSettings)}
+    assert {name: node[name] for name in defaults} == {**defaults, "object_scale": list(defaults["object_scale"])}
+    parameters = inspect.signature(synthetic).parameters
+    for split in ("train", "val", "test"):
+        assert node[f"{split}_images"] == parameters[f"{split}_images"].default

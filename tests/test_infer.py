@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from networks import tiny_classifier
+from torch import nn
+
+from wsol.boxes.largest import largest
+from wsol.data.synthetic import synthetic
+from wsol.image_set import ImageSet
+from wsol.infer import infer
+from wsol.localize import Truth, make_record, match_maps
+from wsol.maps.cam import CAM
+from wsol.maps.grad_cam import GradCAM
+from wsol.pooling.gap import GAP
+from wsol.runs import truth_of
+from wsol.stored_maps import StoredMaps
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def images(tmp_path) -> ImageSet:
+    few = {"train_images": 10, "val_images": 5, "test_images": 11}
+    return synthetic(image_size=16, num_classes=5, cache_dir=tmp_path, **few).test
+
+
+def test_predictions_are_the_classifiers(images):
+    classifier = tiny_classifier(GAP())
+    predictions, maps = infer(classifier, images, {}, device=CPU, batch_size=4, progress=False)
+    assert maps == {}
+    stacked = torch.stack([torch.from_numpy(images[i].image).permute(2, 0, 1) for i in range(11)])
+    with torch.no_grad():
+        logits = classifier(stacked)
+    true = torch.from_numpy(images.class_ids)
+    expected_rank = [(row > row[c]).sum().item() for row, c in zip(logits, true, strict=True)]
+    assert predictions["class_rank"].tolist() == expected_rank
+    assert predictions["image_id"].tolist() == images.image_ids
+    assert [list(row) for row in predictions["top5_class_ids"]] == logits.argsort(descending=True).tolist()
+    expected = logits.softmax(1)[torch.arange(11), true]
+    np.testing.assert_allclose(predictions["true_class_probability"], expected, rtol=1e-5)
+    truth = truth_of(predictions)
+    assert truth.size == (16, 16)
+    assert all(np.array_equal(boxes, images[i].boxes) for i, boxes in enumerate(truth.boxes))
+
+
+def test_a_collapsed_network_is_not_right():
+    from wsol.infer import _predictions
+
+    assert _predictions(torch.zeros(2, 5), torch.tensor([0, 3]))["class_rank"].tolist() == [4, 4]
+
+
+def test_the_trunk_runs_once_a_batch_for_all_maps(images):
+    classifier = tiny_classifier(GAP())
+    calls = []
+    classifier.backbone.register_forward_hook(lambda *_: calls.append(1))
+    maps = {"cam": CAM(), "grad_cam": GradCAM(), "early": GradCAM("backbone.block1")}
+    _, found = infer(classifier, images, maps, device=CPU, batch_size=4, progress=False)
+    assert len(calls) == 3
+    assert {name: one.values.shape for name, one in found.items()} == {
+        "cam": (11, 8, 8),
+        "grad_cam": (11, 8, 8),
+        "early": (11, 16, 16),
+    }
+
+
+def test_any_batch_size_gives_the_same_maps(images):
+    classifier = tiny_classifier(GAP())
+    one, all_at_once = (
+        infer(classifier, images, {"cam": CAM()}, device=CPU, batch_size=n, progress=False)[1]["cam"] for n in (1, 11)
+    )
+    torch.testing.assert_close(one.activation_maps(), all_at_once.activation_maps(), rtol=1e-3, atol=1e-3)
+
+
+def test_from_a_map_with_one_bright_cell_to_its_record(images):
+    predictions, _ = infer(tiny_classifier(GAP()), images, {}, device=CPU, progress=False)
+    maps = torch.zeros(11, 16, 16)
+    maps[:, 4:8, 2:10] = 1  # at the images' own size nothing is interpolated
+    stored = StoredMaps.of(predictions["image_id"].tolist(), maps)
+    truth = truth_of(predictions)
+    truth = Truth(truth.image_ids, truth.class_ids, [np.float32([[2, 4, 10, 12]])] * 11, truth.size)
+    thresholds = np.array([0.2, 0.8])
+    record = make_record(match_maps(stored, truth, largest, thresholds), 1, thresholds, predictions)
+    assert record.best_iou.tolist() == [[0.5, 0.5]] * 11  # 32 of 64 pixels
+    assert record.boxes.tolist() == [[2, 4, 10, 8]] * 11
+
+
+def test_a_nan_map_raises_with_its_image_id(images):
+    classifier = tiny_classifier(GAP())
+    nn.init.constant_(classifier.fc.weight, float("nan"))
+    predictions, found = infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+    with pytest.raises(ValueError, match="image 'test/00000' holds NaN"):
+        match_maps(found["cam"], truth_of(predictions), largest, np.array([0.5]))

@@ -1,0 +1,121 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsol.geometry import as_boxes
+from wsol.image_set import Entry, ImageSet
+from wsol.sample import Sample
+from wsol.splits import hold_out, make_splits
+
+
+def entries(prefix, classes):
+    return [
+        Entry(f"{prefix}{index}", class_id, as_boxes([[1, 1, 5, 5]]), Path(f"{prefix}{index}"))
+        for index, class_id in enumerate(classes)
+    ]
+
+
+def load(entry):
+    return Sample(np.full((8, 8, 3), 7, np.uint8), entry.class_id, entry.image_id, entry.boxes)
+
+
+def splits_of(train, val=(0, 1), test=(1, 0), **kwargs):
+    settings = {"image_size": 8, "train_size": 8, "max_cache_gib": 1, "load": load, **kwargs}
+    return make_splits("set", ["a", "b"], (entries("r", train), entries("v", val), entries("t", test)), **settings)
+
+
+class TestHoldOut:
+    def test_is_stratified_and_keeps_everything_once(self):
+        everything = entries("x", [0] * 20 + [1] * 10 + [2] * 3)
+        kept, held = hold_out(everything, 0.2, seed=0)
+        counts = np.bincount([entry.class_id for entry in held])
+        assert counts.tolist() == [4, 2, 1]
+        assert sorted(e.image_id for e in kept + held) == sorted(e.image_id for e in everything)
+
+    def test_is_seeded(self):
+        everything = entries("x", [0] * 30)
+        assert hold_out(everything, 0.3, 0) == hold_out(everything, 0.3, 0)
+        assert hold_out(everything, 0.3, 0)[1] != hold_out(everything, 0.3, 1)[1]
+
+    def test_never_takes_a_whole_class(self):
+        kept, held = hold_out(entries("x", [0, 0, 1, 1]), 0.9, 0)
+        assert {e.class_id for e in kept} == {e.class_id for e in held} == {0, 1}
+
+    def test_a_single_image_is_named(self):
+        with pytest.raises(ValueError, match="x2 is the only training image of its class"):
+            hold_out(entries("x", [0, 0, 1]), 0.5, 0)
+
+    @pytest.mark.parametrize("fraction", [0, 1, -0.5])
+    def test_bad_fractions_are_refused(self, fraction):
+        with pytest.raises(ValueError, match="val_fraction"):
+            hold_out(entries("x", [0, 0]), fraction, 0)
+
+
+class TestMakeSplits:
+    def test_train_hands_out_no_boxes(self):
+        splits = splits_of([0, 1])
+        assert splits.train[0].boxes.shape == (0, 4)
+        assert all(entry.boxes.size == 0 for entry in splits.train.entries)  # nor does it keep them
+        assert splits.val[0].boxes.tolist() == splits.test[0].boxes.tolist() == [[1, 1, 5, 5]]
+
+    def test_fingerprint_follows_images_labels_and_boxes(self):
+        reference = splits_of([0, 1, 0]).fingerprint
+        assert splits_of([0, 1, 0]).fingerprint == reference
+        assert splits_of([0, 1, 1]).fingerprint != reference
+        assert splits_of([0, 1]).fingerprint != reference
+        assert splits_of([0, 1, 0], val=(0,)).fingerprint != reference
+
+    def test_a_class_without_training_image_is_named(self):
+        with pytest.raises(ValueError, match="class 'b' has no training image"):
+            splits_of([0, 0])
+
+    def test_an_image_in_two_splits_is_named(self):
+        with pytest.raises(ValueError, match="'r0' comes twice"):
+            make_splits(
+                "set",
+                ["a"],
+                (entries("r", [0]), entries("r", [0]), entries("t", [0])),
+                image_size=8,
+                train_size=8,
+                max_cache_gib=1,
+            )
+
+    def test_training_images_may_not_be_smaller_than_their_crops(self):
+        with pytest.raises(ValueError, match="train_size must be at least image_size"):
+            splits_of([0, 1], train_size=4)
+
+
+class TestImageSet:
+    def make(self, **kwargs):
+        self.loads = 0
+
+        def counting(entry):
+            self.loads += 1
+            return load(entry)
+
+        return ImageSet(entries("x", [0] * 10), counting, name="set test", **kwargs)
+
+    def test_is_decoded_once_into_memory_and_says_how_large_it_is(self, caplog):
+        caplog.set_level(logging.INFO)
+        images = self.make()
+        images.preload()
+        decoded = self.loads
+        assert [images[index].image_id for index in range(10)] == [f"x{index}" for index in range(10)]
+        images.preload()
+        assert self.loads == decoded
+        assert "set test: 10 images in memory" in caplog.text
+
+    def test_what_does_not_fit_is_decoded_on_access(self, caplog):
+        caplog.set_level(logging.INFO)
+        images = self.make(max_cache_bytes=10 * 8 * 8 * 3 - 1)
+        images.preload()
+        before = self.loads
+        assert images[3].image_id == "x3"
+        assert self.loads == before + 1
+        assert "decoded on access" in caplog.text
+
+    def test_an_empty_split_is_refused(self):
+        with pytest.raises(ValueError, match="holds no image"):
+            ImageSet([], name="set test")
