@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -159,3 +160,20 @@ def test_bad_settings_are_named(settings, message):
 def test_a_last_batch_of_one_image_does_not_break_batch_norm():
     history = run(tiny_classifier(GAP(), 2), TrainSettings(epochs=1, batch_size=8), Stripes(count=17))
     assert len(history) == 1
+
+
+@pytest.mark.slow
+def test_two_devices_share_each_batch(tmp_path):
+    classifier = tiny_classifier(GAP(), 2)
+    before = weights(classifier)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the processes' backends, about this machine
+        history = run(classifier, SETTINGS, devices=2, checkpoint=tmp_path / "c.ckpt")
+    assert len(history) == 6
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert not torch.equal(weights(classifier), before)
+    assert not classifier.training
+    with torch.no_grad():
+        images = torch.from_numpy(np.stack([one.image for one in Stripes().samples])).permute(0, 3, 1, 2)
+    right = classifier(images).argmax(dim=1) == torch.arange(24) % 2
+    assert right.float().mean() > 0.9

@@ -69,7 +69,7 @@ class ImageSet(Dataset[Sample]):
     Args:
         entries: the index.
         load: entry -> sample at its original size.
-        prepare: sample -> sample of the size that a network reads; deterministic.
+        prepare: sample -> sample of the size that a network reads; deterministic; None: as loaded.
         labels_only: hand out images and classes alone, as weakly supervised training may see them; the boxes are not
             even kept.
         max_cache_bytes: prepared images stay in memory if all of them take no more than this.
@@ -83,7 +83,7 @@ class ImageSet(Dataset[Sample]):
         self,
         entries: Sequence[Entry],
         load: Callable[[Entry], Sample] = load_entry,
-        prepare: Callable[[Sample], Sample] = lambda sample: sample,
+        prepare: Callable[[Sample], Sample] | None = None,
         labels_only: bool = False,
         max_cache_bytes: float = 4 * 2**30,
         name: str = "images",
@@ -106,7 +106,8 @@ class ImageSet(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if self._memory is not None:
             return self._memory[index]
-        sample = self._prepare(self._load(self.entries[index]))
+        sample = self._load(self.entries[index])
+        sample = sample if self._prepare is None else self._prepare(sample)
         return sample.without_boxes() if self._labels_only else sample
 
     def preload(self) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def make_splits(
         return ImageSet(
             entries[which],
             load,
-            lambda sample: resize_sample(sample, (size, size)),
+            partial(resize_sample, size=(size, size)),  # not a lambda: loader processes are handed it pickled
             labels_only=which == 0,
             max_cache_bytes=max_cache_gib * 2**30,
             name=f"{name} {title}",

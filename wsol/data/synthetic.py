@@ -2,6 +2,7 @@
 
 import logging
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,12 @@ def synthetic(
         image_size=image_size,
         train_size=image_size,  # a crop would cut birds off: place and scale vary by themselves
         max_cache_gib=max_cache_gib,
-        load=lambda entry: samples[entry.image_id],
+        load=partial(_look_up, samples),
     )
+
+
+def _look_up(samples: dict[str, Sample], entry: Entry) -> Sample:
+    return samples[entry.image_id]
 
 
 def _cached(path: Path, settings: BirdSettings, split: str, count: int) -> list[Sample]:
