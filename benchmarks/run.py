@@ -18,8 +18,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.classifier import Classifier
+from wsol.experiment import Experiment, Machine, Protocol
 from wsol.gallery import write_gallery
-from wsol.pipeline import Experiment, Machine, Protocol, run_experiment
+from wsol.pipeline import run_experiment
 from wsol.reports import read_comparisons, write_tables
 
 

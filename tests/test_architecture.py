@@ -29,7 +29,7 @@ LAYERS = [
     ["scores"],
     ["score"],
     ["train"],
-    ["runs"],
+    ["experiment", "runs"],
     ["pipeline"],
     ["reports", "pictures"],
     ["gallery"],

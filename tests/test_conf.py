@@ -13,7 +13,7 @@ from run import build
 from wsol.bird_world import BirdSettings
 from wsol.components import BoxRule
 from wsol.data.synthetic import synthetic
-from wsol.pipeline import Protocol
+from wsol.experiment import Protocol
 from wsol.score import Score
 
 ROOT = Path(__file__).parents[1]

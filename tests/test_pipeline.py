@@ -13,10 +13,11 @@ from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
 from wsol.data.synthetic import synthetic
+from wsol.experiment import Experiment, Machine, Protocol
 from wsol.gallery import write_gallery
 from wsol.maps.cam import CAM
 from wsol.maps.grad_cam import GradCAM
-from wsol.pipeline import Experiment, Machine, Protocol, run_experiment
+from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.reports import read_comparisons, write_tables

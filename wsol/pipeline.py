@@ -14,111 +14,33 @@ from numpy.typing import NDArray
 
 from wsol.baselines import baseline_boxes
 from wsol.classifier import Classifier
-from wsol.components import BoxRule
+from wsol.experiment import Experiment, Machine, Protocol
 from wsol.identity import describe, digest
 from wsol.infer import MapMethod, infer
 from wsol.localize import make_record, match_fixed, match_maps
 from wsol.matching import Matches
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import (
+    RUN_COLUMNS,
     RunFolder,
     load_classifier,
     load_maps,
     load_or_none,
     load_record,
+    read_rows,
     save_classifier,
     save_frame,
     truth_of,
 )
-from wsol.score import Score
-from wsol.score_map import Interpolation
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
-from wsol.train import TrainSettings, train
+from wsol.train import train
 from wsol.versions import commit, versions
 
 log = logging.getLogger(__name__)
 
 SCORED_SPLITS = ("val", "test")  # in this order: val chooses the operating point that test is read at
 NONE = "none"  # the backbone and the pooling of a baseline
-RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
-SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One classifier, by name and by everything that can change its numbers.
-
-    Attributes:
-        data: short name of the data set, for folder names and tables; so are backbone and pooling.
-        seed: of the weights, the order of the images and their augmentation.
-        settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
-    """
-
-    data: str
-    backbone: str
-    pooling: str
-    seed: int
-    settings: Mapping[str, Any]
-    train: TrainSettings
-    image_size: int
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a trained classifier is scored.
-
-    Attributes:
-        maps: map methods by name.
-        boxes: box rules by name.
-        scores: the table's columns by name.
-        thresholds: (T,) score-map thresholds, ascending in [0, 1).
-        interpolation: how activation maps are upsampled to the image.
-    """
-
-    maps: Mapping[str, MapMethod]
-    boxes: Mapping[str, BoxRule]
-    scores: Mapping[str, Score]
-    thresholds: tuple[float, ...]
-    interpolation: Interpolation = "bicubic"
-
-    def __post_init__(self) -> None:
-        taus = np.asarray(self.thresholds)
-        if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
-            raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
-        for name, score in self.scores.items():
-            if score.boxes not in self.boxes:
-                raise ValueError(
-                    f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
-                )
-            if isinstance(score.threshold, float) and not np.isclose(taus, score.threshold, rtol=0, atol=1e-9).any():
-                raise ValueError(f"Score {name!r} reads τ = {score.threshold}, which is not among `thresholds`.")
-
-    @property
-    def key(self) -> str:
-        """Eight hex digits; rows of different keys never share a table."""
-        return digest(self)
-
-    def map_key(self, name: str) -> str:
-        """The name of a method's maps: the method and its settings."""
-        return f"{name}-{digest(self.maps[name])}"
-
-    def record_key(self, source: str, rule: str) -> str:
-        """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
-        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.interpolation]
-        return f"{source}-{rule}-{digest(parts)}"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What cannot change a number, save for the rounding of floats."""
-
-    results: Path
-    accelerator: str = "auto"
-    devices: int = 1
-    workers: int = 0
-    batch_size: int = 64
-    progress: bool = True
 
 
 def run_experiment(
@@ -374,19 +296,6 @@ def _ensure_scores(
         )
         save_frame(path, rows)
         rows = read_rows(path)  # what a second run will read, so that its table is the same to the last digit
-    return rows
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value.
-
-    Raises:
-        ValueError: naming the file, if it holds no such rows.
-    """
-    missing = {"value": [""], "threshold": [""]}
-    rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
-    if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
-        raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
     return rows
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from wsol.pipeline import NONE, read_rows
-from wsol.runs import RunFolder, save_frame
+from wsol.pipeline import NONE
+from wsol.runs import RunFolder, read_rows, save_frame
 from wsol.score import NO_BOX
 from wsol.whole_files import write_text
 

@@ -23,6 +23,10 @@ from wsol.whole_files import whole_file, write_text
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# Of a `scores-*.csv`: what the run is, and what each row says.
+RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
+SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
+
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
@@ -113,6 +117,19 @@ def load_or_none(path: Path, load: Callable[[Path], T]) -> T | None:
     except _DAMAGED as error:
         log.warning("%s cannot be read (%s); it is made again.", path, error)
         return None
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value.
+
+    Raises:
+        ValueError: naming the file, if it holds no such rows.
+    """
+    missing = {"value": [""], "threshold": [""]}
+    rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
+    if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
+        raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
+    return rows
 
 
 def load_record(path: Path) -> LocalizationRecord:

@@ -1,0 +1,91 @@
+"""What an experiment is made of: what is trained, how it is scored, where it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsol.components import BoxRule
+from wsol.identity import digest
+from wsol.infer import MapMethod
+from wsol.score import Score
+from wsol.score_map import Interpolation
+from wsol.train import TrainSettings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One classifier, by name and by everything that can change its numbers.
+
+    Attributes:
+        data: short name of the data set, for folder names and tables; so are backbone and pooling.
+        seed: of the weights, the order of the images and their augmentation.
+        settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
+    """
+
+    data: str
+    backbone: str
+    pooling: str
+    seed: int
+    settings: Mapping[str, Any]
+    train: TrainSettings
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a trained classifier is scored.
+
+    Attributes:
+        maps: map methods by name.
+        boxes: box rules by name.
+        scores: the table's columns by name.
+        thresholds: (T,) score-map thresholds, ascending in [0, 1).
+        interpolation: how activation maps are upsampled to the image.
+    """
+
+    maps: Mapping[str, MapMethod]
+    boxes: Mapping[str, BoxRule]
+    scores: Mapping[str, Score]
+    thresholds: tuple[float, ...]
+    interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        taus = np.asarray(self.thresholds)
+        if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
+            raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
+        for name, score in self.scores.items():
+            if score.boxes not in self.boxes:
+                raise ValueError(
+                    f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
+                )
+            if isinstance(score.threshold, float) and not np.isclose(taus, score.threshold, rtol=0, atol=1e-9).any():
+                raise ValueError(f"Score {name!r} reads τ = {score.threshold}, which is not among `thresholds`.")
+
+    @property
+    def key(self) -> str:
+        """Eight hex digits; rows of different keys never share a table."""
+        return digest([self.maps, self.boxes, self.scores, self.thresholds, self.interpolation])
+
+    def map_key(self, name: str) -> str:
+        """The name of a method's maps: the method and its settings."""
+        return f"{name}-{digest(self.maps[name])}"
+
+    def record_key(self, source: str, rule: str) -> str:
+        """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
+        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.interpolation]
+        return f"{source}-{rule}-{digest(parts)}"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What cannot change a number, save for the rounding of floats."""
+
+    results: Path
+    accelerator: str = "auto"
+    devices: int = 1
+    workers: int = 0
+    batch_size: int = 64
+    progress: bool = True
