@@ -6,6 +6,7 @@ import pytest
 import torch
 from networks import tiny_classifier
 
+from wsol.data.synthetic import synthetic
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.sample import Sample
@@ -177,3 +178,20 @@ def test_two_devices_share_each_batch(tmp_path):
         images = torch.from_numpy(np.stack([one.image for one in Stripes().samples])).permute(0, 3, 1, 2)
     right = classifier(images).argmax(dim=1) == torch.arange(24) % 2
     assert right.float().mean() > 0.9
+
+
+def test_mixed_precision_learns_and_keeps_float32_weights():
+    classifier = tiny_classifier(GAP(), 2)
+    history = run(classifier, TrainSettings(epochs=6, batch_size=8, lr=1e-2, precision="bf16-mixed"))
+    assert history[-1]["accuracy"] > 0.9
+    assert {parameter.dtype for parameter in classifier.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_images_may_be_loaded_by_other_processes(tmp_path):
+    few = {"train_images": 24, "val_images": 12, "test_images": 12, "cache_dir": tmp_path, "num_classes": 4}
+    dataset = synthetic(image_size=16, **few).train
+    alone, helped = tiny_classifier(GAP(), 4), tiny_classifier(GAP(), 4)
+    for classifier, workers in ((alone, 0), (helped, 2)):
+        run(classifier, TrainSettings(epochs=2, batch_size=8), dataset, workers=workers)
+    assert torch.equal(weights(alone), weights(helped))
