@@ -1,22 +1,25 @@
-"""The boxes of all components."""
+"""The boxes of all regions."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsol.components import components_per_threshold
+from wsol.box_ranges import BoxRanges
+from wsol.engine.regions import every_region
+from wsol.protocol import TIGHT, Protocol
 
 
-def every(score_map: NDArray[np.floating], thresholds: ArrayLike) -> list[NDArray[np.float32]]:
-    """The tight boxes around all components above each threshold; the best of them counts (MaxBoxAccV2).
+def every(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol = TIGHT) -> BoxRanges:
+    """The boxes of all regions above each threshold; the best of them counts (MaxBoxAccV2).
 
-    Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.2.
+    Source: Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets",
+    TPAMI 2022.
 
     Args:
         score_map: (H, W), in [0, 1].
-        thresholds: (T,) ascending; foreground lies strictly above, 8-connected.
+        thresholds: (T,) ascending in [0, 1); foreground lies strictly above, 8-connected.
+        protocol: what a region is, and where its box ends.
 
-    Returns:
-        T arrays (B, 4), boxes as edges, in raster order; (0, 4) where nothing lies above the threshold.
+    Raises:
+        ValueError: if the map is outside [0, 1] or holds NaN, or the thresholds do not ascend.
     """
-    found = components_per_threshold(score_map, thresholds)
-    return [found.boxes[start:stop] for start, stop in zip(found.start.tolist(), found.stop.tolist(), strict=True)]
+    return every_region(score_map, thresholds, protocol)

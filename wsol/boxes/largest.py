@@ -1,23 +1,24 @@
-"""The box of the largest component."""
+"""The box of the largest region."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsol.components import components_per_threshold
+from wsol.box_ranges import BoxRanges
+from wsol.engine.regions import largest_region
+from wsol.protocol import TIGHT, Protocol
 
 
-def largest(score_map: NDArray[np.floating], thresholds: ArrayLike) -> list[NDArray[np.float32]]:
-    """The tight box around the largest component above each threshold.
+def largest(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol = TIGHT) -> BoxRanges:
+    """The box of the largest region above each threshold, at most one.
 
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2.
 
     Args:
         score_map: (H, W), in [0, 1].
-        thresholds: (T,) ascending; foreground lies strictly above, 8-connected.
+        thresholds: (T,) ascending in [0, 1); foreground lies strictly above, 8-connected.
+        protocol: what a region is, which of two is larger, and where its box ends.
 
-    Returns:
-        T arrays (1, 4), boxes as edges; (0, 4) where nothing lies above the threshold. Of components with equally
-        many pixels the first in raster order.
+    Raises:
+        ValueError: if the map is outside [0, 1] or holds NaN, or the thresholds do not ascend.
     """
-    found = components_per_threshold(score_map, thresholds)
-    return [found.boxes[max(row, 0) : row + 1] for row in found.largest.tolist()]
+    return largest_region(score_map, thresholds, protocol)
