@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.classifier import Classifier
-from wsol.experiment import Experiment, Machine, Protocol
+from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.gallery import write_gallery
 from wsol.pipeline import run_experiment
+from wsol.protocol import threshold_grid
 from wsol.reports import read_comparisons, write_tables
 
 
@@ -53,16 +53,15 @@ def experiment_of(cfg: DictConfig) -> Experiment:
     )
 
 
-def protocol_of(cfg: DictConfig) -> Protocol:
+def evaluation_of(cfg: DictConfig) -> Evaluation:
     """How the job is scored."""
     start, step = cfg.thresholds.start, cfg.thresholds.step
-    return Protocol(
+    return Evaluation(
         maps=build(cfg.maps),
         boxes=build(cfg.boxes),
         scores=build(cfg.scores),
-        # Rounded: 0.2 as a user writes it, and not 0.2 plus the rounding error of 20 additions.
-        thresholds=tuple(np.round(np.arange(start, 1, step), 9).tolist()),
-        interpolation=cfg.interpolation,
+        thresholds=tuple(threshold_grid(step, start).tolist()),
+        protocol=build(cfg.protocol),
     )
 
 
@@ -80,7 +79,7 @@ def main(cfg: DictConfig) -> list[dict[str, str]]:
 def run(cfg: DictConfig) -> list[dict[str, str]]:
     """Returns the files of the comparisons that the job belongs to, for `ShowResults` to print."""
     splits = build(cfg.data)
-    protocol = protocol_of(cfg)
+    evaluation = evaluation_of(cfg)
     machine = Machine(
         results=Path(cfg.machine.results),
         accelerator=cfg.machine.accelerator,
@@ -93,17 +92,17 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         experiment_of(cfg),
         splits,
         lambda: Classifier(build(cfg.backbone), build(cfg.pooling), splits.num_classes),
-        protocol,
+        evaluation,
         machine,
         command=shlex.join(["python", *sys.argv]),
     )
     written = []
     for comparison in read_comparisons(machine.results):
         if comparison.rows["comparison"].iloc[0] == rows["comparison"].iloc[0] and comparison.name.endswith(
-            protocol.key
+            evaluation.key
         ):
             paths = write_tables(machine.results, comparison, machine.results / "tables")
-            paths["png"] = write_gallery(machine.results, comparison, protocol, splits)
+            paths["png"] = write_gallery(machine.results, comparison, evaluation, splits)
             written.append({suffix: str(path) for suffix, path in paths.items()})
     return written
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from run import build
+from run import build, evaluation_of
 
 from wsol.bird_world import BirdSettings
-from wsol.components import BoxRule
 from wsol.data.synthetic import synthetic
-from wsol.experiment import Protocol
+from wsol.experiment import Evaluation
+from wsol.protocol import NAMED
 from wsol.score import Score
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
+SCORE_LISTS = {"all", "diagnosis", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
 GROUPS = {"data": "data", "backbone": "backbones", "pooling": "pooling", "maps": "maps", "boxes": "boxes"}
 
 
@@ -81,20 +82,44 @@ def test_every_training_builds(train):
     assert build(compose_with(f"train={train}").train).epochs > 0
 
 
-def test_every_map_box_and_score_builds_into_a_protocol():
+def test_every_map_box_and_score_builds_into_an_evaluation():
     parts = {group: ",".join(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("maps", "boxes")}
     cfg = compose_with(*(f"{group}=[{names}]" for group, names in parts.items()))
-    protocol = Protocol(
+    everything = [path.stem for path in (CONF / "scores").glob("*.yaml") if path.stem not in SCORE_LISTS]
+    cfg.scores = compose_with(f"scores=[{','.join(everything)}]").scores
+    evaluation = Evaluation(
         maps=build(cfg.maps),
         boxes=build(cfg.boxes),
         scores=build(cfg.scores),
-        thresholds=(0.0, 0.2),
+        thresholds=(0.0, 0.15, 0.2),
     )
-    assert set(protocol.scores) == {path.stem for path in (CONF / "scores").glob("*.yaml")} - {"all"}
-    assert all(isinstance(score, Score) for score in protocol.scores.values())
-    rule: BoxRule
-    for rule in protocol.boxes.values():
-        assert callable(rule)
+    assert set(evaluation.scores) == set(everything)
+    assert all(isinstance(score, Score) for score in evaluation.scores.values())
+    assert all(callable(rule) for rule in evaluation.boxes.values())
+
+
+@pytest.mark.parametrize("name", ["tight", "reference", "zhou2016", "grad_cam2017"])
+def test_a_named_protocol_takes_the_scores_of_its_name(name):
+    scores = name if name in SCORE_LISTS else "all"
+    cfg = compose_with(f"protocol={name}", f"scores={scores}", "thresholds.step=0.05")
+    evaluation = evaluation_of(cfg)
+    assert evaluation.protocol is NAMED[name]
+    assert evaluation.key.startswith(f"{name}-")
+
+
+def test_a_protocol_refuses_scores_that_are_not_part_of_it():
+    with pytest.raises(ValueError, match=r"'zhou2016' cuts at τ = 0\.2, so score 'max_box_acc'"):
+        evaluation_of(compose_with("protocol=zhou2016"))
+    with pytest.raises(ValueError, match="'zhou2016' predicts the class, so score 'gt_known_loc_20'"):
+        evaluation_of(compose_with("protocol=zhou2016", "scores=[gt_known_loc_20]"))
+
+
+def test_a_protocol_of_ones_own_needs_a_name_of_its_own():
+    cfg = compose_with("protocol=custom", "protocol.grid=[112,112]", "protocol.name=mine")
+    assert evaluation_of(cfg).protocol.grid == (112, 112)
+    cfg = compose_with("protocol=custom", "protocol.grid=[112,112]", "protocol.name=reference")
+    with pytest.raises(ValueError, match="not the protocol 'reference' any more"):
+        build(cfg.protocol)
 
 
 def test_some_scores_can_be_chosen():

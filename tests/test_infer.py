@@ -8,12 +8,14 @@ from wsol.boxes.largest import largest
 from wsol.data.synthetic import synthetic
 from wsol.image_set import ImageSet
 from wsol.infer import infer
-from wsol.localize import Truth, make_record, match_maps
+from wsol.localize import make_record, match_maps
 from wsol.maps.cam import CAM
 from wsol.maps.grad_cam import GradCAM
 from wsol.pooling.gap import GAP
+from wsol.protocol import TIGHT
 from wsol.runs import truth_of
 from wsol.stored_maps import StoredMaps
+from wsol.truth import Truth
 
 CPU = torch.device("cpu")
 
@@ -39,7 +41,8 @@ def test_predictions_are_the_classifiers(images):
     expected = logits.softmax(1)[torch.arange(11), true]
     np.testing.assert_allclose(predictions["true_class_probability"], expected, rtol=1e-5)
     truth = truth_of(predictions)
-    assert truth.size == (16, 16)
+    assert truth.size(0) == (16, 16)
+    assert truth.sizes.shape == (11, 2)
     assert all(np.array_equal(boxes, images[i].boxes) for i, boxes in enumerate(truth.boxes))
 
 
@@ -77,11 +80,17 @@ def test_from_a_map_with_one_bright_cell_to_its_record(images):
     maps[:, 4:8, 2:10] = 1  # at the images' own size nothing is interpolated
     stored = StoredMaps.of(predictions["image_id"].tolist(), maps)
     truth = truth_of(predictions)
-    truth = Truth(truth.image_ids, truth.class_ids, [np.float32([[2, 4, 10, 12]])] * 11, truth.size)
+    truth = Truth(truth.image_ids, truth.class_ids, [np.float32([[2, 4, 10, 12]])] * 11, truth.sizes)
     thresholds = np.array([0.2, 0.8])
-    record = make_record(match_maps(stored, truth, largest, thresholds), 1, thresholds, predictions)
+    matches = match_maps(stored, truth, largest, thresholds, TIGHT)
+    record = make_record(matches, 1, thresholds, predictions, {"name": "tight"})
     assert record.best_iou.tolist() == [[0.5, 0.5]] * 11  # 32 of 64 pixels
     assert record.boxes.tolist() == [[2, 4, 10, 8]] * 11
+    assert record.true_boxes.tolist() == [[2, 4, 10, 12]] * 11
+    assert record.peak_distance.tolist() == [0] * 11
+    assert record.energy_inside.tolist() == [1] * 11
+    (point,) = (match_maps(stored, truth, largest, thresholds, TIGHT, point=p) for p in [1])
+    assert point.boxes.tolist() == [[[2, 4, 10, 8]]] * 11
 
 
 def test_a_nan_map_raises_with_its_image_id(images):
@@ -89,4 +98,4 @@ def test_a_nan_map_raises_with_its_image_id(images):
     nn.init.constant_(classifier.fc.weight, float("nan"))
     predictions, found = infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
     with pytest.raises(ValueError, match="image 'test/00000' holds NaN"):
-        match_maps(found["cam"], truth_of(predictions), largest, np.array([0.5]))
+        match_maps(found["cam"], truth_of(predictions), largest, np.array([0.5]), TIGHT)

@@ -1,55 +1,85 @@
 import numpy as np
 import pytest
 
-from wsol.baselines import baseline_boxes, center_gaussian
+from wsol.baselines import CenterGaussians, center_gaussian, whole_frame
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.geometry import box_iou
-from wsol.matching import match_boxes
+from wsol.matching import best_of, true_boxes_of
+from wsol.protocol import GRAD_CAM2017, REFERENCE, TIGHT
+from wsol.truth import Truth, same_size
 
 
-def test_two_images_on_paper():
-    maps = np.zeros((2, 6, 6))
-    maps[0, 0:2, 0:2], maps[0, 4:6, 3:6] = 0.9, 0.5
-    iou, boxes = match_boxes(
-        every, maps, [np.float32([[0, 0, 2, 2], [0, 0, 6, 6]]), np.float32([[0, 0, 1, 1]])], [0.2, 0.7]
-    )
-    assert iou.tolist() == [[1, 1], [0, 0]]
-    assert boxes[0].tolist() == [[0, 0, 2, 2], [0, 0, 2, 2]]
-    assert boxes[1].tolist() == [[0, 0, 0, 0]] * 2
-    iou, boxes = match_boxes(largest, maps[:1], [np.float32([[0, 0, 2, 2]])], [0.2, 0.7])
-    assert iou.tolist() == [[0, 1]]
-    assert boxes[0].tolist() == [[3, 4, 6, 6], [0, 0, 2, 2]]
+def test_one_image_on_paper():
+    score_map = np.zeros((6, 6))
+    score_map[0:2, 0:2], score_map[4:6, 3:6] = 0.9, 0.5
+    truth = np.float32([[0, 0, 6, 6], [0, 0, 2, 2]])
+    best = best_of(every(score_map, [0.2, 0.7]), truth)
+    assert best.iou.tolist() == [1, 1]
+    assert best.boxes.tolist() == [[0, 0, 2, 2], [0, 0, 2, 2]]
+    assert best.true_index.tolist() == [1, 1]
+    best = best_of(largest(score_map, [0.2, 0.7, 0.95]), truth[1:])
+    assert best.iou.tolist() == [0, 1, 0]
+    assert best.boxes.tolist() == [[3, 4, 6, 6], [0, 0, 2, 2], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("rule", [every, largest])
 def test_agrees_with_one_comparison_at_a_time(rule):
     generator = np.random.default_rng(1)
-    maps = generator.random((5, 9, 11))
-    truth = [np.float32([[1, 1, 6, 7], [4, 2, 9, 9]])] * 5
+    truth = np.float32([[1, 1, 6, 7], [4, 2, 9, 9]])
     thresholds = np.arange(0, 1, 0.05)
-    iou, boxes = match_boxes(rule, maps, truth, thresholds)
-    for n in range(5):
-        for t, predicted in enumerate(rule(maps[n], thresholds)):
-            each = box_iou(predicted, truth[n]).max(axis=1, initial=0)
-            assert iou[n, t] == each.max(initial=0)
-            if len(each):
-                np.testing.assert_array_equal(boxes[n, t], predicted[each.argmax()])
+    for score_map in generator.random((5, 9, 11)):
+        ranges = rule(score_map, thresholds)
+        best = best_of(ranges, truth)
+        for t in range(len(thresholds)):
+            predicted = ranges.at(t)
+            each = box_iou(predicted, truth)
+            assert best.iou[t] == each.max(initial=0)
+            if len(predicted):
+                np.testing.assert_array_equal(best.boxes[t], predicted[each.max(axis=1).argmax()])
+                assert each[each.max(axis=1).argmax(), best.true_index[t]] == each.max()
 
 
 def test_an_image_without_a_true_box_is_refused():
     with pytest.raises(ValueError, match="without a ground-truth box"):
-        match_boxes(largest, np.ones((1, 3, 3)), [np.zeros((0, 4), np.float32)], [0.5])
+        best_of(largest(np.ones((3, 3)), [0.5]), np.zeros((0, 4), np.float32))
 
 
-def test_the_gaussian_gives_centred_squares_of_every_size():
-    assert center_gaussian((10, 20)).max() == pytest.approx(1)
-    boxes = np.concatenate(baseline_boxes((64, 64), largest, np.arange(0, 1, 0.01))["center_gaussian"])
-    np.testing.assert_array_equal(boxes[:, 0] + boxes[:, 2], 64)
-    np.testing.assert_array_equal(boxes[:, :2], boxes[:, 1::-1])
-    assert len(np.unique(boxes[:, 2])) > 20
+class TestTrueBoxes:
+    BOXES = np.float32([[60, 27, 385, 331], [0, 0, 500, 335]])  # of an image 500 wide and 335 high
+
+    def test_are_cut_to_whole_pixels_of_the_reference_grid(self):
+        # int(60 * 224 / 500) = 26, int(27 * 224 / 335) = 18, int(385 * ...) = 172, int(331 * ...) = 221; ends inside
+        found = true_boxes_of(self.BOXES, (335, 500), REFERENCE)
+        assert found.tolist() == [[26, 18, 173, 222], [0, 0, 225, 225]]
+
+    def test_whole_numbers_stay_whole(self):
+        sizes = np.arange(1, 1200)
+        edges = np.stack([sizes, sizes, sizes, sizes], axis=1).astype(np.float32)
+        for width in (125, 375, 500, 1000):  # x * 224 / width is whole for many x
+            found = true_boxes_of(edges, (width, width), REFERENCE)[:, 0]
+            assert found.tolist() == [int(float(x) * 224.0 / float(width)) for x in sizes]
+
+    def test_stay_as_they_are_where_nothing_is_rounded(self):
+        assert true_boxes_of(self.BOXES, (335, 500), TIGHT).tolist() == self.BOXES.tolist()
+        assert true_boxes_of(self.BOXES, (335, 500), GRAD_CAM2017).tolist() == self.BOXES.tolist()
 
 
-def test_the_whole_frame_is_the_whole_frame():
-    frame = baseline_boxes((30, 40), every, np.array([0.0, 0.5]))["whole_frame"]
-    assert [boxes.tolist() for boxes in frame] == [[[0, 0, 40, 30]]] * 2
+class TestBaselines:
+    def test_the_gaussian_gives_squares_of_every_size_around_one_pixel(self):
+        assert center_gaussian((10, 20)).max() == pytest.approx(1)
+        ranges = largest(center_gaussian((64, 64)), np.arange(0, 1, 0.01))
+        boxes = np.concatenate([ranges.at(t) for t in range(100)])
+        inner = boxes[boxes[:, 0] > 0]
+        np.testing.assert_array_equal(inner[:, 0] + inner[:, 2], 65)
+        np.testing.assert_array_equal(boxes[:, :2], boxes[:, 1::-1])
+        assert len(np.unique(boxes[:, 2])) > 20
+
+    def test_the_whole_frame_is_the_whole_frame(self):
+        ranges = whole_frame(np.zeros((30, 40)), [0.0, 0.5], TIGHT)
+        assert [ranges.at(t).tolist() for t in (0, 1)] == [[[0, 0, 40, 30]]] * 2
+
+    def test_gaussians_have_the_size_of_the_grid_or_else_of_the_image(self):
+        truth = Truth(np.array(["a"]), np.zeros(1, int), [np.float32([[0, 0, 5, 5]])], same_size(1, (10, 20)))
+        assert CenterGaussians(truth, TIGHT).read(0).shape == (10, 20)
+        assert CenterGaussians(truth, REFERENCE).read(0).shape == (224, 224)

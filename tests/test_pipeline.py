@@ -13,13 +13,14 @@ from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
 from wsol.data.synthetic import synthetic
-from wsol.experiment import Experiment, Machine, Protocol
+from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.gallery import write_gallery
 from wsol.maps.cam import CAM
 from wsol.maps.grad_cam import GradCAM
 from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
+from wsol.protocol import REFERENCE
 from wsol.reports import read_comparisons, write_tables
 from wsol.runs import load_maps, load_record
 from wsol.score import Score
@@ -29,7 +30,7 @@ from wsol.scores.max_box_acc_v2 import max_box_acc_v2
 from wsol.scores.top_k_cls import top_k_cls
 from wsol.train import TrainSettings
 
-PROTOCOL = Protocol(
+EVALUATION = Evaluation(
     maps={"cam": CAM(), "grad_cam": GradCAM()},
     boxes={"largest": largest, "every": every},
     scores={
@@ -54,7 +55,7 @@ class World:
         )
         self.built = 0
 
-    def run(self, pooling="gap", seed=0, protocol=PROTOCOL, splits=None, **machine):
+    def run(self, pooling="gap", seed=0, evaluation=EVALUATION, splits=None, **machine):
         splits = splits or self.splits
 
         def build():
@@ -71,7 +72,7 @@ class World:
             image_size=16,
         )
         settings = Machine(self.folder / "results", accelerator="cpu", progress=False, **machine)
-        return run_experiment(experiment, splits, build, protocol, settings, command="test")
+        return run_experiment(experiment, splits, build, evaluation, settings, command="test")
 
     def files(self):
         """Path -> time of its last change, of every artefact."""
@@ -94,6 +95,7 @@ def test_one_run_leaves_everything_that_was_asked_for(world):
     names = {path.relative_to(world.run_folder).as_posix() for path in world.run_folder.rglob("*") if path.is_file()}
     assert {"settings.json", "classifier.pt", "history.csv"} <= names
     assert {"predictions-val.parquet", "predictions-test.parquet"} <= names
+    assert {f"scores-{EVALUATION.key}.csv", f"protocol-{EVALUATION.key}.json"} <= names
     assert len([name for name in names if name.startswith("maps/")]) == 2 * 2  # splits x maps
     assert len([name for name in names if name.startswith("records/")]) == 2 * 2 * 2  # and box rules
     assert "training.ckpt" not in names
@@ -108,10 +110,12 @@ def test_per_image_outcomes_are_in_parquet(world):
     world.run()
     (path,) = world.run_folder.glob("records/test-cam-largest-*.parquet")
     frame = pd.read_parquet(path)
-    assert list(frame.columns) == ["image_id", "class_id", "class_rank", "best_iou", "box"]
+    told = ["image_id", "class_id", "class_rank", "best_iou", "box", "true_box", "label_free"]
+    assert list(frame.columns) == [*told, "peak_distance", "energy_inside"]
+    assert frame.attrs["protocol"] == EVALUATION.describe_record("largest")
     assert frame["image_id"].tolist() == world.splits.test.image_ids
     assert len(frame["best_iou"][0]) == 10
-    assert len(frame["box"][0]) == 4
+    assert len(frame["box"][0]) == len(frame["true_box"][0]) == 4
 
 
 def test_rows_are_what_the_records_say(world):
@@ -221,14 +225,14 @@ def test_a_job_killed_at_any_moment_continues(world, monkeypatch, stop_at):
 def test_a_new_protocol_replays_from_disk_without_the_network(world):
     world.run()
     built = world.built
-    finer = replace(PROTOCOL, thresholds=tuple((np.arange(20) / 20).tolist()), interpolation="bilinear")
-    rows = world.run(protocol=finer)
+    finer = replace(EVALUATION, thresholds=tuple((np.arange(20) / 20).tolist()), protocol=REFERENCE)
+    rows = world.run(evaluation=finer)
     assert world.built == built
-    assert rows["protocol_key"].iloc[0] == finer.key != PROTOCOL.key
+    assert rows["protocol_key"].iloc[0] == finer.key != EVALUATION.key
 
 
 def test_a_new_map_method_asks_the_network_for_that_map_alone(world):
-    world.run(protocol=replace(PROTOCOL, maps={"cam": CAM()}))
+    world.run(evaluation=replace(EVALUATION, maps={"cam": CAM()}))
     (cam_file,) = world.run_folder.glob("maps/test-cam-*")
     before = cam_file.stat().st_mtime_ns
     world.run()
@@ -273,7 +277,7 @@ def test_the_picture_is_drawn_once_and_again_when_the_runs_change(world):
 
     def draw():
         (comparison,) = read_comparisons(results)
-        path = write_gallery(results, comparison, PROTOCOL, world.splits)
+        path = write_gallery(results, comparison, EVALUATION, world.splits)
         return path, path.stat().st_mtime_ns
 
     path, first = draw()
@@ -292,15 +296,23 @@ def test_tables_come_out_in_three_formats(world, tmp_path):
     paths = write_tables(world.folder / "results", comparison, tmp_path / "tables")
     assert set(paths) == {"csv", "md", "tex"}
     markdown = paths["md"].read_text(encoding="utf-8")
-    for text in ("gmp − gap", "whole_frame", "max_box_acc (τ on test)", "gt_known_loc (τ on val)", "Command: `test`"):
+    for text in (
+        "gmp − gap",
+        "whole_frame",
+        "max_box_acc (τ on test)",
+        "gt_known_loc (τ on val)",
+        "Command: `test`",
+        "Protocol `tight`: maps of the true class, bicubic to the image's size",
+        "largest by max_box_acc",
+    ):
         assert text in markdown
     long = pd.read_csv(paths["csv"], keep_default_na=False)
     assert set(long["protocol"]) == {
         "no box",
-        "largest, τ on test",
-        "every, τ on test",
-        "largest, τ on val",
-        "largest, τ 0.2",
+        "tight: largest, τ on test",
+        "tight: every, τ on test",
+        "tight: largest, τ on val",
+        "tight: largest, τ 0.2",
     }
     assert r"\toprule" in paths["tex"].read_text(encoding="utf-8")
 
@@ -308,17 +320,17 @@ def test_tables_come_out_in_three_formats(world, tmp_path):
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.2), (0.0, 1.0), (-0.1,), (0.2, 0.2)])
 def test_bad_thresholds_are_refused(thresholds):
     with pytest.raises(ValueError, match="thresholds must ascend"):
-        replace(PROTOCOL, thresholds=thresholds)
+        replace(EVALUATION, thresholds=thresholds)
 
 
 def test_a_score_whose_boxes_are_not_made_is_named():
     with pytest.raises(ValueError, match="Score 'max_box_acc_v2' reads boxes 'every'"):
-        replace(PROTOCOL, boxes={"largest": largest})
+        replace(EVALUATION, boxes={"largest": largest})
 
 
 def test_a_fixed_threshold_off_the_grid_is_named_before_anything_is_trained():
     with pytest.raises(ValueError, match=r"'gt_known_loc_20' reads τ = 0\.2"):
-        replace(PROTOCOL, thresholds=(0.0, 0.3))
+        replace(EVALUATION, thresholds=(0.0, 0.3))
 
 
 def test_maps_of_other_images_are_refused(world):

@@ -7,7 +7,7 @@ from wsol.reports import format_table, summarize
 
 def rows_of(values):
     """{(pooling, seed): value} of one map and one score, and a baseline at 0.3."""
-    common = {"map": "cam", "score": "max_box_acc", "protocol": "largest, τ on test", "images": 50}
+    common = {"map": "cam", "score": "max_box_acc", "protocol": "tight: largest, τ on test", "images": 50}
     found = [{"pooling": pooling, "seed": seed, "value": value, **common} for (pooling, seed), value in values.items()]
     return pd.DataFrame([*found, {**common, "pooling": "none", "seed": 0, "value": 0.3, "map": "whole_frame"}])
 

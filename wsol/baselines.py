@@ -1,18 +1,25 @@
 """Predictions that need no network: what a method must beat before its number means anything."""
 
-import numpy as np
-from numpy.typing import NDArray
+import functools
 
-from wsol.components import BoxRule
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wsol.box_ranges import BoxRanges
 from wsol.geometry import Size
+from wsol.protocol import Protocol
+from wsol.truth import Truth
+
+BASELINES = ("center_gaussian", "whole_frame")
 
 
 def center_gaussian(size: Size, sigma: float = 0.25) -> NDArray[np.float64]:
     """A Gaussian at the image's centre as a score map.
 
     Source: the center-Gaussian baseline of Choe et al., "Evaluating Weakly Supervised Object Localization Methods
-    Right", CVPR 2020. Isotropic in pixels of the prepared image; whatever sigma is, its boxes are centred squares,
-    and the threshold chooses their side.
+    Right", CVPR 2020. Isotropic in pixels of the map; whatever sigma is, its boxes are centred squares, and the
+    threshold chooses their side. The peak is the pixel (H // 2, W // 2), half a pixel off the middle of an even side:
+    so placed, the baseline has its published scores.
 
     Args:
         size: (H, W).
@@ -22,19 +29,35 @@ def center_gaussian(size: Size, sigma: float = 0.25) -> NDArray[np.float64]:
         (H, W) float64 in [0, 1], min-max normalized.
     """
     height, width = size
-    y = np.arange(height)[:, None] - (height - 1) / 2
-    x = np.arange(width)[None, :] - (width - 1) / 2
+    y = np.arange(height)[:, None] - height // 2
+    x = np.arange(width)[None, :] - width // 2
     bump = np.exp(-(x**2 + y**2) / (2 * (sigma * min(size)) ** 2))
-    return (bump - bump.min()) / (bump.max() - bump.min())
+    return (bump - bump.min()) / max(bump.max() - bump.min(), np.finfo(np.float64).tiny)
 
 
-def baseline_boxes(
-    size: Size, box_rule: BoxRule, thresholds: NDArray[np.float64]
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Baseline name -> the boxes that it predicts in every image, one (B, 4) array per threshold."""
-    height, width = size
-    frame = np.array([[0, 0, width, height]], dtype=np.float32)
-    return {
-        "center_gaussian": box_rule(center_gaussian(size), thresholds),
-        "whole_frame": [frame] * len(thresholds),  # no map: a constant one has no foreground
-    }
+class CenterGaussians:
+    """`center_gaussian` as the map of every image, at the size that a protocol brings maps to."""
+
+    def __init__(self, truth: Truth, protocol: Protocol) -> None:
+        self._truth, self._grid = truth, protocol.grid
+        self.image_ids = truth.image_ids
+
+    def read(self, index: int) -> NDArray[np.float64]:
+        """(H, W) map of one image."""
+        return _remembered_gaussian(self._grid or self._truth.size(index))
+
+
+@functools.lru_cache(maxsize=64)
+def _remembered_gaussian(size: Size) -> NDArray[np.float64]:
+    return center_gaussian(size)
+
+
+def whole_frame(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol) -> BoxRanges:
+    """A box rule: the whole map, whatever is in it. A constant map has no foreground, so that no other rule says this.
+
+    The whole-image baseline of Choe et al., CVPR 2020.
+    """
+    height, width = score_map.shape
+    count = len(np.asarray(thresholds))
+    zero = np.zeros(1, np.int32)
+    return BoxRanges(np.array([[0, 0, width, height]], np.float32), zero, zero + 1, np.zeros(count, np.int64))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wsol.components import BoxRule
-from wsol.identity import digest
+from wsol.box_ranges import BoxRule
+from wsol.identity import describe, digest
 from wsol.infer import MapMethod
-from wsol.score import Score
-from wsol.score_map import Interpolation
+from wsol.protocol import TIGHT, Protocol
+from wsol.score import NO_BOX, Score
 from wsol.train import TrainSettings
 
 
@@ -35,22 +35,22 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How a trained classifier is scored.
+class Evaluation:
+    """What a trained classifier is asked.
 
     Attributes:
         maps: map methods by name.
         boxes: box rules by name.
         scores: the table's columns by name.
         thresholds: (T,) score-map thresholds, ascending in [0, 1).
-        interpolation: how activation maps are upsampled to the image.
+        protocol: what lies between a map and a hit.
     """
 
     maps: Mapping[str, MapMethod]
     boxes: Mapping[str, BoxRule]
     scores: Mapping[str, Score]
     thresholds: tuple[float, ...]
-    interpolation: Interpolation = "bicubic"
+    protocol: Protocol = TIGHT
 
     def __post_init__(self) -> None:
         taus = np.asarray(self.thresholds)
@@ -63,11 +63,20 @@ class Protocol:
                 )
             if isinstance(score.threshold, float) and not np.isclose(taus, score.threshold, rtol=0, atol=1e-9).any():
                 raise ValueError(f"Score {name!r} reads τ = {score.threshold}, which is not among `thresholds`.")
+            self.protocol.check_score(name, score.threshold, score.needs_class, score.reads_map)
 
     @property
     def key(self) -> str:
-        """Eight hex digits; rows of different keys never share a table."""
-        return digest([self.maps, self.boxes, self.scores, self.thresholds, self.interpolation])
+        """The protocol's name and eight hex digits; rows of different keys never share a table."""
+        return f"{self.protocol.name}-{digest([self.maps, self.boxes, self.scores, self.thresholds, self.protocol])}"
+
+    def protocol_of(self, score: Score) -> str:
+        """What a reader must know to compare a score's numbers with others."""
+        return score.protocol if score.protocol == NO_BOX else f"{self.protocol.name}: {score.protocol}"
+
+    def describe_record(self, rule: str) -> dict[str, Any]:
+        """What a record is made by, as plain data."""
+        return {**describe(self.protocol), "box_rule": describe(self.boxes[rule])}
 
     def map_key(self, name: str) -> str:
         """The name of a method's maps: the method and its settings."""
@@ -75,8 +84,8 @@ class Protocol:
 
     def record_key(self, source: str, rule: str) -> str:
         """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
-        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.interpolation]
-        return f"{source}-{rule}-{digest(parts)}"
+        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.protocol]
+        return f"{source}-{rule}-{self.protocol.name}-{digest(parts)}"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The picture of a comparison: for a few test images, each pooling's maps and boxes next to each other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsol.experiment import Protocol
+from wsol.experiment import Evaluation
 from wsol.geometry import Size
 from wsol.identity import digest
 from wsol.pictures import DRAWN_FROM, Panel, draw_side_by_side
@@ -21,7 +22,7 @@ from wsol.stored_maps import StoredMaps
 _IMAGES = 6
 
 
-def write_gallery(results: Path, comparison: Comparison, protocol: Protocol, splits: Splits) -> Path:
+def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation, splits: Splits) -> Path:
     """Draw the first seed's runs side by side on a few test images, picked by a fixed seed and not by their scores.
 
     Boxes are those of the first box rule at the threshold chosen on `val`. A picture of the same runs is kept. A run
@@ -33,29 +34,30 @@ def write_gallery(results: Path, comparison: Comparison, protocol: Protocol, spl
     path = results / "pictures" / f"{comparison.name}.png"
     rows = comparison.rows[comparison.rows["backbone"] != NONE].sort_values(["pooling", "seed"])
     runs = rows.groupby("pooling")["run"].first().to_dict()
-    drawn_from = digest([runs, protocol.key])
+    drawn_from = digest([runs, evaluation.key])
     if path.exists() and load_or_none(path, _read_drawn_from) == drawn_from:
         return path
-    rule = next(iter(protocol.boxes))
+    rule = next(iter(evaluation.boxes))
     picked = np.sort(np.random.default_rng(0).permutation(len(splits.test))[:_IMAGES])
     samples = [splits.test[int(index)] for index in picked]
     columns = {}
     for pooling, run in runs.items():
         folder = RunFolder(results / "runs" / run)
-        for name in protocol.maps:
-            maps = load_or_none(folder.maps_file("test", protocol.map_key(name)), load_maps)
-            record = load_or_none(folder.record_file("test", protocol.record_key(name, rule)), load_record)
+        for name in evaluation.maps:
+            maps = load_or_none(folder.maps_file("test", evaluation.map_key(name)), load_maps)
+            record = load_or_none(folder.record_file("test", evaluation.record_key(name, rule)), load_record)
             if maps is not None and record is not None:
-                columns[f"{pooling}, {name}"] = _panels(maps, record, picked, samples[0].size, protocol)
+                columns[f"{pooling}, {name}"] = _panels(maps, record, picked, samples[0].size, evaluation)
     title = f"{comparison.name}\n{rule} box at the τ chosen on val; dashed: true box, solid: predicted"
     draw_side_by_side(path, samples, columns, title, splits.class_names, drawn_from)
     return path
 
 
 def _panels(
-    maps: StoredMaps, record: LocalizationRecord, picked: NDArray[np.int64], size: Size, protocol: Protocol
+    maps: StoredMaps, record: LocalizationRecord, picked: NDArray[np.int64], size: Size, evaluation: Evaluation
 ) -> list[Panel]:
-    score_maps = to_score_maps(maps.activation_maps()[picked], size, protocol.interpolation)
+    on_image = replace(evaluation.protocol, name="drawn", grid=None)
+    score_maps = to_score_maps(maps.activation_maps()[picked], size, on_image)
     return [
         Panel(
             score_map=score_map,

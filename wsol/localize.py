@@ -1,47 +1,84 @@
 """From stored maps, or from a baseline that needs none, to the record that every score reads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.components import BoxRule
-from wsol.geometry import Size
-from wsol.matching import Matches, best_of, match_boxes
+from wsol.baselines import CenterGaussians, whole_frame
+from wsol.box_ranges import BoxRule
+from wsol.compilation import compile_engine
+from wsol.geometry import Size, resize_boxes
+from wsol.matching import best_of, in_threads, true_boxes_of
+from wsol.otsu import otsu_threshold
+from wsol.pointing import peak_and_energy
+from wsol.protocol import Protocol
 from wsol.record import LocalizationRecord
-from wsol.score_map import Interpolation, to_score_maps
-from wsol.stored_maps import StoredMaps
+from wsol.score_map import fill_score_map
+from wsol.truth import Truth
+
+_BATCH = 32  # images that a thread takes at a time
+
+
+class MapSource(Interface):
+    """The activation maps of a split, read one by one."""
+
+    @property
+    def image_ids(self) -> NDArray[np.str_]:
+        """(N,)."""
+
+    def read(self, index: int) -> NDArray[np.floating]:
+        """(h, w) activation map of one image, any range."""
+
+
+class Scratch(threading.local):
+    """Memory of one thread: a score map is larger than all else, and fresh memory costs more than filling it."""
+
+    def __init__(self) -> None:
+        self._score_map = np.empty((0, 0))
+
+    def score_map(self, size: Size) -> NDArray[np.float64]:
+        """(H, W), not cleared."""
+        if self._score_map.shape != tuple(size):
+            self._score_map = np.empty(size)
+        return self._score_map
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a split is scored against, without its pixels."""
+class Matches:
+    """What a split's maps come to, image by image. T' = 1 where the boxes of one threshold alone were asked for."""
 
-    image_ids: NDArray[np.str_]  # (N,)
-    class_ids: NDArray[np.int64]  # (N,)
-    boxes: list[NDArray[np.float32]]  # N arrays (B, 4), on the grid of the prepared images
-    size: Size  # of the prepared images
+    best_iou: NDArray[np.float32]  # (N, T)
+    boxes: NDArray[np.float32]  # (N, T', 4) the boxes that reached it, on the prepared images
+    true_boxes: NDArray[np.float32]  # (N, T', 4) the true boxes that they were compared with
+    label_free: NDArray[np.int64]  # (N,) index of the threshold that the map alone chooses
+    peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box, on the score map
+    energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes
 
 
 def match_maps(
-    maps: StoredMaps,
+    maps: MapSource,
     truth: Truth,
     box_rule: BoxRule,
     thresholds: NDArray[np.float64],
-    interpolation: Interpolation = "bicubic",
+    protocol: Protocol,
+    point: int | None = None,
     progress: str = "",
 ) -> Matches:
-    """Best IoU (N, T) and chosen boxes (N, T, 4) of a split's stored maps.
+    """Score a split's maps at all thresholds, on all processors.
 
     Args:
         maps: one map per image of `truth`, in the same order.
         truth: the split's boxes.
         box_rule: `largest`, `every`, or a function like them.
         thresholds: (T,) ascending, in [0, 1).
-        interpolation: how maps are upsampled to the images' size.
+        protocol: from activation map to hit.
+        point: keep the boxes of this threshold alone; those of all take 32 bytes an image and threshold.
         progress: what a progress bar says; empty for none.
 
     Raises:
@@ -49,40 +86,91 @@ def match_maps(
     """
     if not np.array_equal(maps.image_ids, truth.image_ids):
         raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
-    found, step = [], 64  # 64 maps of 224 x 224 in float64 are 26 MB
-    batches = range(0, len(truth.boxes), step)
-    for start in tqdm(batches, desc=progress, unit="batch", disable=None if progress != "" else True, leave=False):
-        stop = start + step
-        activation_maps = maps.activation_maps(start, stop)
-        score_maps = to_score_maps(activation_maps, truth.size, interpolation, truth.image_ids[start:stop].tolist())
-        found.append(match_boxes(box_rule, score_maps, truth.boxes[start:stop], thresholds))
-    return np.concatenate([iou for iou, _ in found]), np.concatenate([boxes for _, boxes in found])
+    compile_engine()
+    count, kept = len(truth), slice(None) if point is None else slice(point, point + 1)
+    best_iou = np.empty((count, len(thresholds)), np.float32)
+    boxes = np.empty((count, len(thresholds[kept]), 4), np.float32)
+    true_boxes = np.empty_like(boxes)
+    label_free = np.empty(count, np.int64)
+    peak_distance, energy_inside = np.empty((2, count), np.float32)
+    scratch = Scratch()
+
+    def score(start: int) -> None:
+        stop = min(start + _BATCH, count)
+        for n in range(start, stop):
+            size = truth.size(n)
+            score_map = scratch.score_map(protocol.grid or size)
+            fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
+            true = true_boxes_of(truth.boxes[n], size, protocol)
+            best = best_of(box_rule(score_map, thresholds, protocol), true)
+            best_iou[n] = best.iou
+            boxes[n] = _on_image(best.boxes[kept], size, protocol)
+            true_boxes[n] = _on_image(true, size, protocol)[best.true_index[kept]]
+            label_free[n] = index_below(otsu_threshold(score_map), thresholds)
+            peak_distance[n], energy_inside[n] = peak_and_energy(score_map, true)
+        bar.update(stop - start)
+
+    with tqdm(desc=progress, total=count, unit="image", disable=None if progress else True, leave=False) as bar:
+        for _ in in_threads(score, range(0, count, _BATCH)):
+            pass
+    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
 
 
-def match_fixed(predicted: Sequence[NDArray[np.float32]], truth: Truth) -> Matches:
-    """The same for boxes (T arrays (B, 4)) that are the same in every image: the baselines."""
-    found = [best_of(predicted, boxes) for boxes in truth.boxes]
-    return np.stack([iou for iou, _ in found]), np.stack([boxes for _, boxes in found])
+def match_baseline(
+    name: str,
+    truth: Truth,
+    box_rule: BoxRule,
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+    point: int | None = None,
+) -> Matches:
+    """The same for one of `BASELINES`, which need no network."""
+    maps = CenterGaussians(truth, protocol)
+    if name != "whole_frame":
+        return match_maps(maps, truth, box_rule, thresholds, protocol, point)
+    matches = match_maps(maps, truth, whole_frame, thresholds, protocol, point)
+    nothing = np.full(len(truth), np.nan, np.float32)  # no map, so it does not point
+    return replace(matches, peak_distance=nothing, energy_inside=nothing)
+
+
+def index_below(threshold: float, thresholds: NDArray[np.float64]) -> int:
+    """The highest of the thresholds that is not above this one, or the first."""
+    return max(int(np.searchsorted(thresholds, threshold, side="right")) - 1, 0)
+
+
+def _on_image(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
+    """Boxes on the protocol's grid, on the prepared image."""
+    return boxes if protocol.grid in (None, size) else resize_boxes(boxes, protocol.grid, size)
 
 
 def make_record(
-    matches: Matches, operating_point: int, thresholds: NDArray[np.float64], predictions: pd.DataFrame
+    matches: Matches,
+    operating_point: int,
+    thresholds: NDArray[np.float64],
+    predictions: pd.DataFrame,
+    protocol: Mapping[str, object],
 ) -> LocalizationRecord:
     """Join boxes and classes, image by image.
 
     Args:
-        matches: best IoU (N, T) and boxes (N, T, 4).
+        matches: of a split.
         operating_point: index into thresholds, chosen on `val`.
         thresholds: (T,).
         predictions: a row per image, in the same order: image_id, class_id, class_rank.
+        protocol: what the numbers were made by, as plain data.
     """
-    best_iou, boxes = matches
+    kept = operating_point if matches.boxes.shape[1] > 1 else 0
     return LocalizationRecord(
         image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
         class_ids=predictions["class_id"].to_numpy(np.int64),
         class_rank=predictions["class_rank"].to_numpy(np.int64),
-        best_iou=best_iou,
-        boxes=boxes[:, operating_point],
+        best_iou=matches.best_iou,
+        boxes=matches.boxes[:, kept],
+        true_boxes=matches.true_boxes[:, kept],
         thresholds=thresholds,
         operating_point=operating_point,
+        label_free=matches.label_free,
+        peak_distance=matches.peak_distance,
+        energy_inside=matches.energy_inside,
+        protocol=protocol,
     )

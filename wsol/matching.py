@@ -1,62 +1,106 @@
 """Predicted boxes against ground truth: the best IoU, and the box that reached it, at every threshold."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numba import njit
+from numpy.typing import NDArray
 
-from wsol.components import BoxRule
-from wsol.geometry import box_iou
+from wsol.box_ranges import BoxRanges
+from wsol.geometry import Size
+from wsol.protocol import Protocol
 
-Matches = tuple[NDArray[np.float32], NDArray[np.float32]]
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-def match_boxes(
-    box_rule: BoxRule,
-    score_maps: NDArray[np.floating],
-    true_boxes: Sequence[NDArray[np.float32]],
-    thresholds: ArrayLike,
-) -> Matches:
-    """Score a batch of maps at all thresholds.
+class Best(NamedTuple):
+    """Of one image, at each threshold."""
+
+    iou: NDArray[np.float32]  # (T,) the best of any predicted with any true box; 0 where nothing was predicted
+    boxes: NDArray[np.float32]  # (T, 4) the predicted box that reached it; zeros where nothing was predicted
+    true_index: NDArray[np.int32]  # (T,) which true box it was; 0 where nothing was predicted
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """function(item) of each item, in order, on all processors that this process may use; for what leaves the GIL."""
+    with ThreadPoolExecutor(processors()) as pool:
+        yield from pool.map(function, items)
+
+
+def true_boxes_of(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
+    """An image's true boxes as a protocol compares them.
 
     Args:
-        box_rule: `largest`, `every`, or a function like them.
-        score_maps: (N, H, W), in [0, 1].
-        true_boxes: N arrays (B, 4), at least one box each, on the score maps' grid.
-        thresholds: (T,) ascending.
-
-    Returns:
-        best_iou: (N, T), the best IoU of any predicted with any true box; 0 where nothing was predicted.
-        boxes: (N, T, 4), the predicted box that reached it (the first of equals); zeros where there is none.
+        boxes: (B, 4) edges on an image of this size.
+        size: (height, width).
+        protocol: its grid, IoU and choice of true boxes are read.
     """
+    if protocol.true_boxes == "first":
+        boxes = boxes[:1]
+    if protocol.grid is None and protocol.iou == "half_open":
+        return boxes
+    (height, width), (to_height, to_width) = size, protocol.grid or size
+    # First times, then by: whole numbers stay whole, and are not cut to the one below.
+    exact = boxes * np.array([to_width, to_height] * 2, np.float64) / np.array([width, height] * 2, np.float64)
+    if protocol.iou == "inclusive":
+        exact = np.floor(exact) + np.array([0, 0, 1, 1])
+    return exact.astype(np.float32)
 
-    def one(item: tuple[NDArray[np.floating], NDArray[np.float32]]) -> Matches:
-        score_map, truth = item
-        return best_of(box_rule(score_map, thresholds), truth)
 
-    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:  # components are found without the GIL
-        results = list(pool.map(one, zip(score_maps, true_boxes, strict=True)))
-    return np.stack([iou for iou, _ in results]), np.stack([boxes for _, boxes in results])
+def best_of(predicted: BoxRanges, truth: NDArray[np.float32]) -> Best:
+    """Compare the boxes of one image with its true boxes.
 
-
-def best_of(predicted: Sequence[NDArray[np.float32]], truth: NDArray[np.float32]) -> Matches:
-    """For one image: (T,) best IoU and (T, 4) chosen boxes, from one (B, 4) array of predicted boxes per threshold.
+    Of predicted boxes with the same IoU the one with the smallest (y0, x0, y1, x1) is chosen, of true ones the first.
 
     Raises:
         ValueError: if there is no true box to compare with.
     """
     if len(truth) == 0:
         raise ValueError("An image without a ground-truth box cannot be scored.")
-    # All thresholds in one IoU call: a call each would cost more than the arithmetic.
-    counts = [len(boxes) for boxes in predicted]
-    owner = np.repeat(np.arange(len(predicted)), counts)
-    stacked = np.concatenate(predicted) if sum(counts) else np.zeros((0, 4), np.float32)
-    iou = box_iou(stacked, truth).max(axis=1, initial=0)
-    order = np.lexsort((-np.arange(len(iou)), iou, owner))  # the last of each threshold is its best, first of equals
-    last = np.flatnonzero(np.diff(owner[order], append=-1))
-    best_iou, boxes = np.zeros(len(predicted), np.float32), np.zeros((len(predicted), 4), np.float32)
-    winners = order[last]
-    best_iou[owner[winners]], boxes[owner[winners]] = iou[winners], stacked[winners]
-    return best_iou, boxes
+    return Best(*_match(predicted.boxes, predicted.first, predicted.stop, predicted.of_threshold, truth))
+
+
+@njit(cache=True, nogil=True)
+def _match(boxes, first, stop, of_threshold, truth):
+    """The fields of `Best`."""
+    levels = of_threshold.max() + 1
+    best, chosen, nearest = np.full(levels, -1.0), np.full(levels, -1), np.zeros(levels, np.int32)
+    for m in range(len(boxes)):
+        x0, y0 = np.float64(boxes[m, 0]), np.float64(boxes[m, 1])
+        x1, y1 = np.float64(boxes[m, 2]), np.float64(boxes[m, 3])
+        iou, true_index = 0.0, 0
+        for k in range(len(truth)):
+            width = min(x1, truth[k, 2]) - max(x0, truth[k, 0])
+            height = min(y1, truth[k, 3]) - max(y0, truth[k, 1])
+            if width > 0 and height > 0:
+                both = width * height
+                area = np.float64(truth[k, 2] - truth[k, 0]) * np.float64(truth[k, 3] - truth[k, 1])
+                this = both / ((x1 - x0) * (y1 - y0) + area - both)
+                if this > iou:
+                    iou, true_index = this, k
+        for level in range(first[m], min(stop[m], levels)):
+            if iou < best[level]:
+                continue
+            if iou == best[level]:
+                c = boxes[chosen[level]]
+                if (c[1], c[0], c[3], c[2]) <= (boxes[m, 1], boxes[m, 0], boxes[m, 3], boxes[m, 2]):
+                    continue
+            best[level], chosen[level], nearest[level] = iou, m, true_index
+    count = len(of_threshold)
+    best_iou, chosen_boxes = np.zeros(count, np.float32), np.zeros((count, 4), np.float32)
+    true_indices = np.zeros(count, np.int32)
+    for t in range(count):
+        level = of_threshold[t]
+        if chosen[level] >= 0:
+            best_iou[t], chosen_boxes[t] = best[level], boxes[chosen[level]]
+            true_indices[t] = nearest[level]
+    return best_iou, chosen_boxes, true_indices

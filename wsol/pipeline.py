@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.utilities.seed import seed_everything
-from numpy.typing import NDArray
 
-from wsol.baselines import baseline_boxes
+from wsol.baselines import BASELINES
 from wsol.classifier import Classifier
-from wsol.experiment import Experiment, Machine, Protocol
+from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.identity import describe, digest
 from wsol.infer import MapMethod, infer
-from wsol.localize import make_record, match_fixed, match_maps
-from wsol.matching import Matches
+from wsol.localize import Matches, make_record, match_baseline, match_maps
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import (
     RUN_COLUMNS,
@@ -31,6 +29,7 @@ from wsol.runs import (
     save_classifier,
     save_frame,
     truth_of,
+    write_json,
 )
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
@@ -47,7 +46,7 @@ def run_experiment(
     experiment: Experiment,
     splits: Splits,
     build_classifier: Callable[[], Classifier],
-    protocol: Protocol,
+    evaluation: Evaluation,
     machine: Machine,
     command: str = "",
 ) -> pd.DataFrame:
@@ -57,7 +56,7 @@ def run_experiment(
         experiment: what is trained; its settings name the folder.
         splits: the data; images are decoded only if something has to be made.
         build_classifier: makes the untrained classifier; called after seeding, and only if needed.
-        protocol: how it is scored.
+        evaluation: how it is scored.
         machine: where it runs.
         command: what the user typed, kept with the run.
 
@@ -90,16 +89,16 @@ def run_experiment(
     with folder.lock():
         if not folder.settings_file.exists():
             folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
-        job = _Job(experiment, splits, build_classifier, protocol, machine, folder)
+        job = _Job(experiment, splits, build_classifier, evaluation, machine, folder)
         job.ensure_classifier()
         records = job.records()
-        rows = _ensure_scores(folder, protocol, about, records)
+        rows = _ensure_scores(folder, evaluation, about, records)
     baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
     with baseline_folder.lock():
         baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
         if not baseline_folder.settings_file.exists():
             baseline_folder.write_settings({**baseline, "command": command, "commit": commit(), "versions": versions()})
-        _ensure_scores(baseline_folder, protocol, baseline, _baseline_records(baseline_folder, job))
+        _ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job))
     return rows
 
 
@@ -110,7 +109,7 @@ class _Job:
     experiment: Experiment
     splits: Splits
     build_classifier: Callable[[], Classifier]
-    protocol: Protocol
+    evaluation: Evaluation
     machine: Machine
     folder: RunFolder
     trained: Classifier | None = None
@@ -164,7 +163,7 @@ class _Job:
         self, split: str, needed: Mapping[str, MapMethod]
     ) -> tuple[pd.DataFrame, dict[str, StoredMaps]]:
         """Predictions, and those maps that are needed, from disk or from one pass of the network."""
-        files = {name: self.folder.maps_file(split, self.protocol.map_key(name)) for name in needed}
+        files = {name: self.folder.maps_file(split, self.evaluation.map_key(name)) for name in needed}
         stored = {name: load_or_none(path, load_maps) for name, path in files.items()}
         predictions = load_or_none(self.folder.predictions_file(split), pd.read_parquet)
         missing = {name: method for name, method in needed.items() if stored[name] is None}
@@ -191,77 +190,78 @@ class _Job:
 
     def records(self) -> dict[str, dict[str, LocalizationRecord]]:
         """Map name -> box rule -> the record on test, read at the operating point that val chose."""
-        found: dict[str, dict[str, LocalizationRecord]] = {name: {} for name in self.protocol.maps}
+        found: dict[str, dict[str, LocalizationRecord]] = {name: {} for name in self.evaluation.maps}
         points: dict[tuple[str, str], int] = {}
         for split in SCORED_SPLITS:
             # Every artefact that is missing is remade, so maps and predictions are asked for even if records exist.
             absent = {
                 name: method
-                for name, method in self.protocol.maps.items()
-                if not self.folder.maps_file(split, self.protocol.map_key(name)).exists()
+                for name, method in self.evaluation.maps.items()
+                if not self.folder.maps_file(split, self.evaluation.map_key(name)).exists()
             }
             if absent or not self.folder.predictions_file(split).exists():
                 self.predictions_and_maps(split, absent)
-            for name in self.protocol.maps:
-                for rule in self.protocol.boxes:
+            for name in self.evaluation.maps:
+                for rule in self.evaluation.boxes:
                     record = self.record(split, name, rule, points.get((name, rule)))
                     points[name, rule] = record.operating_point
                     found[name][rule] = record
         return found
 
     def record(self, split: str, name: str, rule: str, operating_point: int | None) -> LocalizationRecord:
-        protocol = self.protocol
-        path = self.folder.record_file(split, protocol.record_key(name, rule))
+        evaluation = self.evaluation
+        path = self.folder.record_file(split, evaluation.record_key(name, rule))
 
-        def match() -> tuple[Matches, pd.DataFrame]:
-            predictions, maps = self.predictions_and_maps(split, {name: protocol.maps[name]})
+        def match(point: int | None) -> tuple[Matches, pd.DataFrame]:
+            predictions, maps = self.predictions_and_maps(split, {name: evaluation.maps[name]})
             progress = f"boxes of {name}, {rule}, {split}" if self.machine.progress else ""
-            thresholds = np.asarray(protocol.thresholds)
+            thresholds = np.asarray(evaluation.thresholds)
             truth = truth_of(predictions)
-            return match_maps(
-                maps[name], truth, protocol.boxes[rule], thresholds, protocol.interpolation, progress
-            ), predictions
+            rule_of, protocol = evaluation.boxes[rule], evaluation.protocol
+            return match_maps(maps[name], truth, rule_of, thresholds, protocol, point, progress), predictions
 
-        return _ensure_record(path, protocol, operating_point, match)
+        return _ensure_record(path, evaluation, rule, operating_point, match)
 
 
 def _ensure_record(
     path: Path,
-    protocol: Protocol,
+    evaluation: Evaluation,
+    rule: str,
     operating_point: int | None,
-    match: Callable[[], tuple[Matches, pd.DataFrame]],
+    match: Callable[[int | None], tuple[Matches, pd.DataFrame]],
 ) -> LocalizationRecord:
     """Load the record, or make it; without an operating point (on val) it is chosen here."""
     record = load_or_none(path, load_record)
     if record is None or (operating_point is not None and record.operating_point != operating_point):
-        matches, predictions = match()
-        point = choose_operating_point(matches[0]) if operating_point is None else operating_point
-        record = make_record(matches, point, np.asarray(protocol.thresholds), predictions)
+        matches, predictions = match(operating_point)
+        point = choose_operating_point(matches.best_iou) if operating_point is None else operating_point
+        thresholds = np.asarray(evaluation.thresholds)
+        record = make_record(matches, point, thresholds, predictions, evaluation.describe_record(rule))
         save_frame(path, record.to_frame())
     return record
 
 
 def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, dict[str, LocalizationRecord]]:
     """Baseline name -> box rule -> the record on test; the ground truth comes with the run's predictions."""
-    protocol = job.protocol
+    evaluation = job.evaluation
     found: dict[str, dict[str, LocalizationRecord]] = {}
     truths: dict[str, pd.DataFrame] = {}
-    for rule in protocol.boxes:
+    for rule in evaluation.boxes:
         points: dict[str, int] = {}
         for split in SCORED_SPLITS:
             if split not in truths:
                 truths[split] = job.predictions_and_maps(split, {})[0].assign(class_rank=-1)
-            truth = truth_of(truths[split])
-            thresholds: NDArray[np.float64] = np.asarray(protocol.thresholds)
-            for name, predicted in baseline_boxes(truth.size, protocol.boxes[rule], thresholds).items():
-                path = folder.record_file(split, protocol.record_key(name, rule))
-                predictions = truths[split]
-                record = _ensure_record(
-                    path,
-                    protocol,
-                    points.get(name),
-                    lambda p=predicted, t=truth, f=predictions: (match_fixed(p, t), f),  # type: ignore[misc]
-                )
+            for name in BASELINES:
+
+                def match(
+                    point: int | None, name: str = name, rule: str = rule, predictions: pd.DataFrame = truths[split]
+                ) -> tuple[Matches, pd.DataFrame]:
+                    truth, thresholds = truth_of(predictions), np.asarray(evaluation.thresholds)
+                    box_rule, protocol = evaluation.boxes[rule], evaluation.protocol
+                    return match_baseline(name, truth, box_rule, thresholds, protocol, point), predictions
+
+                path = folder.record_file(split, evaluation.record_key(name, rule))
+                record = _ensure_record(path, evaluation, rule, points.get(name), match)
                 points[name] = record.operating_point
                 found.setdefault(name, {})[rule] = record
     return found
@@ -269,11 +269,14 @@ def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, dict[str, Local
 
 def _ensure_scores(
     folder: RunFolder,
-    protocol: Protocol,
+    evaluation: Evaluation,
     about: Mapping[str, Any],
     records: Mapping[str, Mapping[str, LocalizationRecord]],
 ) -> pd.DataFrame:
-    path = folder.scores_file(protocol.key)
+    if not folder.protocol_file(evaluation.key).exists():
+        text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text}
+        write_json(folder.protocol_file(evaluation.key), {**text, "settings": describe(evaluation)})
+    path = folder.scores_file(evaluation.key)
     rows = load_or_none(path, read_rows)
     if rows is None:
         runs = {column: about[column] for column in RUN_COLUMNS}
@@ -281,17 +284,17 @@ def _ensure_scores(
             [
                 {
                     **runs,
-                    "protocol_key": protocol.key,
+                    "protocol_key": evaluation.key,
                     "map": name,
                     "score": score_name,
-                    "protocol": score.protocol,
+                    "protocol": evaluation.protocol_of(score),
                     "value": score(by_rule),
                     "threshold": score.threshold_used(by_rule),
                     "images": len(by_rule[score.boxes].image_ids),
                     "commit": commit(),
                 }
                 for name, by_rule in records.items()
-                for score_name, score in protocol.scores.items()
+                for score_name, score in evaluation.scores.items()
             ]
         )
         save_frame(path, rows)

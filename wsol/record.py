@@ -1,10 +1,13 @@
 """The record that every score reads: one row per image, one column per threshold."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from wsol.extent import Extent, extent_of
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,20 @@ class LocalizationRecord:
     class_ids: NDArray[np.int64]  # (N,) true classes
     class_rank: NDArray[np.int64]  # (N,) place of the true class among the logits; 0 is top-1, -1: nothing classified
     best_iou: NDArray[np.float32]  # (N, T) best IoU of any predicted with any ground-truth box
-    boxes: NDArray[np.float32]  # (N, 4) the box that reached it at the operating point
+    boxes: NDArray[np.float32]  # (N, 4) the box that reached it at the operating point that was saved
+    true_boxes: NDArray[np.float32]  # (N, 4) the ground-truth box that this one was compared with
     thresholds: NDArray[np.float64]  # (T,) score-map thresholds, ascending in [0, 1)
     operating_point: int  # index into thresholds: the τ chosen on val
+    label_free: NDArray[np.int64]  # (N,) index into thresholds: the τ that each map chooses alone (Otsu)
+    peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box; NaN without a map
+    energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes; NaN without a map
+    protocol: Mapping[str, object] = field(default_factory=dict)  # what the numbers were made by, as plain data
+    has_boxes: bool = True  # False once the record is read at another threshold than `boxes` was saved at
 
     def at(self, score_threshold: float) -> "LocalizationRecord":
         """The same record read at another threshold, which must be one of the record's own.
 
-        Only the scores move: `boxes` stays at the operating point that was saved.
+        Only `best_iou` is kept for all thresholds; at another than the saved one the record has no boxes.
 
         Raises:
             ValueError: if no stored threshold equals it.
@@ -33,7 +42,23 @@ class LocalizationRecord:
                 f"Score threshold {score_threshold} is not among the {len(self.thresholds)} stored ones; "
                 "choose `thresholds` so that it is."
             )
-        return replace(self, operating_point=int(found[0]))
+        point = int(found[0])
+        return replace(self, operating_point=point, has_boxes=self.has_boxes and point == self.operating_point)
+
+    def label_free_view(self) -> "LocalizationRecord":
+        """The same record read at each image's own threshold: one column, whatever the threshold was."""
+        own = self.best_iou[np.arange(len(self.best_iou)), self.label_free]
+        return replace(self, best_iou=own[:, None], thresholds=np.full(1, np.nan), operating_point=0, has_boxes=False)
+
+    def extent(self) -> Extent:
+        """Area ratio, coverage and leakage of each image's box.
+
+        Raises:
+            ValueError: if the boxes were saved at another threshold than the record is read at.
+        """
+        if not self.has_boxes:
+            raise ValueError("Boxes are kept at the threshold chosen on val alone; read this score at `held_out`.")
+        return extent_of(self.boxes, self.true_boxes)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per image; the thresholds and the operating point travel in `attrs`, which Parquet keeps."""
@@ -44,9 +69,17 @@ class LocalizationRecord:
                 "class_rank": self.class_rank,
                 "best_iou": list(self.best_iou),
                 "box": list(self.boxes),
+                "true_box": list(self.true_boxes),
+                "label_free": self.label_free,
+                "peak_distance": self.peak_distance,
+                "energy_inside": self.energy_inside,
             }
         )
-        frame.attrs = {"thresholds": self.thresholds.tolist(), "operating_point": self.operating_point}
+        frame.attrs = {
+            "thresholds": self.thresholds.tolist(),
+            "operating_point": self.operating_point,
+            "protocol": dict(self.protocol),
+        }
         return frame
 
     @classmethod
@@ -60,6 +93,11 @@ class LocalizationRecord:
             boxes=np.stack(frame["box"].to_list()).astype(np.float32),
             thresholds=np.asarray(frame.attrs["thresholds"], dtype=np.float64),
             operating_point=int(frame.attrs["operating_point"]),
+            true_boxes=np.stack(frame["true_box"].to_list()).astype(np.float32),
+            label_free=frame["label_free"].to_numpy(np.int64),
+            peak_distance=frame["peak_distance"].to_numpy(np.float32),
+            energy_inside=frame["energy_inside"].to_numpy(np.float32),
+            protocol=frame.attrs["protocol"],
         )
 
 

@@ -1,5 +1,6 @@
 """From saved rows to tables: mean and spread over seeds, and the paired difference between poolings."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +94,16 @@ def format_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heading(score: str, protocol: str) -> str:
-    # What chose τ belongs to the number; which boxes were read is said once, below the table.
-    return score if protocol == NO_BOX else f"{score} ({protocol.split(', ')[-1]})"
+    # What chose τ belongs to the number; the protocol and which boxes were read are said once, below the table.
+    _, _, tau = _parts(protocol)
+    return f"{score} ({tau})" if tau else score
+
+
+def _parts(protocol: str) -> tuple[str, str, str]:
+    """Name, boxes read, and what chose τ."""
+    name, _, rest = protocol.partition(": ")
+    boxes, _, tau = rest.partition(", ")
+    return name, boxes, tau
 
 
 def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
@@ -113,7 +122,10 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
     readers: dict[str, list[str]] = {}
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
         if protocol != NO_BOX:
-            readers.setdefault(protocol.split(", ")[0], []).append(score)
+            readers.setdefault(_parts(protocol)[1], []).append(score)
+    key = rows["protocol_key"].iloc[0]
+    protocol_file = RunFolder(results / "runs" / runs[0]).protocol_file(key)
+    how = json.loads(protocol_file.read_text(encoding="utf-8"))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
@@ -122,6 +134,7 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         "differences between runs of one seed.",
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
         "(best case, not comparable with the others); a number: fixed beforehand.",
+        f"Protocol `{how['protocol']}`: {how['text']}.",
         "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
         f"Command: {listed({one['command'] for one in settings})}.",
         f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",

@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from wsol.localize import Truth
 from wsol.record import LocalizationRecord
 from wsol.stored_maps import StoredMaps
+from wsol.truth import Truth, same_size
 from wsol.whole_files import whole_file, write_text
 
 log = logging.getLogger(__name__)
@@ -77,13 +77,22 @@ class RunFolder:
         """The run's rows of the table."""
         return self.path / f"scores-{key}.csv"
 
+    def protocol_file(self, key: str) -> Path:
+        """How those rows were scored, in full."""
+        return self.path / f"protocol-{key}.json"
+
     def settings(self) -> dict[str, Any]:
         """What `write_settings` wrote."""
         return json.loads(self.settings_file.read_text(encoding="utf-8"))
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `settings.json`."""
-        write_text(self.settings_file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.settings_file, settings)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file for people to read."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def save_classifier(path: Path, classifier: nn.Module, history: list[dict[str, Any]]) -> None:
@@ -149,5 +158,5 @@ def truth_of(predictions: pd.DataFrame) -> Truth:
         image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
         class_ids=predictions["class_id"].to_numpy(np.int64),
         boxes=[np.asarray(flat, dtype=np.float32).reshape(-1, 4) for flat in predictions["boxes"]],
-        size=(height, width),
+        sizes=same_size(len(predictions), (height, width)),
     )

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from wsol.protocol import ThresholdPolicy
 from wsol.record import LocalizationRecord
 
-NO_BOX = "no box"  # the protocol of a score that reads none
-ThresholdPolicy = Literal["oracle", "held_out"] | float | None
+NO_BOX = "no box"  # the protocol of a score that reads neither box nor map
+MAP_ALONE = "map alone"
 
 
 @dataclass(frozen=True)
@@ -18,23 +18,29 @@ class Score:
         function: record -> fraction.
         boxes: name of the box rule whose record it reads.
         threshold: what chose τ. `oracle`: the scored split's own boxes, inside the function; `held_out`: the boxes
-            of `val`; a number: fixed; None: the score reads no box.
+            of `val`; `label_free`: each map's own scores (Otsu); a number: fixed; None: the score reads no box.
+        needs_class: a box counts only where the class is right.
+        reads_map: with no threshold: the score reads the map, not only the class.
     """
 
     function: Callable[[LocalizationRecord], float]
     boxes: str
-    threshold: ThresholdPolicy
+    threshold: ThresholdPolicy | None
+    needs_class: bool = False
+    reads_map: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.threshold in ("oracle", "held_out", None) or isinstance(self.threshold, float)):
-            raise ValueError(f"threshold must be oracle, held_out, null or a float, got {self.threshold!r}.")
+        if not (self.threshold in ("oracle", "held_out", "label_free", None) or isinstance(self.threshold, float)):
+            raise ValueError(
+                f"threshold must be oracle, held_out, label_free, null or a float, got {self.threshold!r}."
+            )
 
     @property
     def protocol(self) -> str:
         """What a reader must know to compare the number with another one."""
         if self.threshold is None:
-            return NO_BOX
-        chosen = {"oracle": "τ on test", "held_out": "τ on val"}
+            return MAP_ALONE if self.reads_map else NO_BOX
+        chosen = {"oracle": "τ on test", "held_out": "τ on val", "label_free": "τ by Otsu"}
         return f"{self.boxes}, {chosen.get(str(self.threshold), f'τ {self.threshold}')}"
 
     def __call__(self, records: Mapping[str, LocalizationRecord]) -> float:
@@ -46,7 +52,11 @@ class Score:
         if self.boxes not in records:
             raise ValueError(f"This score reads the boxes of {self.boxes!r}, but only {sorted(records)} were made.")
         record = records[self.boxes]
-        return self.function(record.at(self.threshold) if isinstance(self.threshold, float) else record)
+        if isinstance(self.threshold, float):
+            record = record.at(self.threshold)
+        elif self.threshold == "label_free":
+            record = record.label_free_view()
+        return self.function(record)
 
     def threshold_used(self, records: Mapping[str, LocalizationRecord]) -> float | None:
         """The one τ behind the number; None where there is none, or where the function chooses (oracle)."""

@@ -31,10 +31,13 @@ class StoredMaps:
         values = maps / torch.where(scale > 0, scale, 1)[:, None, None]
         return cls(np.asarray(image_ids, dtype=np.str_), values.numpy().astype(np.float16), scale.numpy())
 
-    def activation_maps(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """(n, h, w) float32 maps of the images start ... stop - 1, at their original scale."""
-        part = slice(start, stop)
-        return torch.from_numpy(self.values[part].astype(np.float32) * self.scale[part, None, None])
+    def activation_maps(self) -> Tensor:
+        """(N, h, w) float32 maps at their original scale."""
+        return torch.from_numpy(self.values.astype(np.float32) * self.scale[:, None, None])
+
+    def read(self, index: int) -> NDArray[np.float32]:
+        """(h, w) map of one image, at its original scale."""
+        return self.values[index].astype(np.float32) * self.scale[index]
 
     def save(self, path: Path) -> None:
         """Write one .npz, whole or not at all."""

@@ -1,11 +1,18 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.score import Score
+from wsol.scores.box_area_ratio import box_area_ratio
+from wsol.scores.coverage import coverage
+from wsol.scores.energy_pointing import energy_pointing
 from wsol.scores.gt_known_loc import gt_known_loc
+from wsol.scores.leakage import leakage
 from wsol.scores.max_box_acc import max_box_acc
 from wsol.scores.max_box_acc_v2 import max_box_acc_v2
+from wsol.scores.pointing_game import pointing_game
 from wsol.scores.top_k_cls import top_k_cls
 from wsol.scores.top_k_loc import top_k_loc
 
@@ -17,9 +24,14 @@ def make_record(rank=(0, 2, 0, 7)) -> LocalizationRecord:
         class_ids=np.arange(4),
         class_rank=np.array(rank),
         best_iou=best_iou,
-        boxes=np.zeros((4, 4), dtype=np.float32),
+        boxes=np.array([[0, 0, 8, 10], [0, 0, 20, 10], [0, 0, 0, 0], [5, 0, 10, 10]], dtype=np.float32),
+        true_boxes=np.array([[0, 0, 10, 10]] * 4, dtype=np.float32),
         thresholds=np.array([0.0, 0.2, 0.4]),
         operating_point=1,
+        label_free=np.array([0, 0, 2, 1]),
+        peak_distance=np.array([0, 15, 15.5, 3], dtype=np.float32),
+        energy_inside=np.array([1, 0.5, 0, 0.7], dtype=np.float32),
+        protocol={"name": "tight"},
     )
 
 
@@ -34,6 +46,12 @@ def make_record(rank=(0, 2, 0, 7)) -> LocalizationRecord:
         (lambda record: top_k_loc(record, 5), 2 / 4),
         (lambda record: top_k_cls(record, 1), 2 / 4),
         (lambda record: top_k_cls(record, 5), 3 / 4),
+        (pointing_game, 3 / 4),  # 15 pixels off still counts, as in the paper
+        (lambda record: pointing_game(record, tolerance=0), 1 / 4),
+        (energy_pointing, (1 + 0.5 + 0 + 0.7) / 4),
+        (box_area_ratio, (0.8 * 2 * 0.5) ** (1 / 3)),  # the third image has no box
+        (coverage, (0.8 + 1 + 0 + 0.5) / 4),
+        (leakage, (0 + 0.5 + 0 + 0) / 4),
     ],
 )
 def test_on_paper(score, expected):
@@ -51,6 +69,13 @@ def test_without_a_classifier_class_scores_are_not_a_number():
     assert np.isnan(top_k_cls(record, 1))
     assert np.isnan(top_k_loc(record, 1))
     assert gt_known_loc(record) == 0.5
+
+
+def test_boxes_that_come_from_no_map_do_not_point():
+    nothing = np.full(4, np.nan, np.float32)
+    record = replace(make_record(), peak_distance=nothing, energy_inside=nothing)
+    assert np.isnan(pointing_game(record))
+    assert np.isnan(energy_pointing(record))
 
 
 def test_operating_point_is_the_best_then_the_highest_mean_iou_then_the_lowest():
@@ -72,6 +97,21 @@ class TestScore:
         assert score({"largest": make_record()}) == 2 / 4
         assert score.threshold_used({"largest": make_record()}) == 0.2
 
+    def test_label_free_reads_each_image_at_its_own_threshold(self):
+        score = Score(gt_known_loc, "largest", "label_free")
+        assert score({"largest": make_record()}) == 2 / 4  # 0.5, 0.4, 0.9, 0.2
+        assert score.threshold_used({"largest": make_record()}) is None
+        assert score.protocol == "largest, τ by Otsu"
+
+    def test_what_reads_boxes_reads_them_where_they_were_saved(self):
+        assert Score(coverage, "largest", 0.2)({"largest": make_record()}) > 0
+        for policy in (0.4, "label_free"):
+            with pytest.raises(ValueError, match="read this score at `held_out`"):
+                Score(coverage, "largest", policy)({"largest": make_record()})
+
+    def test_a_score_of_the_map_alone_says_so(self):
+        assert Score(pointing_game, "largest", None, reads_map=True).protocol == "map alone"
+
     def test_a_threshold_that_is_not_stored_is_refused(self):
         with pytest.raises(ValueError, match="not among the 3 stored"):
             Score(gt_known_loc, "largest", 0.3)({"largest": make_record()})
@@ -91,6 +131,7 @@ def test_a_record_survives_parquet(tmp_path):
     import pandas as pd
 
     loaded = LocalizationRecord.from_frame(pd.read_parquet(tmp_path / "record.parquet"))
-    for name in ("image_ids", "class_ids", "class_rank", "best_iou", "boxes", "thresholds"):
+    for name in (field.name for field in fields(record) if field.name not in ("operating_point", "protocol")):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(record, name))
     assert loaded.operating_point == 1
+    assert loaded.protocol == {"name": "tight"}

@@ -1,0 +1,47 @@
+"""A threshold from the map alone."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+def otsu_threshold(score_map: NDArray[np.floating]) -> float:
+    """The τ that parts a map's scores into two groups as far apart as can be: background at most τ, foreground above.
+
+    Source: Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979; on the 256 levels uint8(255 score).
+
+    Args:
+        score_map: (H, W), in [0, 1].
+
+    Returns:
+        τ in [0, 1): the lowest level with the highest variance between the groups, over 255.
+    """
+    return _otsu(np.ascontiguousarray(score_map, dtype=np.float64)) / 255
+
+
+@njit(cache=True, nogil=True)
+def _otsu(scores):
+    # Two histograms, since neighbouring pixels often fall into one bin and would wait for each other.
+    even, odd = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    for y in range(scores.shape[0]):
+        for x in range(0, scores.shape[1] - 1, 2):
+            even[int(scores[y, x] * 255)] += 1
+            odd[int(scores[y, x + 1] * 255)] += 1
+        if scores.shape[1] % 2 == 1:
+            even[int(scores[y, scores.shape[1] - 1] * 255)] += 1
+    histogram = even + odd
+    total, mass = scores.size, 0
+    for level in range(256):
+        mass += level * histogram[level]
+    below, mass_below, best, chosen = 0, 0, 0.0, 0
+    for level in range(255):
+        below += histogram[level]
+        mass_below += level * histogram[level]
+        above = total - below
+        if below == 0 or above == 0:
+            continue
+        apart = mass_below / below - (mass - mass_below) / above
+        variance = below * above * apart * apart
+        if variance > best:
+            best, chosen = variance, level
+    return chosen
