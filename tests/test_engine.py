@@ -79,13 +79,13 @@ def test_boxes_are_those_of_opencv_on(name):
 
 def check_against_pixels(score_map):
     values, levels, _ = to_levels(score_map, np.arange(0, 1, 0.05), False)
-    for four_connected, inside in ((False, False), (True, True), (True, False)):
-        done, *fast = component_tree.component_boxes(values, levels, four_connected, inside)
-        slow = pixel_components.component_boxes(values, levels, four_connected, inside)
+    for islands in (component_tree.NO, component_tree.YES):
+        done, *fast = component_tree.component_boxes(values, levels, islands)
+        slow = pixel_components.component_boxes(values, levels, islands)
         assert done
         for level in range(levels):
             assert at_level(fast, level) == at_level(slow, level)
-    for polygon in (False, True):
+    for polygon in (component_tree.NO, component_tree.YES):
         done, *fast = component_tree.largest_boxes(values, levels, polygon)
         filled = component_tree.fill_holes(values, levels) if polygon else values
         slow = pixel_components.largest_boxes(filled, levels, polygon)
@@ -122,8 +122,8 @@ def test_a_map_too_rough_for_the_tree_is_scored_pixel_by_pixel():
     noise = np.random.default_rng(4).random((224, 224))
     score_map = (noise - noise.min()) / (noise.max() - noise.min())
     values, levels, _ = to_levels(score_map, np.array([0.5]), True)
-    assert not component_tree.component_boxes(values, levels, False, False)[0]
-    assert not component_tree.largest_boxes(values, levels, True)[0]
+    assert not component_tree.component_boxes(values, levels, component_tree.NO)[0]
+    assert not component_tree.largest_boxes(values, levels, component_tree.YES)[0]
     check_against_opencv(score_map, np.linspace(0, 1, 300, endpoint=False)[::30])
     check_against_opencv(score_map, np.linspace(0, 1, 300, endpoint=False)[150:])
 

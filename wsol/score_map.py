@@ -87,7 +87,9 @@ def _resize(values, resized, bicubic):
     """
     (height, width), (out_height, out_width) = values.shape, resized.shape
     if values.shape == resized.shape:
-        resized[:] = values
+        for y in range(height):  # as a loop: compiling a check of shapes would take seconds
+            for x in range(width):
+                resized[y, x] = values[y, x]
         return values.min(), values.max()
     left, across = _weights(width, out_width, bicubic)
     above, down = _weights(height, out_height, bicubic)

@@ -18,17 +18,19 @@ from numba import njit
 MEMORY = 1 << 24
 # From so many basins on, some are always alike, and what is large is better decided without looking for an easy answer.
 MANY = 128
+# Not literals, for which Numba would compile functions anew.
+NO, YES = np.bool_(False), np.bool_(True)
 
 
 @njit(cache=True, nogil=True)
-def component_boxes(values, levels, four_connected, inside):
+def component_boxes(values, levels, islands):
     """Every component at every level.
 
     Args:
         values: (H, W) int16 in 0 ... levels.
         levels: L, how many levels l = 0 ... L - 1 are asked for.
-        four_connected: pixels touch along edges only, not at corners.
-        inside: leave out what is connected to the map's border; for finding holes.
+        islands: of 4-connected components those that do not touch the map's border: holes, in an inverted map.
+            Otherwise all 8-connected ones.
 
     Returns:
         done: False if the map is too rough for the memory; the rest is empty then.
@@ -36,9 +38,9 @@ def component_boxes(values, levels, four_connected, inside):
         first, stop: (M,) int32; box m is that of one component for the levels first[m] ... stop[m] - 1.
     """
     segments = _cut_rows(values)
-    tree = _grow_tree(values, segments, four_connected, inside, levels)
+    tree = _grow_tree(values, segments, islands, levels)
     _, peak, death, _ = tree
-    outside = 0 if inside else -1
+    outside = 0 if islands else -1
     if _needs(values, len(peak), levels) > MEMORY:
         return False, np.empty((0, 4), np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
     extent = _extents(values, segments, tree, levels, outside)
@@ -82,7 +84,7 @@ def largest_boxes(values, levels, polygon):
     filled = not polygon
     while True:
         segments = _cut_rows(values)
-        tree = _grow_tree(values, segments, False, False, levels)
+        tree = _grow_tree(values, segments, NO, levels)
         _, peak, death, _ = tree
         if _needs(values, len(peak), levels) > MEMORY:
             return False, np.empty((0, 4), np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
@@ -145,7 +147,7 @@ def _fill(values, levels, lowest, highest):
     inverted = (levels - values).astype(values.dtype)
     segments = _cut_rows(inverted)
     row_first, start, _ = segments
-    basin_of, peak, death, into = _grow_tree(inverted, segments, True, True, levels)
+    basin_of, peak, death, into = _grow_tree(inverted, segments, YES, levels)
     outlet = np.zeros(len(peak), np.int32)  # the inverted level at which the border is reached
     holes = False
     for basin in range(1, len(peak)):
@@ -225,7 +227,7 @@ def _cut_rows(values):
 @njit(cache=True, nogil=True)
 def turns(values):
     """A measure of roughness: in how many places every fourth row turns from falling to rising, times four."""
-    return 4 * (len(_cut_rows(values[::4])[1]) - (len(values) + 3) // 4)
+    return 4 * (len(_cut_rows(values[::4].copy())[1]) - (len(values) + 3) // 4)  # a copy is compiled only once
 
 
 @njit(cache=True, nogil=True)
@@ -286,10 +288,10 @@ def _find(parent, node):
 
 
 @njit(cache=True, nogil=True)
-def _grow_tree(values, segments, four_connected, inside, levels):
+def _grow_tree(values, segments, islands, levels):
     """Basins, and how they merge.
 
-    With `inside`, basin 0 is what is connected to the map's border: the border counts as higher than every value.
+    With `islands`, basin 0 is what is connected to the map's border: the border counts as higher than every value.
 
     Returns:
         basin_of: (S,) the basin of each segment.
@@ -299,10 +301,10 @@ def _grow_tree(values, segments, four_connected, inside, levels):
     """
     row_first, start, peak_x = segments
     height, width = values.shape
-    reach = 0 if four_connected else 1
+    reach = 0 if islands else 1
     count = len(start)
-    border = count  # an extra node, used with `inside`
-    nodes = count + 1 if inside else count
+    border = count  # an extra node, used with `islands`
+    nodes = count + 1 if islands else count
     peak, parent = np.empty(nodes, np.int32), np.empty(nodes, np.int32)
     for y in range(height):
         for i in range(row_first[y], row_first[y + 1]):
@@ -325,11 +327,11 @@ def _grow_tree(values, segments, four_connected, inside, levels):
             size = _link(i, j, level, peak, parent, links, size)
             if i_stop == width and j_stop == width:
                 break
-            if i_stop == j_stop and not four_connected:  # four segments meet at a corner
+            if i_stop == j_stop and not islands:  # four segments meet at a corner
                 size = _link(i, j + 1, min(values[y, i_stop - 1], values[y + 1, i_stop]), peak, parent, links, size)
                 size = _link(i + 1, j, min(values[y, i_stop], values[y + 1, i_stop - 1]), peak, parent, links, size)
             i, j = i + (i_stop <= j_stop), j + (j_stop <= i_stop)
-    if inside:
+    if islands:
         peak[border], parent[border] = levels + 1, border
         for y in range(height):
             if y == 0 or y == height - 1:

@@ -6,33 +6,35 @@ The oracle that `component_tree` is tested against, and what takes its place on 
 import numpy as np
 from numba import njit
 
+from wsol.engine.component_tree import NO, YES
+
 
 @njit(cache=True, nogil=True)
-def component_boxes(values, levels, four_connected, inside):
+def component_boxes(values, levels, islands):
     """As `component_tree.component_boxes`, without `done`; the boxes come in another order."""
-    boxes, first, stop, _ = _grow(values, levels, four_connected, inside, False, False)
+    boxes, first, stop, _ = _grow(values, levels, islands, NO, NO)
     return boxes, first, stop
 
 
 @njit(cache=True, nogil=True)
 def largest_boxes(values, levels, polygon):
     """As `component_tree.largest_boxes`, without `done`."""
-    boxes, first, stop, size = _grow(values, levels, False, False, True, polygon)
+    boxes, first, stop, size = _grow(values, levels, NO, YES, polygon)
     return boxes[:size][::-1], first[:size][::-1], stop[:size][::-1]
 
 
 @njit(cache=True, nogil=True)
-def _grow(values, levels, four_connected, inside, largest, polygon):
+def _grow(values, levels, islands, largest, polygon):
     """Lower the level step by step: pixels join, components merge (union-find), those that there are go out.
 
     A component's root is its first pixel in raster order. Pixels are numbered in a grid with a rim, which spares
-    every neighbour a test for the border; with `inside` the rim is one component from the start, whose root is 0.
+    every neighbour a test for the border; with `islands` the rim is one component from the start, whose root is 0.
     """
     height, width = values.shape
     row = width + 2
     order, joins = _by_value(values, levels)
     parent = np.full((height + 2) * row, -1, np.int32)  # -1: not above the level
-    if inside:
+    if islands:
         parent[:row], parent[-row:], parent[::row], parent[row - 1 :: row] = 0, 0, 0, 0
     box, area = np.zeros((len(parent), 4), np.int32), np.zeros(len(parent), np.int32)  # of each root
     written = np.full(len(parent), -1, np.int32)  # where each root's box went out last
@@ -51,7 +53,7 @@ def _grow(values, levels, four_connected, inside, largest, polygon):
                         others = (parent[pixel + down] >= 0) + (parent[pixel + right] >= 0)
                         area[pixel] += others + (parent[pixel + down + right] >= 0) >= 2
             box[pixel, 0], box[pixel, 1], box[pixel, 2], box[pixel, 3] = x, y, x + 1, y + 1
-            for step in near[: 4 if four_connected else 8]:
+            for step in near[: 4 if islands else 8]:
                 if parent[pixel + step] >= 0:
                     _unite(parent, box, area, pixel, pixel + step)
             if parent[pixel] == pixel:

@@ -62,11 +62,11 @@ def _find(scores, taus, bytes_, contours, inclusive, only_largest):
     if only_largest:
         boxes, first, stop = _largest(values, levels, contours)
     else:
-        boxes, first, stop = _components(values, levels, False)
+        boxes, first, stop = _components(values, levels, component_tree.NO)
         if contours:
             # A hole is an island of the inverted map, 4-connected since its surrounding is 8-connected; its boundary
             # runs through the pixels around it.
-            holes, above, below = _components((levels - values).astype(np.int16), levels, True)
+            holes, above, below = _components((levels - values).astype(np.int16), levels, component_tree.YES)
             holes[:, :2] -= 1
             holes[:, 2:] += 1
             boxes = np.concatenate((boxes, holes))
@@ -84,11 +84,11 @@ def _find(scores, taus, bytes_, contours, inclusive, only_largest):
 
 
 @njit(cache=True, nogil=True)
-def _components(values, levels, holes):
-    done, boxes, first, stop = component_tree.component_boxes(values, levels, holes, holes)
+def _components(values, levels, islands):
+    done, boxes, first, stop = component_tree.component_boxes(values, levels, islands)
     if done:
         return boxes, first, stop
-    return pixel_components.component_boxes(values, levels, holes, holes)
+    return pixel_components.component_boxes(values, levels, islands)
 
 
 @njit(cache=True, nogil=True)

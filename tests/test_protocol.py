@@ -1,0 +1,107 @@
+"""Every named protocol on one 6 x 6 map, by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wsol.boxes.every import every
+from wsol.boxes.largest import largest
+from wsol.matching import best_of, true_boxes_of
+from wsol.protocol import GRAD_CAM2017, NAMED, REFERENCE, TIGHT, ZHOU2016, threshold_grid
+from wsol.score_map import to_score_maps
+
+# A ring of 2 with a hole of -2, a bar of 1, and faint clutter.
+MAP = np.array(
+    [
+        [2.0, 2.0, 2.0, 0.0, 0.0, 0.5],
+        [2.0, -2.0, 2.0, 0.0, 0.0, 0.0],
+        [2.0, 2.0, 2.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ]
+)
+SIX = (6, 6)
+TRUTH = np.float32([[0, 0, 3, 3], [0, 4, 6, 5]])
+
+
+def boxes(rule, tau, protocol):
+    protocol = replace(protocol, name="on its own grid", grid=None)
+    return rule(to_score_maps(MAP[None], SIX, protocol)[0], [tau], protocol).at(0).tolist()
+
+
+def test_tight():
+    # Min-max: 2 -> 1, 1 -> 0.75, 0.5 -> 0.625, 0 -> 0.5. Half-open boxes; the ring has 8 pixels, the bar 6.
+    assert boxes(every, 0.7, TIGHT) == [[0, 0, 3, 3], [0, 4, 6, 5]]
+    assert boxes(largest, 0.7, TIGHT) == [[0, 0, 3, 3]]
+    assert boxes(every, 0.6, TIGHT) == [[0, 0, 3, 3], [5, 0, 6, 1], [0, 4, 6, 5]]
+    assert boxes(largest, 0.75, TIGHT) == [[0, 0, 3, 3]]
+    assert boxes(largest, 0.2, TIGHT) == [[0, 0, 6, 6]]
+
+
+def test_reference():
+    # q = 255, 191, 159, 127, 0. One pixel wider but for the border; the hole's box is the ring's again.
+    assert boxes(every, 0.7, REFERENCE) == [[0, 0, 4, 4], [0, 0, 4, 4], [0, 4, 6, 6]]
+    assert boxes(largest, 0.7, REFERENCE) == [[0, 0, 4, 4]]  # area 4 against 0
+    assert boxes(every, 0.2, REFERENCE) == [[0, 0, 4, 4], [0, 0, 6, 6]]
+    # 0.75 * 255 = 191.25 -> 191: the bar is not above it. 0.749 * 255 = 190.995 -> 190: it is.
+    assert len(boxes(every, 0.75, REFERENCE)) == 2
+    assert len(boxes(every, 0.749, REFERENCE)) == 3
+
+
+def test_zhou2016():
+    # Divided by the maximum, what is negative cut off: 1, 0.5, 0.25, 0. Cut at 20 %.
+    assert boxes(every, 0.2, ZHOU2016) == [[0, 0, 3, 3], [5, 0, 6, 1], [0, 4, 6, 5]]
+    assert boxes(largest, ZHOU2016.threshold, ZHOU2016) == [[0, 0, 3, 3]]
+    assert boxes(largest, 0.25, ZHOU2016) == [[0, 0, 3, 3]]
+
+
+def test_grad_cam2017():
+    assert GRAD_CAM2017.threshold == 0.15
+    assert boxes(largest, GRAD_CAM2017.threshold, GRAD_CAM2017) == [[0, 0, 3, 3]]
+
+
+def test_iou_conventions_differ():
+    predicted = np.float32([[0, 0, 3, 3]])
+    tight = best_of(largest(to_score_maps(MAP[None], SIX)[0], [0.7]), TRUTH[:1])
+    assert tight.iou.tolist() == [1]
+    protocol = replace(REFERENCE, name="on its own grid", grid=SIX)
+    score_map = to_score_maps(MAP[None], SIX, protocol)[0]
+    inclusive = best_of(largest(score_map, [0.7], protocol), true_boxes_of(predicted, SIX, protocol))
+    assert inclusive.iou.tolist() == [1]  # both are read one pixel wider
+    assert inclusive.boxes.tolist() == [[0, 0, 4, 4]]
+    half = true_boxes_of(np.float32([[0, 0, 1, 3]]), SIX, protocol)
+    assert best_of(largest(score_map, [0.7], protocol), half).iou.tolist() == [0.5]  # 2 x 4 of 4 x 4, not 1 of 3
+
+
+def test_one_or_all_true_boxes():
+    first = replace(TIGHT, name="first only", true_boxes="first")
+    bar = every(to_score_maps((MAP == 1.0)[None] * 1.0, SIX)[0], [0.5])
+    assert best_of(bar, true_boxes_of(TRUTH, SIX, TIGHT)).iou.tolist() == [1]
+    assert best_of(bar, true_boxes_of(TRUTH, SIX, first)).iou.tolist() == [0]
+
+
+def test_protocols_that_predict_the_class_admit_only_what_needs_it():
+    for protocol in (ZHOU2016, GRAD_CAM2017):
+        assert protocol.admits(protocol.threshold, needs_class=True)
+        assert not protocol.admits(protocol.threshold, needs_class=False)
+        assert not protocol.admits("oracle", needs_class=True)
+        assert not protocol.admits(None, needs_class=False, reads_map=True)
+        assert protocol.admits(None, needs_class=False)  # classification
+    assert all(TIGHT.admits(policy, needs_class=False) for policy in ("oracle", "held_out", "label_free", 0.2))
+
+
+def test_each_says_what_it_is():
+    assert len({protocol.text for protocol in NAMED.values()}) == len(NAMED)
+    assert "224 x 224" in REFERENCE.text
+    assert "τ 0.15" in GRAD_CAM2017.text
+
+
+def test_thresholds_are_those_of_the_field():
+    assert threshold_grid(0.01).tolist() == list(np.arange(0, 1, 0.01))
+    assert threshold_grid(1 / 49).max() < 1
+    assert threshold_grid(0.25, 0.5).tolist() == [0.5, 0.75]
+    for step in (0, -0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="step"):
+            threshold_grid(step)
