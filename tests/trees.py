@@ -73,3 +73,22 @@ def edit(path: Path, line_number: int, text: str | None) -> None:
     lines = path.read_text().splitlines()
     lines[line_number - 1 : line_number] = [] if text is None else [text]
     path.write_text("\n".join(lines) + "\n")
+
+
+def make_metadata(root: Path) -> Path:
+    """The text files of the field's evaluation: three images in `test`, one of which has two boxes."""
+    files = {
+        "image_ids": ["a/one.jpg", "a/two.jpg", "b/three.jpg"],
+        "class_labels": ["a/one.jpg,0", "a/two.jpg,0", "b/three.jpg,1"],
+        "image_sizes": ["a/one.jpg,40,30", "a/two.jpg,60,50", "b/three.jpg,20,20"],
+        "localization": [
+            "a/one.jpg,4,3,20,15",
+            "a/two.jpg,0,0,60,50",
+            "a/two.jpg,10,10,20,20",
+            "b/three.jpg,5,5,6,9",
+        ],
+    }
+    (root / "test").mkdir(parents=True)
+    for name, lines in files.items():
+        (root / "test" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return root

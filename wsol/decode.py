@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -40,6 +40,26 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise ValueError(
             f"Image {path} cannot be decoded ({error}); it is truncated or no image: unpack its archive again."
         ) from None
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` returns it, from the head of its file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as file:
+                width, height = file.size
+                turned = file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"Image {path} is missing; unpack its archive again.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Image {path} cannot be read ({error}); unpack its archive again.") from None
+    return (width, height) if turned else (height, width)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

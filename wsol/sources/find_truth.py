@@ -1,0 +1,78 @@
+"""The annotations of a split, in whichever of the known forms they lie on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from wsol.data.cub import cub
+from wsol.data.tiny_imagenet import tiny_imagenet
+from wsol.decode import read_size
+from wsol.image_set import ImageSet
+from wsol.matching import in_threads
+from wsol.runs import truth_of
+from wsol.sources.boxes_csv import read_csv
+from wsol.sources.masks import MaskFiles
+from wsol.sources.metadata import read_metadata
+from wsol.splits import Splits
+from wsol.truth import Truth
+
+_FORMS = (
+    "a folder of the field's metadata (image_ids.txt, localization.txt, ...) or one with a folder for each split, "
+    "CUB_200_2011, tiny-imagenet-200, a .csv file (image,x0,y0,x1,y1,...), or a predictions-*.parquet of a run"
+)
+_CUB_SET = 127  # segmentations are votes of several people, as gray values
+
+
+def find_truth(
+    source: Path,
+    split: str,
+    masks: Path | None = None,
+    images: Path | None = None,
+    inclusive: bool = False,
+) -> Truth:
+    """Read the annotations of one split.
+
+    Args:
+        source: what `_FORMS` lists; recognized by its files.
+        split: `train`, `val` or `test`.
+        masks: where mask files lie, for metadata that name some.
+        images: where image files lie, for a CSV file that does not say their sizes.
+        inclusive: of a CSV file: the pixel (x1, y1) lies inside its box.
+
+    Raises:
+        FileNotFoundError, ValueError: saying what is missing or malformed.
+    """
+    if source.suffix == ".csv":
+        return read_csv(source, split, images, inclusive)
+    if source.suffix == ".parquet":
+        if not source.is_file():
+            raise FileNotFoundError(f"No predictions at {source}.")
+        return truth_of(pd.read_parquet(source))
+    for folder in (source, source / split):
+        if (folder / "image_ids.txt").is_file():
+            return read_metadata(folder, masks)
+    for name, reader in (("CUB_200_2011", cub), ("tiny-imagenet-200", tiny_imagenet)):
+        if (source / name).is_dir() or source.name == name:
+            return _of_splits(reader(source), split)
+    raise FileNotFoundError(f"No annotations at {source}: give {_FORMS}.")
+
+
+def _of_splits(splits: Splits, split: str) -> Truth:
+    images: ImageSet = getattr(splits, split)
+    entries = images.entries
+    if not any(len(entry.boxes) for entry in entries):
+        raise ValueError(f"The split {split!r} of {splits.name} is for training and has no boxes; choose val or test.")
+    bar = tqdm(entries, desc="reading image sizes", unit="image", delay=1, leave=False, disable=None)
+    sizes = list(in_threads(lambda entry: read_size(entry.path), bar))
+    mask_paths = [entry.mask_path for entry in entries]
+    files = MaskFiles([[path] for path in mask_paths if path is not None], [None] * len(entries), above=_CUB_SET)
+    return Truth(
+        image_ids=np.array(images.image_ids),
+        class_ids=images.class_ids,
+        boxes=[entry.boxes for entry in entries],
+        sizes=np.array(sizes, np.int64),
+        read_mask=None if None in mask_paths else files.read,
+        class_names=splits.class_names,
+    )

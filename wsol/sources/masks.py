@@ -1,0 +1,53 @@
+"""Object masks on disk, on whatever grid they are asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.decode import read_mask
+from wsol.geometry import Size
+from wsol.truth import BACKGROUND, IGNORED, OBJECT
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Per image, the files of its objects and of the region that is left out of scoring.
+
+    Attributes:
+        objects: N sequences of files; a pixel is on the object where any of them is.
+        ignored: N files, or None where no region is left out; what is on the object is never left out.
+        above: gray values above this one count as set.
+    """
+
+    objects: Sequence[Sequence[Path]]
+    ignored: Sequence[Path | None]
+    above: float
+
+    def read(self, index: int, size: Size) -> NDArray[np.uint8]:
+        """(H, W) of BACKGROUND, OBJECT and IGNORED.
+
+        Raises:
+            FileNotFoundError, ValueError: naming a file that is missing or damaged.
+        """
+        on_object = np.zeros(size, bool)
+        for path in self.objects[index]:
+            on_object |= self._set(path, size)
+        mask = np.where(on_object, OBJECT, BACKGROUND).astype(np.uint8)
+        ignored = self.ignored[index]
+        if ignored is not None:
+            mask[self._set(ignored, size) & ~on_object] = IGNORED
+        return mask
+
+    def _set(self, path: Path, size: Size) -> NDArray[np.bool_]:
+        gray = read_mask(path)
+        rows, columns = (_nearest(old, new) for old, new in zip(gray.shape, size, strict=True))
+        return gray[rows[:, None], columns] > self.above
+
+
+def _nearest(length: int, new_length: int) -> NDArray[np.int64]:
+    """The pixel that each new one is taken from, as OpenCV's nearest neighbour does: by left edges, not by centres."""
+    step = 1 / (new_length / length)
+    return np.minimum((np.arange(new_length) * step).astype(np.int64), length - 1)
