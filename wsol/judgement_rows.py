@@ -1,7 +1,7 @@
 """From a judgement to the scores that its protocol admits."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,9 +115,12 @@ class _Reader:
         return Row(score, float(value), rule, delta, policy, tau)
 
     def box_accuracies(self) -> Iterator[Row]:
-        """MaxBoxAcc, MaxBoxAccV2, and what they are made of; the same at thresholds that were held out."""
+        """MaxBoxAcc, MaxBoxAccV2, and what they are made of; the same at thresholds that were held out.
+
+        At a held-out threshold, what MaxBoxAcc is an oracle of is called `gt_known_loc`.
+        """
         deltas = self.judgement.iou_thresholds
-        for policy, prefix in (("oracle", "max_box_acc"), ("held_out", "box_acc")):
+        for policy, v2 in (("oracle", "max_box_acc_v2"), ("held_out", "box_acc_v2")):
             parts: dict[tuple[str, float], Row] = {}
             for rule in self.judgement.boxes:
                 for delta in deltas:
@@ -126,10 +129,10 @@ class _Reader:
                             share = self._share(rule, ANY, delta)[index]
                             parts[rule, delta] = self._row("box_acc", share, rule, delta, policy, index)
             if parts:
-                main = parts[LARGEST, _LOC_IOU]
-                yield Row(prefix, main.value, LARGEST, _LOC_IOU, policy, main.threshold)
+                if policy == "oracle":
+                    yield replace(parts[LARGEST, _LOC_IOU], score="max_box_acc")
                 mean = float(np.mean([parts[EVERY, delta].value for delta in deltas]))
-                yield Row(f"{prefix}_v2", mean, EVERY, None, policy, None)
+                yield Row(v2, mean, EVERY, None, policy, None)
                 yield from parts.values()
 
     def localization(self, score: str, group: int, needs_class: bool, oracle: bool) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """Protocols: everything between an activation map and a hit that changes the number, as one named object."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -174,17 +174,6 @@ ZHOU2016 = Protocol(
 )
 
 # Selvaraju et al., "Grad-CAM", ICCV 2017, section 4.1.
-GRAD_CAM2017 = Protocol(
-    name="grad_cam2017",
-    grid=None,
-    interpolation="bilinear",
-    normalization="max",
-    quantization="none",
-    regions="pixels",
-    iou="half_open",
-    true_boxes="all",
-    map_class="predicted",
-    threshold=0.15,
-)
+GRAD_CAM2017 = replace(ZHOU2016, name="grad_cam2017", threshold=0.15)
 
 NAMED.update({protocol.name: protocol for protocol in (TIGHT, REFERENCE, ZHOU2016, GRAD_CAM2017)})

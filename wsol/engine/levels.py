@@ -7,13 +7,13 @@ MOST = 32000  # levels, that int16 holds them
 
 
 @njit(cache=True, nogil=True)
-def to_levels(scores, taus, bytes_):
+def to_levels(scores, taus, quantized):
     """A score map on whole levels: at threshold t, foreground is where values > of_threshold[t].
 
     Args:
         scores: (H, W) float64, in [0, 1].
         taus: (T,) float64 ascending in [0, 1).
-        bytes_: cut scores to q = 0 ... 255; foreground is where q > int(τ max q). Otherwise where score > τ.
+        quantized: cut scores to q = 0 ... 255; foreground is where q > int(τ max q). Otherwise where score > τ.
 
     Returns:
         values: (H, W) int16 in 0 ... L.
@@ -22,7 +22,7 @@ def to_levels(scores, taus, bytes_):
     """
     values = np.empty(scores.shape, np.int16)
     of_threshold = np.empty(len(taus), np.int64)
-    if not bytes_:
+    if not quantized:
         levels = len(taus) if _count_thresholds_below(scores, taus, values) else -1
         for t in range(len(taus)):
             of_threshold[t] = t

@@ -33,7 +33,7 @@ def _regions(
         raise ValueError(f"A score map must be (H, W), up to {MOST} pixels each way, got shape {score_map.shape}.")
     scores = np.ascontiguousarray(score_map, dtype=np.float64)
     contours, inclusive = protocol.regions == "contours", protocol.iou == "inclusive"
-    problem, *found = _find(scores, taus, protocol.quantization == "uint8", contours, inclusive, only_largest)
+    problem, *found = _found(scores, taus, protocol.quantization == "uint8", contours, inclusive, only_largest)
     if problem == 1:
         raise ValueError(f"Score thresholds must be ascending in [0, 1), got {thresholds!r}.")
     if problem == 2:
@@ -42,7 +42,7 @@ def _regions(
 
 
 @njit(cache=True, nogil=True)
-def _find(scores, taus, bytes_, contours, inclusive, only_largest):
+def _found(scores, taus, quantized, contours, inclusive, only_largest):
     """Levels, regions, and the boxes that are compared.
 
     Returns:
@@ -54,10 +54,10 @@ def _find(scores, taus, bytes_, contours, inclusive, only_largest):
         ascending &= taus[t] > taus[t - 1]
     if not ascending:
         return 1, *none
-    values, levels, of_threshold = to_levels(scores, taus, bytes_)
+    values, levels, of_threshold = to_levels(scores, taus, quantized)
     if levels < 0:
         return 2, *none
-    if bytes_ and 2 * len(taus) < levels and component_tree.turns(values) > _ROUGH * values.shape[0]:
+    if quantized and 2 * len(taus) < levels and component_tree.turns(values) > _ROUGH * values.shape[0]:
         values, levels, of_threshold = only_asked_for(values, levels, of_threshold)
     if only_largest:
         boxes, first, stop = _largest(values, levels, contours)
