@@ -154,6 +154,20 @@ def table_of(rows: list[Row]) -> str:
     return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
 
 
+def values_of(rows: list[Row]) -> dict[str, Any]:
+    """Score -> its value, or, where there are several, what tells them apart -> value."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(row.score for row in rows):
+        same = {_label(row): row.value for row in rows if row.score == name}
+        found[name] = next(iter(same.values())) if len(same) == 1 else same
+    return found
+
+
+def _label(row: Row) -> str:
+    tau = f"{row.tau} {row.threshold:g}" if row.tau == "fixed" else row.tau
+    return f"{row.boxes} {row.iou_threshold:g} {tau}" if row.score == "box_acc" else tau
+
+
 def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     """What is written, and what is printed."""
     protocol = NAMED[arguments.protocol]
@@ -193,6 +207,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
         "protocol": asdict(protocol),
         "thresholds": len(thresholds),
         "degenerate_maps": None if degenerate is None else asdict(degenerate),
+        **values_of(rows),
         "scores": [asdict(row) for row in rows],
         "curves": curves_of(judgement, protocol),
         "command": shlex.join(["python", *sys.argv]),

@@ -1,5 +1,6 @@
 """The commands, as a user runs them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def run(*arguments, script="run.py", check=True, **env):
     import os
 
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, env={**os.environ, **env}
     )
@@ -61,6 +62,20 @@ def test_smoke_twice(tmp_path):
     (long,) = [pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")]
     assert long["mean"].dropna().between(-1, 1).all()
 
+    # The same maps, judged as anyone's.
+    (folder,) = (tmp_path / "runs").glob("synthetic-small_cnn-gap-*")
+    (maps,) = (folder / "maps").glob("test-cam-*.npz")
+    predictions = folder / "predictions-test.parquet"
+    saved = tmp_path / "judged.json"
+    options = ["--boxes", predictions, "--predictions", predictions, "--protocol", "tight", "--step", "0.05"]
+    run("--maps", maps, *options, "--json", saved, script="score.py")
+    judged = {(row["score"], row["tau"]): row["value"] for row in json.loads(saved.read_text())["scores"]}
+    (rows,) = [pd.read_csv(path).query("map == 'cam'").set_index("score")["value"] for path in folder.glob("scores-*")]
+    for score, tau in (("max_box_acc", "oracle"), ("max_box_acc_v2", "oracle"), ("top1_cls", ""), ("top5_cls", "")):
+        assert judged[score, tau] == pytest.approx(rows[score], abs=1e-12)
+    for score in ("gt_known_loc", "top1_loc", "top5_loc"):
+        assert judged[score, "fixed"] == pytest.approx(rows[f"{score}_20"], abs=1e-12)
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -88,3 +103,14 @@ def test_a_report_on_nothing_says_how_to_make_something(tmp_path):
     done = run(str(tmp_path), script="report.py", check=False)
     assert done.returncode == 1
     assert "python benchmarks/run.py" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_engine_is_timed_and_its_table_written(tmp_path):
+    run("--maps", "1", "--images", "40", "--out", tmp_path / "speed.md", script="speed_scoring.py")
+    text = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 19 * 4 + 4
+    assert "both in one pass" in text
+    done = run("--reference", tmp_path, script="speed_scoring.py", check=False)
+    assert done.returncode != 0
+    assert "holds no evaluation.py" in done.stderr

@@ -203,6 +203,9 @@ def test_what_cannot_be_scored_is_refused():
     judge(SomeMaps(3), empty, RULES, TAUS, REFERENCE, progress=False)  # whose boxes hold their last pixel
     with pytest.raises(ValueError, match="of other images"):
         judge(SomeMaps(4), truth, RULES, TAUS, TIGHT, progress=False)
+    without = replace(truth, boxes=[*truth.boxes[:2], np.zeros((0, 4), np.float32)])
+    with pytest.raises(ValueError, match="Image '00002' has no true box"):
+        judge(SomeMaps(3), without, RULES, TAUS, REFERENCE, progress=False)
     broken = SomeMaps(3)
     broken.maps[1, 2, 3] = np.nan
     with pytest.raises(ValueError, match="image '00001' holds NaN"):

@@ -55,7 +55,7 @@ class World:
         )
         self.built = 0
 
-    def run(self, pooling="gap", seed=0, evaluation=EVALUATION, splits=None, **machine):
+    def run(self, pooling="gap", seed=0, evaluation=EVALUATION, splits=None, command="test", **machine):
         splits = splits or self.splits
 
         def build():
@@ -72,7 +72,7 @@ class World:
             image_size=16,
         )
         settings = Machine(self.folder / "results", accelerator="cpu", progress=False, **machine)
-        return run_experiment(experiment, splits, build, evaluation, settings, command="test")
+        return run_experiment(experiment, splits, build, evaluation, settings, command=command)
 
     def files(self):
         """Path -> time of its last change, of every artefact."""
@@ -342,3 +342,24 @@ def test_maps_of_other_images_are_refused(world):
         record.unlink()
     with pytest.raises(ValueError, match="maps are of other images"):
         world.run()
+
+
+def test_a_table_names_the_command_that_scored_it_beside_the_one_that_trained(world, tmp_path):
+    world.run()
+    other = replace(EVALUATION, protocol=REFERENCE)
+    world.run(evaluation=other, command="scored again")
+    names = {}
+    for comparison in read_comparisons(world.folder / "results"):
+        paths = write_tables(world.folder / "results", comparison, tmp_path / "tables")
+        names[comparison.name] = paths["md"].read_text(encoding="utf-8")
+    (again,) = [text for name, text in names.items() if name.endswith(other.key)]
+    assert "Command: training `test`, scores `scored again`." in again
+    assert "Protocol `reference`: maps of the true class, bicubic to 224 x 224 pixels" in again
+    (first,) = [text for name, text in names.items() if name.endswith(EVALUATION.key)]
+    assert "Command: `test`." in first
+    world.run_folder.joinpath(f"protocol-{other.key}.json").unlink()
+    (bare,) = [one for one in read_comparisons(world.folder / "results") if one.name.endswith(other.key)]
+    with pytest.raises(ValueError, match="run the same command again"):
+        write_tables(world.folder / "results", bare, tmp_path / "tables")
+    world.run(evaluation=other, command="and again")
+    assert world.run_folder.joinpath(f"protocol-{other.key}.json").exists()

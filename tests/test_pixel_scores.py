@@ -31,6 +31,11 @@ def test_histograms_are_numpys(step):
             np.testing.assert_array_equal(counts[row], np.histogram(scores[mask == value], edges)[0])
 
 
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="must have one size"):
+        score_histograms(np.zeros((3, 4)), np.zeros((4, 3), np.uint8), TAUS)
+
+
 def test_px_ap_on_paper():
     # At or above 1: 1 of 1 on the object; 0.75: 2 of 3; 0.5: 2 of 3; 0.25: 3 of 4; 0: 4 of 8.
     histograms = np.array([[4, 0, 0, 1, 0], [1, 1, 0, 1, 1]])[:, [0, 1, 2, 3, 4]]

@@ -81,6 +81,12 @@ def test_otsu_parts_two_groups_as_the_slow_definition_does(width):
         assert between[chosen] == pytest.approx(max(between))
 
 
+@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
+def test_otsu_refuses_what_is_no_score_map(bad):
+    with pytest.raises(ValueError, match="without NaN"):
+        otsu_threshold(np.array([[0.0, bad]]))
+
+
 def test_otsu_on_a_constant_map_is_the_lowest_threshold():
     assert otsu_threshold(np.zeros((3, 3))) == 0
     assert otsu_threshold(np.ones((3, 3))) == 0

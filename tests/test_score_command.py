@@ -1,13 +1,17 @@
 """`benchmarks/score.py`, as a user runs it."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import score
 from trees import edit, make_metadata
+
+REAL = Path(os.environ.get("WSOL_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture
@@ -57,7 +61,8 @@ def test_a_table_and_everything_in_json(run, maps, metadata, tmp_path):
     assert saved["command"].startswith("python benchmarks/score.py --maps ")
     best = {row["score"]: row for row in saved["scores"] if row["tau"] == "oracle"}["max_box_acc"]
     curve = saved["curves"]["largest"]["0.5"]
-    assert max(curve) == best["value"]
+    assert max(curve) == best["value"] == saved["max_box_acc"] == saved["box_acc"]["largest 0.5 oracle"]
+    assert set(saved["gt_known_loc"]) == {"fixed 0.2", "label_free"}
     assert saved["curves"]["thresholds"][int(np.argmax(curve))] == best["threshold"]
     images = pd.read_csv(tmp_path / "i.csv")
     assert images["image_id"].tolist() == ["a/one.jpg", "a/two.jpg", "b/three.jpg"]
@@ -176,3 +181,18 @@ def test_a_malformed_annotation_is_named(run, maps, metadata):
     code, printed = run("--maps", maps, "--boxes", metadata)
     assert code == 2
     assert "localization.txt, line 1" in printed.err
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("folder", "images", "gaussian"), [("CUB_200_2011", 243, (0.5, 0.7)), ("tiny-imagenet-200", 500, (0.6, 0.8))]
+)
+def test_real_boxes(run, folder, images, gaussian, tmp_path):
+    if not (REAL / folder).is_dir():
+        pytest.skip(f"no {folder} under WSOL_DATA_ROOT")
+    code, printed = run("--baseline", "center", "--boxes", REAL / folder, "--json", tmp_path / "s.json")
+    assert code == 0, printed.err
+    saved = json.loads((tmp_path / "s.json").read_text())
+    assert saved["images"] == images
+    low, high = gaussian
+    assert low < saved["scores"][0]["value"] < high

@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 
-from wsol.boxes.every import every
 from wsol.boxes.largest import largest
+from wsol.engine.regions import compile_all
 from wsol.matching import best_of
 from wsol.otsu import otsu_threshold
+from wsol.pixel_scores import score_histograms
 from wsol.pointing import peak_and_energy
 from wsol.protocol import REFERENCE
 from wsol.score_map import fill_score_map
@@ -29,12 +30,13 @@ def compile_engine() -> None:
     timer.daemon = True
     timer.start()
     try:
-        score_map = np.empty((4, 4))
+        compile_all()
+        score_map, boxes = np.empty((4, 4)), np.array([[0, 0, 2, 2]], np.float32)
         fill_score_map(np.eye(3), score_map, REFERENCE, "warm-up")
-        for rule in (largest, every):
-            best_of(rule(score_map, [0.5], REFERENCE), np.array([[0, 0, 2, 2]], np.float32))
+        best_of(largest(score_map, [0.5]), boxes)
         otsu_threshold(score_map)
-        peak_and_energy(score_map, np.array([[0, 0, 2, 2]], np.float32))
+        peak_and_energy(score_map, boxes)
+        score_histograms(score_map, np.zeros((4, 4), np.uint8), np.array([0.5]))
     finally:
         timer.cancel()
     if time.perf_counter() - begun > _PATIENCE:

@@ -88,12 +88,12 @@ def judge(
         progress: show a bar.
 
     Raises:
-        ValueError: if the maps are of other images, hold NaN, or are no score maps where they should be; or if a true
-            box is empty where boxes are edges.
+        ValueError: if the maps are of other images, hold NaN, or are no score maps where they should be; or if one of
+            the images has no true box, or an empty one where boxes are edges.
     """
     if not np.array_equal(maps.image_ids, truth.image_ids):
         raise ValueError("The maps are of other images than the annotations.")
-    if protocol.iou == "half_open":
+    if truth.has_boxes:
         _check_true_boxes(truth, protocol)
     compile_engine()
     read_mask = truth.read_mask if from_maps else None
@@ -186,7 +186,9 @@ def judge(
 
 def _check_true_boxes(truth: Truth, protocol: Protocol) -> None:
     for image_id, boxes in zip(truth.image_ids, truth.boxes, strict=True):
-        if (boxes[:, 2:] <= boxes[:, :2]).any():
+        if len(boxes) == 0:
+            raise ValueError(f"Image {str(image_id)!r} has no true box, where others have; take it out of the split.")
+        if protocol.iou == "half_open" and (boxes[:, 2:] <= boxes[:, :2]).any():
             raise ValueError(
                 f"Image {str(image_id)!r} has an empty true box, {boxes.tolist()}, where protocol {protocol.name!r} "
                 "reads x1 and y1 as edges; correct the box."

@@ -15,12 +15,24 @@ def otsu_threshold(score_map: NDArray[np.floating]) -> float:
 
     Returns:
         τ in [0, 1): the lowest level with the highest variance between the groups, over 255.
+
+    Raises:
+        ValueError: if the map is outside [0, 1] or holds NaN.
     """
-    return _otsu(np.ascontiguousarray(score_map, dtype=np.float64)) / 255
+    level = _otsu(np.ascontiguousarray(score_map, dtype=np.float64))
+    if level < 0:
+        raise ValueError("A score map must lie in [0, 1] without NaN.")
+    return level / 255
 
 
 @njit(cache=True, nogil=True)
 def _otsu(scores):
+    for y in range(scores.shape[0]):
+        valid = True
+        for x in range(np.uint64(scores.shape[1])):
+            valid &= (scores[y, x] >= 0) & (scores[y, x] <= 1)
+        if not valid:
+            return -1
     # Two histograms, since neighbouring pixels often fall into one bin and would wait for each other.
     even, odd = np.zeros(256, np.int64), np.zeros(256, np.int64)
     for y in range(scores.shape[0]):

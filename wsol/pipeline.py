@@ -92,13 +92,13 @@ def run_experiment(
         job = _Job(experiment, splits, build_classifier, evaluation, machine, folder)
         job.ensure_classifier()
         records = job.records()
-        rows = _ensure_scores(folder, evaluation, about, records)
+        rows = _ensure_scores(folder, evaluation, about, records, command)
     baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
     with baseline_folder.lock():
         baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
         if not baseline_folder.settings_file.exists():
             baseline_folder.write_settings({**baseline, "command": command, "commit": commit(), "versions": versions()})
-        _ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job))
+        _ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job), command)
     return rows
 
 
@@ -272,9 +272,10 @@ def _ensure_scores(
     evaluation: Evaluation,
     about: Mapping[str, Any],
     records: Mapping[str, Mapping[str, LocalizationRecord]],
+    command: str,
 ) -> pd.DataFrame:
     if not folder.protocol_file(evaluation.key).exists():
-        text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text}
+        text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text, "command": command}
         write_json(folder.protocol_file(evaluation.key), {**text, "settings": describe(evaluation)})
     path = folder.scores_file(evaluation.key)
     rows = load_or_none(path, read_rows)

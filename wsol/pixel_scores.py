@@ -20,7 +20,12 @@ def score_histograms(
     Returns:
         (2, T + 1): bin t holds thresholds[t] <= score < thresholds[t + 1]; the last bin holds scores of exactly 1, the
         one before it those from the last threshold on. Scores below the first threshold are counted nowhere.
+
+    Raises:
+        ValueError: if map and mask differ in size.
     """
+    if score_map.shape != mask.shape:
+        raise ValueError(f"Map and mask must have one size, got {score_map.shape} and {mask.shape}.")
     return _histograms(score_map, mask, np.append(thresholds, 1.0))
 
 

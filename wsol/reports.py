@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from wsol.pipeline import NONE
-from wsol.runs import RunFolder, read_rows, save_frame
+from wsol.runs import RunFolder, load_or_none, read_rows, save_frame
 from wsol.score import NO_BOX
 from wsol.whole_files import write_text
 
@@ -123,9 +124,11 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
         if protocol != NO_BOX:
             readers.setdefault(_parts(protocol)[1], []).append(score)
-    key = rows["protocol_key"].iloc[0]
-    protocol_file = RunFolder(results / "runs" / runs[0]).protocol_file(key)
-    how = json.loads(protocol_file.read_text(encoding="utf-8"))
+    files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
+    scored = [one for one in (load_or_none(file, _read_json) for file in files) if one is not None]
+    if not scored:
+        raise ValueError(f"{files[0]} is missing; run the same command again to have it made.")
+    training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
@@ -133,13 +136,17 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         "Percent of the test images, mean ± sample standard deviation over seeds; gmp − gap: the same of the "
         "differences between runs of one seed.",
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
-        "(best case, not comparable with the others); a number: fixed beforehand.",
-        f"Protocol `{how['protocol']}`: {how['text']}.",
+        "(best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed beforehand.",
+        f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
-        f"Command: {listed({one['command'] for one in settings})}.",
+        f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
         f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _versions(packages: Mapping[str, str]) -> str:

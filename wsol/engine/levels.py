@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 MOST = 32000  # levels, that int16 holds them
+BAD_SCORES, BAD_THRESHOLDS = -1, -2
 
 
 @njit(cache=True, nogil=True)
@@ -17,20 +18,25 @@ def to_levels(scores, taus, quantized):
 
     Returns:
         values: (H, W) int16 in 0 ... L.
-        levels: L, at least 1; -1 if a score is outside [0, 1] or NaN.
+        levels: L, at least 1; BAD_SCORES if one is outside [0, 1] or NaN; BAD_THRESHOLDS if they are not as above.
         of_threshold: (T,) int64 ascending, in 0 ... L - 1.
     """
     values = np.empty(scores.shape, np.int16)
     of_threshold = np.empty(len(taus), np.int64)
+    ascending = taus[0] >= 0 and taus[-1] < 1
+    for t in range(1, len(taus)):
+        ascending &= taus[t] > taus[t - 1]
+    if not ascending:
+        return values, BAD_THRESHOLDS, of_threshold
     if not quantized:
-        levels = len(taus) if _count_thresholds_below(scores, taus, values) else -1
+        levels = len(taus) if _count_thresholds_below(scores, taus, values) else BAD_SCORES
         for t in range(len(taus)):
             of_threshold[t] = t
         return values, levels, of_threshold
     highest = _cut_to_bytes(scores, values)
     for t in range(len(taus)):
         of_threshold[t] = int(taus[t] * highest)  # truncated
-    return values, max(highest, 1) if highest >= 0 else -1, of_threshold
+    return values, max(highest, 1) if highest >= 0 else BAD_SCORES, of_threshold
 
 
 @njit(cache=True, nogil=True)
