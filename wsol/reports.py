@@ -15,6 +15,8 @@ from wsol.runs import RunFolder, load_or_none, read_rows, save_frame
 from wsol.score import NO_BOX
 from wsol.whole_files import write_text
 
+_OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -129,12 +131,14 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again to have it made.")
     training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
+    of_areas = sorted(_OF_AREAS & set(rows["score"]))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
         "Seeds: " + ", ".join(f"{pooling} {seeds[pooling]}" for pooling in seeds) + ".",
         "Percent of the test images, mean ± sample standard deviation over seeds; gmp − gap: the same of the "
-        "differences between runs of one seed.",
+        "differences between runs of one seed."
+        + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
         "(best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
