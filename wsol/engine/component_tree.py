@@ -7,6 +7,9 @@ is never a component by itself; it joins the *basin* of the higher one. What is 
 maxima and the levels at which they merge (Kruskal, highest level first): the component tree. A smooth map has few of
 them, and each pixel is looked at only when rows are cut and when a basin's profiles are taken.
 
+All compiled functions that call each other stand in this one file: Numba keeps what it compiled until the caller's file
+changes, so that a change in a file of helpers would go unnoticed.
+
 A component at level l is where values > l. It is `basin` b for death[b] <= l < peak[b].
 """
 
@@ -280,8 +283,7 @@ def _link(first, second, level, peak, parent, links, size):
 
 
 @njit(cache=True, nogil=True)
-def find(parent, node):
-    """The root of a node's set."""
+def _find(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # path halving
         node = parent[node]
@@ -347,7 +349,7 @@ def _grow_tree(values, segments, islands, levels):
     ends, death, into = np.empty((3, nodes), np.int32)
     size = 1  # basin 0 is the one that never ends
     for k in range(len(links)):
-        first, second, level = find(parent, links[k, 0]), find(parent, links[k, 1]), links[k, 2]
+        first, second, level = _find(parent, links[k, 0]), _find(parent, links[k, 1]), links[k, 2]
         if first == second:
             continue
         low, high = (first, second) if peak[first] < peak[second] else (second, first)
@@ -357,11 +359,11 @@ def _grow_tree(values, segments, islands, levels):
         else:
             number[low], ends[size], death[size], into[size] = size, low, level, high
             size += 1
-    root = find(parent, 0)
+    root = _find(parent, 0)
     number[root], ends[0], death[0], into[0] = 0, root, 0, root
     basin_of = np.empty(count, np.int32)
     for i in range(count):
-        basin_of[i] = number[find(joined, i)]
+        basin_of[i] = number[_find(joined, i)]
     for basin in range(size):
         into[basin] = number[into[basin]]
     return basin_of, peak[ends[:size]], death[:size], into[:size]
@@ -376,7 +378,7 @@ def _between_basins(links, parent, levels):
     number = np.full(len(parent), -1, np.int32)
     basins = 0
     for node in range(len(parent)):
-        root = find(parent, node)
+        root = _find(parent, node)
         if number[root] < 0:
             number[root] = basins
             basins += 1

@@ -6,7 +6,7 @@ The oracle that `component_tree` is tested against, and what takes its place on 
 import numpy as np
 from numba import njit
 
-from wsol.engine.component_tree import NO, YES, find
+from wsol.engine.component_tree import NO, YES
 
 
 @njit(cache=True, nogil=True)
@@ -106,10 +106,19 @@ def _by_value(values, levels):
     return order, joins
 
 
+# A copy of its own: Numba's cache does not see when a function in another file was changed.
+@njit(cache=True, nogil=True)
+def _find(parent, pixel):
+    while parent[pixel] != pixel:
+        parent[pixel] = parent[parent[pixel]]  # path halving
+        pixel = parent[pixel]
+    return pixel
+
+
 @njit(cache=True, nogil=True)
 def _unite(parent, box, area, first, second):
     """Merge the components of two pixels."""
-    first, second = find(parent, first), find(parent, second)
+    first, second = _find(parent, first), _find(parent, second)
     if first == second:
         return
     keep, lose = min(first, second), max(first, second)
