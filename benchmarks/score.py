@@ -125,13 +125,14 @@ def maps_of(
     return maps, rules, check_maps(arguments.maps, maps, sizes)
 
 
-def per_image(judgement: Judgement, truth: Truth, points: dict[float, int]) -> pd.DataFrame:
+def per_image(judgement: Judgement, truth: Truth, points: dict[float, int], protocol: Protocol) -> pd.DataFrame:
     """A row an image: what another judgement of the same images can be paired with."""
     frame = pd.DataFrame(
         {
             "image_id": truth.image_ids,
             "class_id": truth.class_ids,
             "class_rank": judgement.ranks,
+            "protocol": protocol.name,
             "label_free_threshold": judgement.thresholds[judgement.label_free],
         }
     )
@@ -196,7 +197,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     )
     rows = rows_of(judgement, protocol, {tau: points[tau] for tau in taus}, held_out, ranks, listed)
     if arguments.per_image is not None:
-        save_frame(arguments.per_image, per_image(judgement, truth, points))
+        save_frame(arguments.per_image, per_image(judgement, truth, points, protocol))
     return {
         "maps": str(arguments.maps or f"baseline {arguments.baseline}"),
         "boxes": str(arguments.boxes),

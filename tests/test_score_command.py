@@ -69,6 +69,7 @@ def test_a_table_and_everything_in_json(run, maps, metadata, tmp_path):
     fixed = next(row for row in saved["scores"] if row["score"] == "gt_known_loc" and row["tau"] == "fixed")
     assert (images["iou_largest_at_0.2"] >= 0.5).mean() == pytest.approx(fixed["value"])
     assert images["label_free_threshold"].between(0, 1).all()
+    assert set(images["protocol"]) == {"reference"}
 
 
 def test_thresholds_of_another_split(run, maps, metadata, tmp_path):

@@ -80,6 +80,12 @@ def test_stacked_files_that_are_none(tmp_path):
         find_maps(tmp_path / "empty.npz", TRUTH)
 
 
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "maps.txt").write_text("no maps")
+    with pytest.raises(ValueError, match=r"neither a folder of \.npy files nor"):
+        find_maps(tmp_path / "maps.txt", TRUTH)
+
+
 def test_nothing_there_says_what_to_give(tmp_path):
     with pytest.raises(FileNotFoundError, match="give a folder"):
         find_maps(tmp_path / "none", TRUTH)

@@ -75,6 +75,8 @@ def find_maps(source: Path, truth: Truth, ids_file: Path | None = None) -> MapFi
         return _in_folder(source, truth)
     if not source.is_file():
         raise FileNotFoundError(f"No maps at {source}: give a folder of .npy files, or a stacked .npy or .npz file.")
+    if source.suffix not in (".npz", ".npy"):
+        raise ValueError(f"{source} is neither a folder of .npy files nor a stacked .npy or .npz file.")
     scale = None
     try:
         if source.suffix == ".npz":
