@@ -15,7 +15,11 @@ def main(arguments: list[str]) -> int:
     found = 0
     for comparison in read_comparisons(results):
         if all(text in comparison.name for text in wanted):
-            paths = write_tables(results, comparison, results / "tables")
+            try:
+                paths = write_tables(results, comparison, results / "tables")
+            except ValueError as error:
+                print(f"left out: {comparison.name}: {error}", file=sys.stderr)
+                continue
             print(paths["md"].read_text(encoding="utf-8"))
             print(f"table: {paths['md']}\n")
             found += 1

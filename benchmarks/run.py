@@ -20,8 +20,8 @@ from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.gallery import write_gallery
 from wsol.pipeline import run_experiment
-from wsol.protocol import threshold_grid
 from wsol.reports import read_comparisons, write_tables
+from wsol.thresholds import threshold_grid
 
 
 def build(node: Any, **kwargs: Any) -> Any:

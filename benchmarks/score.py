@@ -17,9 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tabulate import tabulate
 
 from wsol.baselines import CenterGaussians, whole_frame
@@ -30,11 +28,12 @@ from wsol.identity import digest
 from wsol.judge import Judgement, judge
 from wsol.judgement_rows import HeldOut, Row, curves_of, rows_of
 from wsol.localize import MapSource
-from wsol.protocol import NAMED, Protocol, threshold_grid
+from wsol.protocol import NAMED, Protocol
 from wsol.runs import save_frame
 from wsol.sources.class_ranks import read_class_ranks
 from wsol.sources.find_truth import find_truth
 from wsol.sources.maps import Degenerate, check_maps, find_maps
+from wsol.thresholds import find_threshold, threshold_grid
 from wsol.truth import Truth
 from wsol.versions import commit, versions
 from wsol.whole_files import write_text
@@ -73,21 +72,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def fixed_points(taus: list[float], thresholds: NDArray[np.float64]) -> dict[float, int]:
-    """τ -> its index.
-
-    Raises:
-        ValueError: if it is not one of the thresholds.
-    """
-    found = {}
-    for tau in taus:
-        (index,) = np.nonzero(np.isclose(thresholds, tau, rtol=0, atol=1e-9))
-        if len(index) == 0:
-            raise ValueError(f"τ = {tau} is not among the thresholds; choose --step so that it is.")
-        found[tau] = int(index[0])
-    return found
-
-
 def read_held_out(path: Path, protocol: Protocol, images: str) -> HeldOut:
     """The best thresholds of another split.
 
@@ -104,8 +88,10 @@ def read_held_out(path: Path, protocol: Protocol, images: str) -> HeldOut:
         }
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not what --json wrote ({error!r}).") from None
-    if name != protocol.name or not best:
+    if name != protocol.name:
         raise ValueError(f"{path} was made by protocol {name!r} and cannot choose thresholds for {protocol.name!r}.")
+    if not best:
+        raise ValueError(f"{path} holds no threshold: protocol {name!r} has a fixed one, or the split has no boxes.")
     if others == images:
         raise ValueError(f"{path} is of the very images that are scored; held-out thresholds come from other ones.")
     return best
@@ -174,7 +160,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     protocol = NAMED[arguments.protocol]
     thresholds = threshold_grid(arguments.step)
     taus = arguments.tau or ([0.2] if protocol.threshold is None else [protocol.threshold])
-    points = fixed_points(taus, thresholds)
+    points = {tau: find_threshold(thresholds, tau, "--tau") for tau in taus}
     truth = find_truth(arguments.boxes, arguments.split, arguments.masks, arguments.images, arguments.inclusive)
     images = digest(truth.image_ids.tolist())
     held_out = None if arguments.held_out is None else read_held_out(arguments.held_out, protocol, images)
@@ -183,7 +169,8 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
         raise ValueError(f"Protocol {protocol.name!r} counts a box only where the class is right: give --predictions.")
     maps, rules, degenerate = maps_of(arguments, truth, protocol)
     if held_out is not None:
-        points |= fixed_points([held_out["largest", 0.5]], thresholds)
+        chosen = held_out["largest", 0.5]
+        points[chosen] = find_threshold(thresholds, chosen, f"{arguments.held_out}")
     judgement = judge(
         maps,
         truth,
@@ -230,8 +217,8 @@ def main() -> int:
         return 2
     print(table_of(rows))
     print(
-        f"\n{result['images']:,} images, {result['true_boxes']:,} true boxes; protocol {result['protocol']['name']}; "
-        f"{result['thresholds']} thresholds."
+        f"\n{result['images']:,} images, {result['true_boxes']:,} true boxes, {result['thresholds']} thresholds.\n"
+        f"Protocol {arguments.protocol}: {NAMED[arguments.protocol].text}."
     )
     if result["degenerate_maps"] and any(result["degenerate_maps"].values()):
         counts = result["degenerate_maps"]

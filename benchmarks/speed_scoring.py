@@ -30,8 +30,9 @@ from wsol.boxes.largest import largest
 from wsol.judge import judge
 from wsol.localize import match_maps
 from wsol.matching import best_of, processors
-from wsol.protocol import REFERENCE, threshold_grid
+from wsol.protocol import REFERENCE
 from wsol.stored_maps import StoredMaps
+from wsol.thresholds import threshold_grid
 from wsol.truth import Truth, same_size
 from wsol.versions import commit, versions
 from wsol.whole_files import write_text
@@ -154,9 +155,21 @@ def seconds_for(images: int) -> dict[str, float]:
     return taken
 
 
+def command_of(words: list[str]) -> str:
+    """What was typed; but where the checkout lies is its owner's business."""
+    shown = ["python", "benchmarks/speed_scoring.py"]
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("--reference="):
+            word = "--reference=CHECKOUT"
+        shown.append("CHECKOUT" if before == "--reference" else word)
+    return shlex.join(shown)
+
+
 def main() -> None:
     """Print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--reference", type=Path, help="a checkout of github.com/clovaai/wsolevaluation")
     parser.add_argument("--maps", type=int, default=20, help="maps a family")
     parser.add_argument("--images", type=int, default=50_000, help="stored maps to score; 0 for none")
@@ -189,10 +202,7 @@ def main() -> None:
             f"{arguments.images:,} stored maps of 14 x 14 cells, resizing and 1,000 thresholds included, on "
             f"{processors()} processors: {taken}."
         )
-    command = ["python", "benchmarks/speed_scoring.py", *sys.argv[1:]]
-    if arguments.reference:
-        command[command.index(str(arguments.reference))] = "CHECKOUT"  # where it lies is its owner's business
-    notes.append(f"Command: `{shlex.join(command)}`. Code: `{commit()}`.")
+    notes.append(f"Command: `{command_of(sys.argv[1:])}`. Code: `{commit()}`.")
     packages = {**versions(), "opencv": cv2.__version__}
     notes.append("Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + ".")
     text += "\n\n" + "".join(f"- {note}\n" for note in notes)

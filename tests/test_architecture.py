@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
     ["geometry", "whole_files", "identity", "versions", "annotations", "decode"],
-    ["truth", "protocol", "extent"],
+    ["truth", "protocol", "thresholds", "extent"],
     ["sample"],
     ["image_set"],
     ["splits"],
@@ -87,7 +87,7 @@ def test_option_packages_hold_nothing_but_options(package):
 
 
 def test_types_follow_the_line_torch_numpy_pandas():
-    for name in ("matching", "record", "score", "geometry", "judge", "tallies", "truth"):
+    for name in ("matching", "record", "thresholds", "score", "geometry", "judge", "tallies", "truth"):
         assert "torch" not in set(imports(ROOT / "wsol" / f"{name}.py"))
     for path in (path for package in ("boxes", "scores", "engine") for path in (ROOT / "wsol" / package).glob("*.py")):
         assert not {"torch", "pandas"} & set(imports(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from speed_scoring import command_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +60,16 @@ def test_smoke_twice(tmp_path):
 
     report = run(str(tmp_path), script="report.py")
     assert table_of(report.stdout) == table
+    # Rows of an older version, which say less of themselves, do not keep the others from being reported.
+    (rows,) = (tmp_path / "runs").glob("synthetic-small_cnn-gap-*/scores-*.csv")
+    key = rows.stem.removeprefix("scores-")
+    old = rows.with_name("scores-0ld.csv")
+    old.write_text(rows.read_text(encoding="utf-8").replace(key, "0ld"), encoding="utf-8")
+    report = run(str(tmp_path), script="report.py")
+    assert table_of(report.stdout) == table
+    assert "left out: " in report.stderr
+    assert "protocol-0ld.json is missing" in report.stderr
+    old.unlink()
     (long,) = [pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")]
     assert long["mean"].dropna().between(-1, 1).all()
 
@@ -111,6 +122,8 @@ def test_the_engine_is_timed_and_its_table_written(tmp_path):
     text = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 19 * 4 + 4
     assert "both in one pass" in text
+    assert command_of(["--reference", "/home/me/x/", "--maps", "3"]).endswith(" --reference CHECKOUT --maps 3")
+    assert command_of(["--reference=x"]).endswith(" --reference=CHECKOUT")
     done = run("--reference", tmp_path, script="speed_scoring.py", check=False)
     assert done.returncode != 0
     assert "holds no evaluation.py" in done.stderr

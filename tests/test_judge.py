@@ -15,7 +15,8 @@ from wsol.judge import judge
 from wsol.judgement_rows import curves_of, rows_of
 from wsol.localize import make_record, match_maps
 from wsol.pixel_scores import px_ap, score_histograms
-from wsol.protocol import REFERENCE, TIGHT, ZHOU2016, threshold_grid
+from wsol.protocol import REFERENCE, TIGHT, ZHOU2016
+from wsol.record import choose_operating_point
 from wsol.score_map import to_score_maps
 from wsol.scores.box_area_ratio import box_area_ratio
 from wsol.scores.coverage import coverage
@@ -26,6 +27,7 @@ from wsol.scores.max_box_acc import max_box_acc
 from wsol.scores.max_box_acc_v2 import max_box_acc_v2
 from wsol.scores.pointing_game import pointing_game
 from wsol.scores.top_k_loc import top_k_loc
+from wsol.thresholds import threshold_grid
 from wsol.truth import OBJECT, Truth, same_size
 
 RULES = {"largest": largest, "every": every}
@@ -72,6 +74,8 @@ def test_it_says_what_records_and_scores_say(protocol):
     fixed, label_free = values(rows, "fixed"), values(rows, "label_free")
     assert oracle["max_box_acc", "largest", 0.5] == max_box_acc(one)
     assert oracle["max_box_acc_v2", "every", None] == pytest.approx(max_box_acc_v2(all_of))
+    tau = next(row.threshold for row in rows if row.score == "max_box_acc")
+    assert tau == TAUS[choose_operating_point(one.best_iou)]  # as a run would choose on val
     assert oracle["box_acc", "every", 0.7] == max_box_acc(all_of, 0.7)
     assert held_out["box_acc", "largest", 0.5] == held_out["gt_known_loc", "largest", 0.5] == gt_known_loc(one)
     assert held_out["box_acc_v2", "every", None] == pytest.approx(
@@ -211,5 +215,5 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ValueError, match="image '00001' holds NaN"):
         judge(broken, truth, RULES, TAUS, TIGHT, progress=False)
     judgement = judge(SomeMaps(3), truth, RULES, TAUS, TIGHT, progress=False)
-    with pytest.raises(ValueError, match=r"held-out threshold 0\.123 is not among"):
+    with pytest.raises(ValueError, match=r"held-out file reads τ = 0\.123, which is not among"):
         rows_of(judgement, TIGHT, {}, {(r, d): 0.123 for r in RULES for d in (0.3, 0.5, 0.7)})

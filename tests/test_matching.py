@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import reference
 
 from wsol.baselines import CenterGaussians, center_gaussian, whole_frame
 from wsol.boxes.every import every
@@ -52,6 +53,14 @@ class TestTrueBoxes:
         # int(60 * 224 / 500) = 26, int(27 * 224 / 335) = 18, int(385 * ...) = 172, int(331 * ...) = 221; ends inside
         found = true_boxes_of(self.BOXES, (335, 500), REFERENCE)
         assert found.tolist() == [[26, 18, 173, 222], [0, 0, 225, 225]]
+
+    def test_are_those_of_the_plain_version(self):
+        generator = np.random.default_rng(0)
+        for height, width in generator.integers(20, 1500, (50, 2)):
+            x0, y0 = generator.integers(0, width - 10), generator.integers(0, height - 10)
+            box = [x0, y0, generator.integers(x0 + 1, width + 1), generator.integers(y0 + 1, height + 1)]
+            found = true_boxes_of(np.float32([box]), (height, width), REFERENCE) - [0, 0, 1, 1]
+            assert found.tolist() == reference.true_boxes([box], (height, width)).tolist()
 
     def test_whole_numbers_stay_whole(self):
         sizes = np.arange(1, 1200)

@@ -158,6 +158,7 @@ ARTEFACTS = [
     "records/val-cam-largest-*",
     "records/test-cam-every-*",
     "scores-*.csv",
+    "protocol-*.json",
 ]
 
 
@@ -363,3 +364,8 @@ def test_a_table_names_the_command_that_scored_it_beside_the_one_that_trained(wo
         write_tables(world.folder / "results", bare, tmp_path / "tables")
     world.run(evaluation=other, command="and again")
     assert world.run_folder.joinpath(f"protocol-{other.key}.json").exists()
+    (rows,) = world.run_folder.glob(f"scores-{other.key}.csv")
+    rows.unlink()
+    world.run(evaluation=other, command="the last")  # made these rows, and so is named
+    told = world.run_folder.joinpath(f"protocol-{other.key}.json").read_text(encoding="utf-8")
+    assert json.loads(told)["command"] == "the last"

@@ -8,8 +8,9 @@ import pytest
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.matching import best_of, true_boxes_of
-from wsol.protocol import GRAD_CAM2017, NAMED, REFERENCE, TIGHT, ZHOU2016, threshold_grid
+from wsol.protocol import GRAD_CAM2017, NAMED, REFERENCE, TIGHT, ZHOU2016
 from wsol.score_map import to_score_maps
+from wsol.thresholds import threshold_grid
 
 # A ring of 2 with a hole of -2, a bar of 1, and faint clutter.
 MAP = np.array(

@@ -1,17 +1,13 @@
 """`benchmarks/score.py`, as a user runs it."""
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import score
-from trees import edit, make_metadata
-
-REAL = Path(os.environ.get("WSOL_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
+from trees import REAL, edit, make_metadata
 
 
 @pytest.fixture
@@ -51,6 +47,7 @@ def test_a_table_and_everything_in_json(run, maps, metadata, tmp_path):
         "pointing_game",
         "coverage",
         "3 images, 4 true boxes",
+        "Protocol reference: maps of the true class, bicubic to 224 x 224 pixels",
     ):
         assert name in printed.out
     saved = json.loads((tmp_path / "s.json").read_text())
@@ -164,7 +161,7 @@ def test_degenerate_maps_are_told(run, maps, metadata):
     ("arguments", "message"),
     [
         (["--step", "0"], "The step between thresholds"),
-        (["--tau", "0.12345"], "τ = 0.12345 is not among the thresholds"),
+        (["--tau", "0.12345"], "--tau reads τ = 0.12345, which is not among"),
         (["--split", "val"], "No annotations at"),
         (["--predictions", "none.csv"], "No predictions at none.csv"),
         (["--held-out", "none.json"], "none.json"),

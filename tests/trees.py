@@ -1,9 +1,13 @@
 """Data sets of a few images in their official layouts, for tests to read and to break."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+# Real images, for the tests marked `data`.
+REAL = Path(os.environ.get("WSOL_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
 
 CUB_NAMES = {"1": "001.Albatross", "2": "002.Auklet", "3": "003.Absent"}
 

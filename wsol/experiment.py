@@ -12,6 +12,7 @@ from wsol.identity import describe, digest
 from wsol.infer import MapMethod
 from wsol.protocol import TIGHT, Protocol
 from wsol.score import NO_BOX, Score
+from wsol.thresholds import find_threshold
 from wsol.train import TrainSettings
 
 
@@ -61,8 +62,8 @@ class Evaluation:
                 raise ValueError(
                     f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
                 )
-            if isinstance(score.threshold, float) and not np.isclose(taus, score.threshold, rtol=0, atol=1e-9).any():
-                raise ValueError(f"Score {name!r} reads τ = {score.threshold}, which is not among `thresholds`.")
+            if isinstance(score.threshold, float):
+                find_threshold(taus, score.threshold, f"Score {name!r}")
             self.protocol.check_score(name, score.threshold, score.needs_class, score.reads_map)
 
     @property

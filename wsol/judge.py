@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from wsol.box_ranges import BoxRule
 from wsol.compilation import compile_engine
-from wsol.localize import MapSource, Scratch, index_below
+from wsol.localize import MapSource, Scratch
 from wsol.matching import best_of, in_threads, true_boxes_of
 from wsol.otsu import otsu_threshold
 from wsol.pixel_scores import score_histograms
@@ -17,6 +17,7 @@ from wsol.pointing import peak_and_energy
 from wsol.protocol import Protocol
 from wsol.score_map import fill_score_map
 from wsol.tallies import RIGHT_CLASS, BoxTally, PixelTally
+from wsol.thresholds import index_below
 from wsol.truth import Truth
 
 _BATCH = 64  # images that a thread takes at a time, and that are summed up together
@@ -127,7 +128,7 @@ def judge(
         histograms = [] if read_mask is None else [np.empty((0, 2, grid + 1), np.int64)]
         for place, n in enumerate(range(start, stop)):
             score_map = score_map_of(n)
-            label_free[place] = index_below(otsu_threshold(score_map), thresholds)
+            label_free[place] = index_below(thresholds, otsu_threshold(score_map))
             if rules:
                 true = true_boxes_of(truth.boxes[n], truth.size(n), protocol)
                 if from_maps:

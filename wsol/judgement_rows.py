@@ -11,6 +11,7 @@ from wsol.judge import Judgement
 from wsol.pixel_scores import pixel_iou, px_ap
 from wsol.protocol import Protocol, ThresholdPolicy
 from wsol.tallies import ANY, TOP1, TOP5, BoxTally
+from wsol.thresholds import best_index, find_threshold
 
 # Of a held-out split: (box rule, IoU threshold) -> the score-map threshold that was best there.
 HeldOut = Mapping[tuple[str, float], float]
@@ -88,12 +89,6 @@ class _Reader:
         tally = self.judgement.boxes[rule]
         return tally.hits[group, self.judgement.iou_thresholds.index(delta)] / self.judgement.images
 
-    def _index(self, tau: float) -> int:
-        (found,) = np.nonzero(np.isclose(self.judgement.thresholds, tau, rtol=0, atol=1e-9))
-        if len(found) == 0:
-            raise ValueError(f"The held-out threshold {tau} is not among those scored; use the same --step.")
-        return int(found[0])
-
     def _policies(
         self, rule: str, group: int, delta: float, needs_class: bool, oracle: bool
     ) -> Iterator[tuple[str, int]]:
@@ -103,9 +98,9 @@ class _Reader:
             return self.protocol.admits(policy, needs_class)
 
         if oracle and admits("oracle"):
-            yield "oracle", int(self._share(rule, group, delta).argmax())  # of equals the lowest
+            yield "oracle", best_index(self._share(rule, group, delta), self.judgement.boxes[rule].iou)
         if self.held_out is not None and admits("held_out"):
-            yield "held_out", self._index(self.held_out[rule, delta])
+            yield "held_out", find_threshold(self.judgement.thresholds, self.held_out[rule, delta], "The held-out file")
         for tau, index in self.fixed.items():
             if admits(tau):
                 yield "fixed", index

@@ -20,6 +20,7 @@ from wsol.pointing import peak_and_energy
 from wsol.protocol import Protocol
 from wsol.record import LocalizationRecord
 from wsol.score_map import fill_score_map
+from wsol.thresholds import index_below
 from wsol.truth import Truth
 
 _BATCH = 32  # images that a thread takes at a time
@@ -106,7 +107,7 @@ def match_maps(
             best_iou[n] = best.iou
             boxes[n] = _on_image(best.boxes[kept], size, protocol)
             true_boxes[n] = _on_image(true, size, protocol)[best.true_index[kept]]
-            label_free[n] = index_below(otsu_threshold(score_map), thresholds)
+            label_free[n] = index_below(thresholds, otsu_threshold(score_map))
             peak_distance[n], energy_inside[n] = peak_and_energy(score_map, true)
         bar.update(stop - start)
 
@@ -131,11 +132,6 @@ def match_baseline(
     matches = match_maps(maps, truth, whole_frame, thresholds, protocol, point)
     nothing = np.full(len(truth), np.nan, np.float32)  # no map, so it does not point
     return replace(matches, peak_distance=nothing, energy_inside=nothing)
-
-
-def index_below(threshold: float, thresholds: NDArray[np.float64]) -> int:
-    """The highest of the thresholds that is not above this one, or the first."""
-    return max(int(np.searchsorted(thresholds, threshold, side="right")) - 1, 0)
 
 
 def _on_image(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from wsol.runs import (
     load_maps,
     load_or_none,
     load_record,
+    read_json,
     read_rows,
     save_classifier,
     save_frame,
@@ -274,11 +275,14 @@ def _ensure_scores(
     records: Mapping[str, Mapping[str, LocalizationRecord]],
     command: str,
 ) -> pd.DataFrame:
-    if not folder.protocol_file(evaluation.key).exists():
-        text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text, "command": command}
-        write_json(folder.protocol_file(evaluation.key), {**text, "settings": describe(evaluation)})
     path = folder.scores_file(evaluation.key)
     rows = load_or_none(path, read_rows)
+    protocol_file = folder.protocol_file(evaluation.key)
+    told = load_or_none(protocol_file, read_json)
+    text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text, "command": command}
+    about_rows = {**text, "settings": describe(evaluation)}
+    if told is None or (rows is None and told != about_rows):  # the command that it names is the one that made the rows
+        write_json(protocol_file, about_rows)
     if rows is None:
         runs = {column: about[column] for column in RUN_COLUMNS}
         rows = pd.DataFrame(

@@ -3,9 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wsol.geometry import Size
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -76,8 +73,11 @@ class Protocol:
         grid = "the image's size" if self.grid is None else f"{self.grid[0]} x {self.grid[1]} pixels"
         normalized = {"min_max": "min-max normalized", "max": "divided by their maximum"}[self.normalization]
         cut = {"none": "", "uint8": ", cut to bytes"}[self.quantization]
-        around = {"pixels": "components", "contours": "outer contours and holes"}[self.regions]
-        convention = {"half_open": "edges", "inclusive": "inclusive pixels"}[self.iou]
+        around = {
+            "pixels": "components, the largest by its pixels",
+            "contours": "outer contours and holes, the largest by its polygon",
+        }[self.regions]
+        convention = {"half_open": "boxes as edges", "inclusive": "boxes with their last pixel inside"}[self.iou]
         count = {"all": "all true boxes", "first": "the first true box"}[self.true_boxes]
         tau = "" if self.threshold is None else f"; τ {self.threshold}"
         return (
@@ -110,21 +110,6 @@ class Protocol:
         except ValueError:
             return False
         return True
-
-
-def threshold_grid(step: float, start: float = 0.0) -> NDArray[np.float64]:
-    """(T,) score-map thresholds {start, start + step, ...} below 1.
-
-    Not rounded: with q cut to bytes, 0.29 and 0.29 plus an error in the last digit can be different levels, and the
-    field's evaluation has that error.
-
-    Raises:
-        ValueError: if the step is not in (0, 1].
-    """
-    if not 0 < step <= 1:
-        raise ValueError(f"The step between thresholds must lie in (0, 1], got {step}.")
-    grid = np.arange(start, 1, step)
-    return grid[grid < 1]
 
 
 NAMED: dict[str, Protocol] = {}

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.extent import Extent, extent_of
+from wsol.thresholds import best_index, find_threshold
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,7 @@ class LocalizationRecord:
         Raises:
             ValueError: if no stored threshold equals it.
         """
-        (found,) = np.nonzero(np.isclose(self.thresholds, score_threshold, rtol=0, atol=1e-9))
-        if len(found) == 0:
-            raise ValueError(
-                f"Score threshold {score_threshold} is not among the {len(self.thresholds)} stored ones; "
-                "choose `thresholds` so that it is."
-            )
-        point = int(found[0])
+        point = find_threshold(self.thresholds, score_threshold, "A score")
         return replace(self, operating_point=point, has_boxes=self.has_boxes and point == self.operating_point)
 
     def label_free_view(self) -> "LocalizationRecord":
@@ -108,6 +103,4 @@ def choose_operating_point(best_iou: NDArray[np.float32], iou_threshold: float =
         best_iou: (N, T), of the split that may choose.
         iou_threshold: δ in (0, 1].
     """
-    hits = (best_iou >= iou_threshold).mean(axis=0)
-    mean_iou = best_iou.mean(axis=0)
-    return int(np.lexsort((np.arange(len(hits)), -mean_iou, -hits))[0])
+    return best_index((best_iou >= iou_threshold).sum(axis=0), best_iou.sum(axis=0, dtype=np.float64))

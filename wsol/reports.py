@@ -1,17 +1,15 @@
 """From saved rows to tables: mean and spread over seeds, and the paired difference between poolings."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from wsol.pipeline import NONE
-from wsol.runs import RunFolder, load_or_none, read_rows, save_frame
+from wsol.runs import RunFolder, load_or_none, read_json, read_rows, save_frame
 from wsol.score import NO_BOX
 from wsol.whole_files import write_text
 
@@ -127,9 +125,9 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         if protocol != NO_BOX:
             readers.setdefault(_parts(protocol)[1], []).append(score)
     files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
-    scored = [one for one in (load_or_none(file, _read_json) for file in files) if one is not None]
+    scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
     if not scored:
-        raise ValueError(f"{files[0]} is missing; run the same command again to have it made.")
+        raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
     training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
     of_areas = sorted(_OF_AREAS & set(rows["score"]))
     return [
@@ -147,10 +145,6 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _versions(packages: Mapping[str, str]) -> str:

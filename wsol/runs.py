@@ -83,7 +83,7 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """What `write_settings` wrote."""
-        return json.loads(self.settings_file.read_text(encoding="utf-8"))
+        return read_json(self.settings_file)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `settings.json`."""
@@ -93,6 +93,11 @@ class RunFolder:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file for people to read."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def save_classifier(path: Path, classifier: nn.Module, history: list[dict[str, Any]]) -> None:

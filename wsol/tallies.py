@@ -24,6 +24,7 @@ class BoxTally:
     """The outcomes of one box rule at every threshold."""
 
     hits: NDArray[np.int64]  # (3, D, T) images whose IoU reaches each IoU threshold; by ANY, TOP1 and TOP5
+    iou: NDArray[np.float64]  # (T,) sums of the images' best IoU
     boxes: NDArray[np.int64]  # (T,) images with a predicted box
     log_area_ratio: NDArray[np.float64]  # (T,) sums over those
     coverage: NDArray[np.float64]  # (T,) sums over all
@@ -53,6 +54,7 @@ class BoxTally:
         logs = np.log(area_ratio, out=np.zeros_like(area_ratio), where=found)
         return cls(
             np.stack([reached[right(ranks)].sum(axis=0) for right in RIGHT_CLASS]),
+            best_iou.sum(axis=0, dtype=np.float64),
             found.sum(axis=0),
             logs.sum(axis=0),
             coverage.sum(axis=0),
@@ -62,6 +64,7 @@ class BoxTally:
     def add(self, other: "BoxTally") -> None:
         """Add other images."""
         self.hits += other.hits
+        self.iou += other.iou
         self.boxes += other.boxes
         self.log_area_ratio += other.log_area_ratio
         self.coverage += other.coverage

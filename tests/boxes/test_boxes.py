@@ -11,8 +11,7 @@ TWO[4, 2:8] = 0.3  # 6 pixels, low
 
 
 def boxes_of(rule, score_map, thresholds, protocol=TIGHT):
-    ranges = rule(score_map, thresholds, protocol)
-    return [ranges.at(index).tolist() for index in range(len(thresholds))]
+    return [boxes.tolist() for boxes in rule(score_map, thresholds, protocol)]
 
 
 def drawn(*rows):

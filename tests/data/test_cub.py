@@ -1,13 +1,8 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from trees import edit, make_cub
+from trees import REAL, edit, make_cub
 
 from wsol.data.cub import cub
-
-REAL = Path(os.environ.get("WSOL_DATA_ROOT", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def load_all(root, **settings):

@@ -1,13 +1,8 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from trees import edit, make_tiny_imagenet
+from trees import REAL, edit, make_tiny_imagenet
 
 from wsol.data.tiny_imagenet import tiny_imagenet
-
-REAL = Path(os.environ.get("WSOL_DATA_ROOT", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def load_all(root):

@@ -113,7 +113,7 @@ class TestScore:
         assert Score(pointing_game, "largest", None, reads_map=True).protocol == "map alone"
 
     def test_a_threshold_that_is_not_stored_is_refused(self):
-        with pytest.raises(ValueError, match="not among the 3 stored"):
+        with pytest.raises(ValueError, match="not among the 3 thresholds"):
             Score(gt_known_loc, "largest", 0.3)({"largest": make_record()})
 
     def test_boxes_that_were_not_made_are_named(self):

@@ -46,6 +46,8 @@ def test_predictions_of_a_run(tmp_path):
     truth = find_truth(tmp_path / "predictions-test.parquet", "test")
     assert truth.size(0) == (8, 9)
     assert truth.boxes[0].tolist() == [[0, 0, 5, 6]]
+    with pytest.raises(ValueError, match="say --split test"):
+        find_truth(tmp_path / "predictions-test.parquet", "val")
 
 
 @pytest.mark.parametrize("source", ["", "nothing", "nothing.csv", "nothing.parquet"])

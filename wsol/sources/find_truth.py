@@ -49,6 +49,8 @@ def find_truth(
     if source.suffix == ".parquet":
         if not source.is_file():
             raise FileNotFoundError(f"No predictions at {source}.")
+        if source.stem.startswith("predictions-") and source.stem != f"predictions-{split}":
+            raise ValueError(f"{source} is of another split than {split!r}; say --split {source.stem[12:]}.")
         return truth_of(pd.read_parquet(source))
     for folder in (source, source / split):
         if (folder / "image_ids.txt").is_file():

@@ -1,7 +1,6 @@
 """Activation maps that any tool wrote: a folder of .npy files, or one stacked .npy or .npz."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.geometry import Size
+from wsol.matching import in_threads
 from wsol.truth import Truth
 
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError)
@@ -156,23 +156,16 @@ def check_maps(source: Path, maps: MapFiles, sizes: Sequence[Size] | None, progr
     def look(index: int) -> tuple[str | None, tuple[bool, bool, bool]]:
         return _look(maps, index, None if sizes is None else sizes[index])
 
-    with ThreadPoolExecutor() as pool:
-        seen = pool.map(look, range(len(maps.image_ids)), chunksize=64)
-        bar = tqdm(
-            seen,
-            desc="checking maps",
-            total=len(maps.image_ids),
-            unit="map",
-            delay=1,
-            leave=False,
-            disable=None if progress else True,
-        )
-        for problem, (constant, zero, one_pixel) in bar:
-            if problem is not None:
-                problems.append(problem)
-            degenerate.constant += constant
-            degenerate.zero += zero
-            degenerate.one_pixel += one_pixel
+    count = len(maps.image_ids)
+    seen = in_threads(look, range(count))
+    hidden = None if progress else True
+    bar = tqdm(seen, desc="checking maps", total=count, unit="map", delay=1, leave=False, disable=hidden)
+    for problem, (constant, zero, one_pixel) in bar:
+        if problem is not None:
+            problems.append(problem)
+        degenerate.constant += constant
+        degenerate.zero += zero
+        degenerate.one_pixel += one_pixel
     if problems:
         raise BadMaps(source, problems)
     return degenerate
