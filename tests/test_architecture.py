@@ -9,17 +9,19 @@ ROOT = Path(__file__).parents[1]
 
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
-    ["geometry", "whole_files", "identity", "versions", "annotations", "decode"],
+    ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "network_state", "token_grid"],
     ["truth", "protocol", "thresholds", "extent"],
     ["sample"],
     ["image_set"],
     ["splits"],
     ["bird_world", "bird_drawing"],
     ["data"],
-    ["backbone", "pretrained"],
+    ["backbone", "pretrained", "channel_pooling"],
     ["backbones", "pooling"],
     ["classifier"],
+    ["class_gradient", "linear_head"],
     ["forward_pass", "augment"],
+    ["map_method"],
     ["maps"],
     ["stored_maps"],
     ["infer"],

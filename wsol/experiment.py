@@ -9,7 +9,7 @@ import numpy as np
 
 from wsol.box_ranges import BoxRule
 from wsol.identity import describe, digest
-from wsol.infer import MapMethod
+from wsol.map_method import MapMethod
 from wsol.protocol import TIGHT, Protocol
 from wsol.score import NO_BOX, Score
 from wsol.thresholds import find_threshold

@@ -8,69 +8,135 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wsol.channel_pooling import ChannelPooling
+from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient
 from wsol.classifier import Classifier
+from wsol.linear_head import class_weights
+from wsol.network_state import evaluation_mode
+from wsol.token_grid import Layout, to_grid
 
 LAST = "backbone"  # the target layer whose output the head reads: the last convolution, after its ReLU
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """What one forward pass left behind."""
+    """What one forward pass left behind, for map methods to read; nothing of it is computed twice.
 
-    classifier: Classifier
-    logits: Tensor  # (N, K); differentiable with respect to every activation, and to nothing before the earliest one
-    activations: dict[str, Tensor] = field(repr=False)  # target layer -> (N, C, h, w)
+    Attributes:
+        network: the classifier that was run.
+        images: (N, 3, H, W) as they were given.
+        logits: (N, K); differentiable with respect to the activations that gradients were asked for, and to nothing
+            before the earliest one.
+        outputs: target layer -> its output as the network gave it.
+    """
+
+    network: nn.Module
+    images: Tensor = field(repr=False)
+    logits: Tensor = field(repr=False)
+    outputs: dict[str, Tensor] = field(repr=False)
+    _gradients: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def activation(self, layer: str, layout: Layout = "channels_first", prefix_tokens: int = 0) -> Tensor:
+        """(N, C, h, w) A, without a graph and at least float32.
+
+        Raises:
+            ValueError: if the layer was not asked for, or gives something else; see `to_grid`.
+        """
+        if layer not in self.outputs:
+            raise ValueError(f"The forward pass did not keep {layer!r}; it kept {sorted(self.outputs)}.")
+        grid = to_grid(self.outputs[layer].detach(), layout, layer, prefix_tokens)
+        return grid if grid.dtype in (torch.float32, torch.float64) else grid.float()
+
+    def class_weights(self, layer: str, class_ids: Tensor) -> Tensor:
+        """(N, K, C) W: the linear layer's weights of each image's classes (N, K); see `linear_head`."""
+        weights = class_weights(self.network, self.activation(layer), self.logits.detach(), layer)
+        return weights.detach()[class_ids].to(self.activation(layer).dtype)
+
+    def gradient(
+        self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
+    ) -> ClassGradient:
+        """G of each image's classes (N, K), shared by all methods that ask for the same."""
+        key = (layer, layout, prefix_tokens, *class_ids.shape, *class_ids.flatten().tolist())
+        if key not in self._gradients:
+            self._gradients[key] = self._gradient(layer, class_ids, layout, prefix_tokens)
+        return self._gradients[key]
+
+    def _gradient(self, layer: str, class_ids: Tensor, layout: Layout, prefix_tokens: int) -> ClassGradient:
+        network = self.network
+        if layer == LAST and isinstance(network, Classifier) and isinstance(network.pooling, ChannelPooling):
+            return PooledGradient(self.class_weights(layer, class_ids), self.pooling_shares())
+        output, dense = self.outputs[layer], []
+        for column in class_ids.unbind(dim=1):
+            # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
+            seed = torch.zeros_like(self.logits).scatter_(1, column[:, None].clone(), 1)
+            (gradient,) = torch.autograd.grad(self.logits, output, seed, retain_graph=True)
+            grid = to_grid(gradient, layout, layer, prefix_tokens)
+            dense.append(grid if grid.dtype in (torch.float32, torch.float64) else grid.float())
+        return DenseGradient(dense)
+
+    def pooling_shares(self) -> Tensor:
+        """(N, C, h, w) gradient of each pooled channel with respect to its cells; only a `ChannelPooling` has it."""
+        if "shares" not in self._gradients:
+            assert isinstance(self.network, Classifier)
+            with torch.enable_grad():
+                features = self.activation(LAST).requires_grad_()
+                pooled = self.network.pooling(features).sum()
+            (self._gradients["shares"],) = torch.autograd.grad(pooled, features)
+        return self._gradients["shares"]
 
 
-def forward_pass(classifier: Classifier, images: Tensor, target_layers: Iterable[str]) -> ForwardPass:
+def forward_pass(
+    network: nn.Module, images: Tensor, target_layers: Iterable[str] = (), gradient_layers: Iterable[str] | None = None
+) -> ForwardPass:
     """Run the classifier once and keep the activations of the target layers.
 
-    The trunk runs without a graph. At the earliest target layer the activation becomes a leaf, and only what comes
-    after it is recorded, so gradient methods pay for the head alone. Works with frozen parameters and inside the
-    caller's `no_grad`; parameters, hooks and train/eval modes are left as they were found, also after an error.
+    The trunk runs without a graph. At the earliest layer that gradients are wanted of, the activation becomes a leaf,
+    and only what comes after it is recorded, so gradient methods pay for the head alone. Works with frozen parameters
+    and inside the caller's `no_grad`; parameters, hooks and train/eval modes are left as they were found, also after
+    an error.
 
     Args:
-        classifier: used in eval mode.
-        images: (N, 3, H, W) uint8, or float in [0, 1].
-        target_layers: dotted module names, as in `classifier.named_modules()`.
+        network: a classifier of ours or any other, (N, 3, H, W) -> (N, K); used in eval mode.
+        images: (N, 3, H, W) as the network takes them; ours take uint8, or float in [0, 1].
+        target_layers: dotted module names, as in `network.named_modules()`.
+        gradient_layers: those of them that gradients will be asked of; None: all.
 
     Raises:
-        ValueError: for a layer that does not exist, is run more than once or not at all, or whose output is not
-            (N, C, h, w).
+        ValueError: for a layer that does not exist, is run more than once or not at all, or gives no tensor.
     """
-    activations: dict[str, Tensor] = {}
-    modules = dict(classifier.named_modules())
+    names = list(dict.fromkeys(target_layers))
+    leaves = set(names if gradient_layers is None else gradient_layers)
+    outputs: dict[str, Tensor] = {}
+    modules = dict(network.named_modules())
     handles = []
-    modes = {module: module.training for module in classifier.modules()}
     try:
-        for name in dict.fromkeys(target_layers):
+        for name in names:
             if name not in modules or name == "":
-                close = difflib.get_close_matches(name, list(modules), n=3) or [LAST]
+                close = difflib.get_close_matches(name, list(modules), n=3) or list(modules)[1:2]
                 raise ValueError(f"The classifier has no layer {name!r}; close names: {', '.join(close)}.")
-            handles.append(modules[name].register_forward_hook(_keep(name, activations)))
-        classifier.eval()
-        with torch.inference_mode(False), torch.no_grad():  # leaving no_grad also undoes what the hooks enable
-            logits = classifier(images)
-        for name in target_layers:
-            if name not in activations:
-                raise ValueError(f"Target layer {name!r} was not run by the forward pass.")
+            handles.append(modules[name].register_forward_hook(_keep(name, outputs, name in leaves)))
+        # Leaving no_grad also undoes what the hooks enable.
+        with evaluation_mode(network), torch.inference_mode(False), torch.no_grad():
+            logits = network(images)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
-    return ForwardPass(classifier, logits, activations)
+    for name in names:
+        if name not in outputs:
+            raise ValueError(f"Target layer {name!r} was not run by the forward pass.")
+    return ForwardPass(network, images, logits, outputs)
 
 
-def _keep(name: str, activations: dict[str, Tensor]) -> Any:
+def _keep(name: str, outputs: dict[str, Tensor], is_leaf: bool) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"Target layer {name!r} must give (N, C, h, w), got {shape}.")
-        if name in activations:
+        if not isinstance(output, Tensor):
+            raise ValueError(f"Target layer {name!r} must give a tensor, got {type(output).__name__}.")
+        if name in outputs:
             raise ValueError(f"Target layer {name!r} is run more than once in a forward pass; name another.")
-        torch.set_grad_enabled(True)
-        activations[name] = output if output.requires_grad else output.detach().requires_grad_()
-        return activations[name].clone()  # an in-place ReLU that follows must not change the kept activation
+        if is_leaf:
+            torch.set_grad_enabled(True)
+            output = output if output.requires_grad else output.detach().requires_grad_()
+        outputs[name] = output
+        return output.clone()  # an in-place ReLU that follows must not change what was kept
 
     return hook

@@ -1,7 +1,6 @@
 """One pass of a trained classifier over a split: predictions, and the maps of every method."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import pandas as pd
 import torch
@@ -10,21 +9,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from wsol.classifier import Classifier
-from wsol.forward_pass import ForwardPass, forward_pass
+from wsol.forward_pass import forward_pass
 from wsol.image_set import ImageSet
+from wsol.map_method import MapMethod
 from wsol.sample import collate
 from wsol.stored_maps import StoredMaps
-
-
-class MapMethod(Protocol):
-    """What makes activation maps: see `wsol/maps`."""
-
-    @property
-    def target_layer(self) -> str:
-        """The layer whose activations it reads."""
-
-    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N,) class ids -> (N, h, w) maps."""
 
 
 def infer(
@@ -56,13 +45,14 @@ def infer(
     classifier = classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()
     loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
-    layers = [method.target_layer for method in maps.values()]
+    layers = [layer for method in maps.values() for layer in method.target_layers]
+    leaves = [layer for method in maps.values() if method.needs == "gradient" for layer in method.target_layers]
     frames, found = [], {name: list[StoredMaps]() for name in maps}
     for batch in tqdm(
         loader, desc=f"maps of {images.name}", unit="batch", disable=None if progress else True, leave=False
     ):
         class_ids = batch.class_ids.to(device)
-        forward = forward_pass(classifier, batch.images.to(device), layers)
+        forward = forward_pass(classifier, batch.images.to(device), layers, leaves)
         frame = _predictions(forward.logits.detach().float(), class_ids)
         frames.append(frame.assign(image_id=batch.image_ids, boxes=[boxes.ravel() for boxes in batch.boxes]))
         for name, method in maps.items():

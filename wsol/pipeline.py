@@ -15,8 +15,9 @@ from wsol.baselines import BASELINES
 from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.identity import describe, digest
-from wsol.infer import MapMethod, infer
+from wsol.infer import infer
 from wsol.localize import Matches, make_record, match_baseline, match_maps
+from wsol.map_method import MapMethod
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import (
     RUN_COLUMNS,

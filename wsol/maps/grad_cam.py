@@ -1,45 +1,28 @@
 """Gradient-weighted class activation maps."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from wsol.forward_pass import LAST, ForwardPass
+from wsol.class_gradient import combine
+from wsol.forward_pass import ForwardPass
+from wsol.map_method import LayerMap, Needs
 
 
 @dataclass(frozen=True)
-class GradCAM:
+class GradCAM(LayerMap):
     """Grad-CAM: channels weighted by the mean gradient of the class score, then ReLU.
 
-    Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-    ICCV 2017, eqs. 1 and 2. At the last convolution of a pooling + linear head it is ReLU(CAM) / (h * w).
+        M = ReLU(Σ_c mean_ij(G_c) A_c)
 
-    Attributes:
-        target_layer: dotted module name of the layer that is explained; `backbone` is the last convolution.
+    Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+    ICCV 2017, eqs. 1 and 2. At the last convolution of a head of one linear layer and any pooling whose gradients sum
+    to one (GAP, GMP) it is ReLU(CAM) / (h * w).
     """
 
-    target_layer: str = LAST
+    needs: ClassVar[Needs] = "gradient"
 
-    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """Make the maps.
-
-        Args:
-            forward: a pass that kept `target_layer`.
-            class_ids: (N,) int64, or (N, K) for several classes an image; each further class costs one more backward
-                pass through the layers after `target_layer`, and none through the trunk.
-
-        Returns:
-            (N, h, w) or (N, K, h, w) float, >= 0.
-        """
-        activation = forward.activations[self.target_layer]
-        columns = class_ids.reshape(len(class_ids), -1)
-        maps = []
-        with torch.inference_mode(False), torch.no_grad():
-            for column in columns.unbind(dim=1):
-                # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
-                seed = torch.zeros_like(forward.logits).scatter_(1, column[:, None].clone(), 1)
-                (gradient,) = torch.autograd.grad(forward.logits, activation, seed, retain_graph=True)
-                weights = gradient.mean(dim=(2, 3))
-                maps.append(torch.einsum("nchw,nc->nhw", activation, weights).relu())
-        return torch.stack(maps, dim=1).reshape(*class_ids.shape, *activation.shape[2:])
+    def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
+        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        return combine(self.activation(forward), self.gradient(forward, class_ids).mean()).relu()

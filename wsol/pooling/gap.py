@@ -1,13 +1,20 @@
 """Global average pooling."""
 
-from torch import Tensor, nn
+from typing import ClassVar
+
+from torch import Tensor
+
+from wsol.channel_pooling import ChannelPooling
 
 
-class GAP(nn.Module):
+class GAP(ChannelPooling):
     """The mean of each channel.
 
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 2.
     """
+
+    shift_equivariant: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C)."""

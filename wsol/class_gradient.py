@@ -1,0 +1,96 @@
+"""The gradient of class scores with respect to an activation, whole or in two factors.
+
+Methods ask for sums of it alone. Where the head is a pooling per channel and one linear layer, these sums come from
+one gradient of the pooling and the classes' weights, whatever the number of classes: no backward pass for each.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class ClassGradient(Protocol):
+    """G, the gradient of K class scores of each image with respect to an activation (N, C, h, w)."""
+
+    def mean(self) -> Tensor:
+        """(N, K, C): the mean over cells."""
+
+    def sum_with(self, activation: Tensor) -> Tensor:
+        """(N, K, C): the sum over cells of G * activation."""
+
+    def weigh(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w): the sum over channels of G * activation."""
+
+    def weigh_positive(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w): the sum over channels of ReLU(G) * activation."""
+
+    def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K, C): the sum over cells of function(G of one class, (N, C, h, w))."""
+
+
+@dataclass(frozen=True)
+class DenseGradient:
+    """G of each class, as autograd gives it."""
+
+    classes: Sequence[Tensor]  # K tensors (N, C, h, w)
+
+    def mean(self) -> Tensor:
+        """(N, K, C)."""
+        return torch.stack([one.mean(dim=(2, 3)) for one in self.classes], dim=1)
+
+    def sum_with(self, activation: Tensor) -> Tensor:
+        """(N, K, C)."""
+        return torch.stack([(one * activation).sum(dim=(2, 3)) for one in self.classes], dim=1)
+
+    def weigh(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return torch.stack([(one * activation).sum(dim=1) for one in self.classes], dim=1)
+
+    def weigh_positive(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return torch.stack([(one.relu() * activation).sum(dim=1) for one in self.classes], dim=1)
+
+    def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K, C)."""
+        return torch.stack([function(one).sum(dim=(2, 3)) for one in self.classes], dim=1)
+
+
+@dataclass(frozen=True)
+class PooledGradient:
+    """G[n, k, c, i, j] = weights[n, k, c] * shares[n, c, i, j]: pooling per channel and one linear layer."""
+
+    weights: Tensor  # (N, K, C) of the classes
+    shares: Tensor  # (N, C, h, w) gradient of each channel's pooled value with respect to its cells
+
+    def mean(self) -> Tensor:
+        """(N, K, C)."""
+        return self.weights * self.shares.mean(dim=(2, 3))[:, None]
+
+    def sum_with(self, activation: Tensor) -> Tensor:
+        """(N, K, C)."""
+        return self.weights * (self.shares * activation).sum(dim=(2, 3))[:, None]
+
+    def weigh(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return combine(self.shares * activation, self.weights)
+
+    def weigh_positive(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        # ReLU(w s) = ReLU(w) ReLU(s) + ReLU(-w) ReLU(-s); the second is nothing where no share is negative.
+        maps = combine(self.shares.relu() * activation, self.weights.relu())
+        if (self.shares < 0).any():
+            maps += combine((-self.shares).relu() * activation, (-self.weights).relu())
+        return maps
+
+    def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K, C)."""
+        classes = [weights[:, :, None, None] * self.shares for weights in self.weights.unbind(dim=1)]
+        return DenseGradient(classes).sum_of(function)
+
+
+def combine(activation: Tensor, weights: Tensor) -> Tensor:
+    """Channels weighted and added: (N, C, h, w) and (N, K, C) -> (N, K, h, w)."""
+    return torch.einsum("nchw,nkc->nkhw", activation, weights.to(activation.dtype))

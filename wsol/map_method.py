@@ -1,0 +1,92 @@
+"""What makes activation maps, and what the methods that read one layer share."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from wsol.class_gradient import ClassGradient
+from wsol.forward_pass import LAST, ForwardPass
+from wsol.token_grid import Layout
+
+# What a method reads of a forward pass: the activation and the class weights, the activation and its gradient, the
+# activation alone, or further calls of the network.
+Needs = Literal["weights", "gradient", "activation", "calls"]
+
+
+class MapMethod(Protocol):
+    """What makes activation maps: see `wsol/maps`."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it reads."""
+
+    @property
+    def target_layers(self) -> tuple[str, ...]:
+        """The layers that the forward pass must keep for it."""
+
+    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
+        """Make the maps of these classes.
+
+        Args:
+            forward: a pass that kept `target_layers`.
+            class_ids: (N,) int64, or (N, K) for several classes an image.
+
+        Returns:
+            (N, h, w) or (N, K, h, w) float, without a graph.
+        """
+
+
+class MapsOfClasses(ABC):
+    """Takes one class or several for each image, and makes the maps without a graph, in any mode of the caller."""
+
+    @abstractmethod
+    def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
+        """(N, K) class ids -> (N, K, h, w) maps."""
+
+    def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
+        """Make the maps: (N,) or (N, K) class ids -> (N, h, w) or (N, K, h, w) float.
+
+        Raises:
+            ValueError: for class ids that are not one or several for each image.
+        """
+        if class_ids.ndim not in (1, 2) or len(class_ids) != len(forward.logits):
+            raise ValueError(
+                f"class_ids must be ({len(forward.logits)},) or ({len(forward.logits)}, K) for a batch of "
+                f"{len(forward.logits)} images, got {tuple(class_ids.shape)}."
+            )
+        with torch.inference_mode(False), torch.no_grad():
+            maps = self.maps(forward, class_ids.reshape(len(class_ids), -1).clone())
+        return maps.reshape(*class_ids.shape, *maps.shape[-2:])
+
+
+@dataclass(frozen=True)
+class LayerMap(MapsOfClasses):
+    """A method that reads one layer.
+
+    Attributes:
+        target_layer: dotted module name; `backbone` is the last convolution of a classifier of ours.
+        layout: how that layer gives its output; see `to_grid`.
+        prefix_tokens: of `layout="tokens"`: tokens before the patches.
+    """
+
+    needs: ClassVar[Needs]
+
+    target_layer: str = LAST
+    layout: Layout = "channels_first"
+    prefix_tokens: int = 0
+
+    @property
+    def target_layers(self) -> tuple[str, ...]:
+        """The one layer."""
+        return (self.target_layer,)
+
+    def activation(self, forward: ForwardPass) -> Tensor:
+        """(N, C, h, w) A."""
+        return forward.activation(self.target_layer, self.layout, self.prefix_tokens)
+
+    def gradient(self, forward: ForwardPass, class_ids: Tensor) -> ClassGradient:
+        """G of (N, K) classes."""
+        return forward.gradient(self.target_layer, class_ids, self.layout, self.prefix_tokens)
