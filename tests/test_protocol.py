@@ -7,6 +7,7 @@ import pytest
 
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
+from wsol.identity import digest
 from wsol.matching import best_of, true_boxes_of
 from wsol.protocol import GRAD_CAM2017, NAMED, REFERENCE, TIGHT, ZHOU2016
 from wsol.score_map import to_score_maps
@@ -97,6 +98,80 @@ def test_each_says_what_it_is():
     assert len({protocol.text for protocol in NAMED.values()}) == len(NAMED)
     assert "224 x 224" in REFERENCE.text
     assert "τ 0.15" in GRAD_CAM2017.text
+
+
+@pytest.mark.parametrize(
+    ("protocol", "text"),
+    [
+        (
+            TIGHT,
+            "maps of the true class, bicubic to the image's size, min-max normalized; boxes around components, the "
+            "largest by its pixels; IoU of boxes as edges with all true boxes",
+        ),
+        (
+            REFERENCE,
+            "maps of the true class, bicubic to 224 x 224 pixels, min-max normalized, cut to bytes; boxes around outer "
+            "contours and holes, the largest by its polygon; IoU of boxes with their last pixel inside with all true "
+            "boxes",
+        ),
+        (
+            ZHOU2016,
+            "maps of the predicted class, bilinear to the image's size, divided by their maximum; boxes around "
+            "components, the largest by its pixels; IoU of boxes as edges with all true boxes; τ 0.2",
+        ),
+        (
+            GRAD_CAM2017,
+            "maps of the predicted class, bilinear to the image's size, divided by their maximum; boxes around "
+            "components, the largest by its pixels; IoU of boxes as edges with all true boxes; τ 0.15",
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_named_ones_leave_maps_as_they_are_and_resize_first(protocol, text):
+    assert (protocol.rectify, protocol.percentile, protocol.order) == ("none", None, "resize_first")
+    assert protocol.text == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"rectify": "relu"}, "true class cut at 0, bicubic to the image's size, min-max normalized;"),
+        (
+            {"normalization": "percentile", "percentile": 90},
+            "true class, bicubic to the image's size, divided by their percentile 90 and cut at 1;",
+        ),
+        (
+            {"normalization": "ivr", "percentile": 42.5, "quantization": "uint8"},
+            "true class, bicubic to the image's size, min-max normalized from their percentile 42.5, cut to bytes;",
+        ),
+        (
+            {"order": "normalize_first", "rectify": "relu", "normalization": "max"},
+            "true class cut at 0, divided by their maximum on the network's grid, then bicubic to the image's size;",
+        ),
+    ],
+)
+def test_what_differs_is_said_and_recorded(fields, text):
+    protocol = replace(TIGHT, name="mine", **fields)
+    assert protocol.text.startswith(f"maps of the {text} boxes around")
+    assert digest(protocol) != digest(replace(TIGHT, name="mine"))
+
+
+@pytest.mark.parametrize("normalization", ["percentile", "ivr"])
+@pytest.mark.parametrize("percentile", [None, -1, 100.5, float("nan"), "90", True])
+def test_a_normalization_by_percentile_needs_one(normalization, percentile):
+    with pytest.raises(ValueError, match=rf"'mine': normalization '{normalization}' needs a percentile in \[0, 100\]"):
+        replace(TIGHT, name="mine", normalization=normalization, percentile=percentile)
+
+
+@pytest.mark.parametrize("normalization", ["min_max", "max"])
+def test_no_other_normalization_takes_a_percentile(normalization):
+    with pytest.raises(ValueError, match=f"'mine': normalization '{normalization}' reads no percentile, got 90"):
+        replace(TIGHT, name="mine", normalization=normalization, percentile=90)
+
+
+def test_a_percentile_written_without_its_point_is_the_same_protocol():
+    whole, point = (replace(TIGHT, name="mine", normalization="ivr", percentile=p) for p in (40, 40.0))
+    assert digest(whole) == digest(point)
 
 
 def test_thresholds_are_those_of_the_field():

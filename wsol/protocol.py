@@ -6,6 +6,7 @@ from typing import Literal
 from wsol.geometry import Size
 
 Interpolation = Literal["bilinear", "bicubic"]
+Normalization = Literal["min_max", "max", "percentile", "ivr"]
 ThresholdPolicy = Literal["oracle", "held_out", "label_free"] | float
 
 
@@ -19,7 +20,16 @@ class Protocol:
         name: for tables and files. A changed protocol needs another name.
         grid: (height, width) that maps and true boxes are brought to; None: the prepared image's.
         interpolation: how activation maps are upsampled.
-        normalization: `min_max`: to [0, 1]; `max`: divided by the maximum, what is negative becoming 0.
+        normalization: `min_max`: to [0, 1]. `max`: divided by the maximum, what is negative becoming 0. `percentile`:
+            divided by that percentile, what is negative becoming 0 and what is above 1 becoming 1: PaS of Bae et al.,
+            "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020. `ivr`: min-max
+            with that percentile for the minimum, what is below it becoming 0: Kim et al., "Normalization Matters in
+            Weakly Supervised Object Localization", ICCV 2021. Where there is nothing positive to divide by, the map
+            becomes zeros.
+            Differs from the code of both papers for PaS, which subtracts the map's minimum m first: a value v below
+            the percentile P scores (v − m) / (P − m) there and v / P here, the same where m = 0, less here where
+            m < 0, more where m > 0. The second's code takes as percentile the value at rank ⌊n p / 100⌋ of n, without
+            interpolation.
         quantization: `none`: foreground is where score > τ. `uint8`: scores are cut to q = 0 ... 255, and foreground is
             where q > int(τ max q).
         regions: what a box is drawn around. `pixels`: 8-connected components; the largest has the most pixels, of
@@ -33,45 +43,84 @@ class Protocol:
         map_class: the class that maps are made for. `predicted`: localization without the right class counts for
             nothing, so that only scores which need the class can be read.
         threshold: a τ that is part of the protocol; None: each score says what chooses it.
+        rectify: `none`: activation maps as they are. `relu`: cut at 0, before anything else.
+        percentile: what `percentile` and `ivr` read of a map, in [0, 100], linear between values (`numpy.percentile`);
+            None for the others.
+        order: `resize_first`: maps are normalized on the grid. `normalize_first`: on the network's own cells, then
+            resized and cut to [0, 1], which bicubic can leave; their range is then no longer exactly [0, 1].
     """
 
     name: str
     grid: Size | None
     interpolation: Interpolation
-    normalization: Literal["min_max", "max"]
+    normalization: Normalization
     quantization: Literal["none", "uint8"]
     regions: Literal["pixels", "contours"]
     iou: Literal["half_open", "inclusive"]
     true_boxes: Literal["all", "first"]
     map_class: Literal["true", "predicted"]
     threshold: float | None
+    rectify: Literal["none", "relu"] = "none"
+    percentile: float | None = None
+    order: Literal["resize_first", "normalize_first"] = "resize_first"
 
     def __post_init__(self) -> None:
         choices = {
             "interpolation": ("bilinear", "bicubic"),
-            "normalization": ("min_max", "max"),
+            "normalization": ("min_max", "max", "percentile", "ivr"),
             "quantization": ("none", "uint8"),
             "regions": ("pixels", "contours"),
             "iou": ("half_open", "inclusive"),
             "true_boxes": ("all", "first"),
             "map_class": ("true", "predicted"),
+            "rectify": ("none", "relu"),
+            "order": ("resize_first", "normalize_first"),
         }
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(
                     f"Protocol {self.name!r}: {field} must be one of {allowed}, got {getattr(self, field)!r}."
                 )
+        self._check_percentile()
         if self.grid is not None:
             object.__setattr__(self, "grid", tuple(self.grid))  # a list, where it comes from a config
         named = NAMED.get(self.name)
         if named is not None and self != named:
             raise ValueError(f"This is not the protocol {self.name!r} any more; give it a name of its own.")
 
+    def _check_percentile(self) -> None:
+        if self.normalization not in ("percentile", "ivr"):
+            if self.percentile is not None:
+                raise ValueError(
+                    f"Protocol {self.name!r}: normalization {self.normalization!r} reads no percentile, got "
+                    f"{self.percentile!r}; leave it None, or choose 'percentile' or 'ivr'."
+                )
+            return
+        given = self.percentile
+        if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given <= 100:
+            raise ValueError(
+                f"Protocol {self.name!r}: normalization {self.normalization!r} needs a percentile in [0, 100], got "
+                f"{given!r}; set protocol.percentile."
+            )
+        object.__setattr__(self, "percentile", float(given))  # 90 and 90.0 are one protocol, with one hash
+
     @property
     def text(self) -> str:
         """What it says, in a sentence."""
+        rectified = {"none": "", "relu": " cut at 0"}[self.rectify]
         grid = "the image's size" if self.grid is None else f"{self.grid[0]} x {self.grid[1]} pixels"
-        normalized = {"min_max": "min-max normalized", "max": "divided by their maximum"}[self.normalization]
+        resized = f"{self.interpolation} to {grid}"
+        percentile = None if self.percentile is None else f"percentile {self.percentile:g}"
+        normalized = {
+            "min_max": "min-max normalized",
+            "max": "divided by their maximum",
+            "percentile": f"divided by their {percentile} and cut at 1",
+            "ivr": f"min-max normalized from their {percentile}",
+        }[self.normalization]
+        steps = {
+            "resize_first": f"{resized}, {normalized}",
+            "normalize_first": f"{normalized} on the network's grid, then {resized}",
+        }[self.order]
         cut = {"none": "", "uint8": ", cut to bytes"}[self.quantization]
         around = {
             "pixels": "components, the largest by its pixels",
@@ -81,8 +130,8 @@ class Protocol:
         count = {"all": "all true boxes", "first": "the first true box"}[self.true_boxes]
         tau = "" if self.threshold is None else f"; τ {self.threshold}"
         return (
-            f"maps of the {self.map_class} class, {self.interpolation} to {grid}, {normalized}{cut}; boxes around "
-            f"{around}; IoU of {convention} with {count}{tau}"
+            f"maps of the {self.map_class} class{rectified}, {steps}{cut}; boxes around {around}; "
+            f"IoU of {convention} with {count}{tau}"
         )
 
     def check_score(self, name: str, threshold: ThresholdPolicy | None, needs_class: bool, reads_map: bool) -> None:

@@ -17,16 +17,19 @@ def to_score_maps(
     protocol: Protocol = TIGHT,
     image_ids: Sequence[str] | None = None,
 ) -> NDArray[np.float64]:
-    """Upsample to the protocol's grid, then normalize: the order of Choe et al., CVPR 2020.
+    """Rectify, upsample to the protocol's grid and normalize, as the protocol says.
+
+    Upsampling comes before normalization, the order of Choe et al., CVPR 2020, unless the protocol turns it round.
 
     Args:
         activation_maps: (N, h, w), any range.
         size: (H, W) of the images; the score maps' too, if the protocol has no grid of its own.
-        protocol: its grid, interpolation and normalization are read.
+        protocol: its rectify, grid, interpolation, normalization, percentile and order are read.
         image_ids: N names for the error message.
 
     Returns:
-        (N, H, W) float64 in [0, 1]. With min-max from exactly 0 to exactly 1; a constant map becomes zeros.
+        (N, H, W) float64 in [0, 1]. With min-max from exactly 0 to exactly 1, if normalized last; a constant map
+        becomes zeros.
 
     Raises:
         ValueError: for a map with NaN or infinity, naming its image; nothing is repaired.
@@ -47,10 +50,46 @@ def fill_score_map(
         ValueError: for NaN or infinity, with this name; nothing is repaired.
     """
     values = np.ascontiguousarray(activation_map, dtype=np.float64)
-    if not _resize_and_normalize(
-        values, score_map, protocol.interpolation == "bicubic", protocol.normalization == "max"
-    ):
-        raise ValueError(f"The activation map of {name} holds NaN or infinity.")
+    if protocol.rectify == "relu":
+        if not np.isfinite(values).all():  # asked before the cut, which would hide −inf
+            raise _not_finite(name)
+        values = np.maximum(values, 0.0)
+    if protocol.order == "resize_first":
+        _fill(values, score_map, protocol, name)
+        return
+    on_own_grid = np.empty(values.shape)
+    _fill(values, on_own_grid, protocol, name)
+    _resize(on_own_grid, score_map, protocol.interpolation == "bicubic")
+    np.clip(score_map, 0.0, 1.0, out=score_map)
+
+
+def _not_finite(name: str) -> ValueError:
+    return ValueError(f"The activation map of {name} holds NaN or infinity.")
+
+
+def _fill(values: NDArray[np.float64], score_map: NDArray[np.float64], protocol: Protocol, name: str) -> None:
+    """Resize to the score map's size, then normalize."""
+    bicubic = protocol.interpolation == "bicubic"
+    if protocol.percentile is None:
+        if not _resize_and_normalize(values, score_map, bicubic, protocol.normalization == "max"):
+            raise _not_finite(name)
+        return
+    if not np.isfinite(values).all():
+        raise _not_finite(name)
+    _resize(values, score_map, bicubic)
+    # numpy's percentile itself, so that it is that to the last bit; compiled, it would cost every first use seconds.
+    percentile = np.percentile(score_map, protocol.percentile)
+    if protocol.normalization == "percentile":
+        lowest, span = 0.0, percentile
+    else:
+        lowest, span = percentile, score_map.max() - percentile
+    # Interpolating a constant map leaves rounding noise, which would be blown up to a full-range map.
+    if span <= 0 or (protocol.normalization == "ivr" and values.min() == values.max()):
+        score_map[:] = 0
+        return
+    score_map -= lowest
+    np.clip(score_map, 0.0, span, out=score_map)  # before the division, which might overflow
+    score_map /= span
 
 
 @njit(cache=True, nogil=True)
