@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from wsol.channel_pooling import ChannelPooling
-from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient
+from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient, UniformGradient
 from wsol.classifier import Classifier
 from wsol.linear_head import class_weights
 from wsol.network_state import evaluation_mode
-from wsol.token_grid import Layout, to_grid
+from wsol.token_grid import Layout, check_patch_gradient, to_grid
 
 LAST = "backbone"  # the target layer whose output the head reads: the last convolution, after its ReLU
 
@@ -47,10 +47,13 @@ class ForwardPass:
         grid = to_grid(self.outputs[layer].detach(), layout, layer, prefix_tokens)
         return grid if grid.dtype in (torch.float32, torch.float64) else grid.float()
 
-    def class_weights(self, layer: str, class_ids: Tensor) -> Tensor:
+    def class_weights(
+        self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
+    ) -> Tensor:
         """(N, K, C) W: the linear layer's weights of each image's classes (N, K); see `linear_head`."""
-        weights = class_weights(self.network, self.activation(layer), self.logits.detach(), layer)
-        return weights.detach()[class_ids].to(self.activation(layer).dtype)
+        activation = self.activation(layer, layout, prefix_tokens)
+        weights = class_weights(self.network, activation, self.logits.detach(), layer)
+        return weights.detach()[class_ids].to(activation.dtype)
 
     def gradient(
         self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
@@ -64,13 +67,18 @@ class ForwardPass:
     def _gradient(self, layer: str, class_ids: Tensor, layout: Layout, prefix_tokens: int) -> ClassGradient:
         network = self.network
         if layer == LAST and isinstance(network, Classifier) and isinstance(network.pooling, ChannelPooling):
-            return PooledGradient(self.class_weights(layer, class_ids), self.pooling_shares())
+            weights = self.class_weights(layer, class_ids)
+            if network.pooling.is_mean:
+                return UniformGradient(weights, self.outputs[layer][0, 0].numel())
+            return PooledGradient(weights, self.pooling_shares())
         output, dense = self.outputs[layer], []
         for column in class_ids.unbind(dim=1):
             # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
             seed = torch.zeros_like(self.logits).scatter_(1, column[:, None].clone(), 1)
             (gradient,) = torch.autograd.grad(self.logits, output, seed, retain_graph=True)
             grid = to_grid(gradient, layout, layer, prefix_tokens)
+            if layout == "tokens":
+                check_patch_gradient(gradient, layer, prefix_tokens)
             dense.append(grid if grid.dtype in (torch.float32, torch.float64) else grid.float())
         return DenseGradient(dense)
 

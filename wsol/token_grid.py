@@ -1,4 +1,14 @@
-"""From what a layer gives, in whatever order, to a grid of channels."""
+"""From what a layer gives, in whatever order, to a grid of channels.
+
+Target layers of transformers, timm's names (below `backbone.` in a classifier of ours):
+
+- `backbone` of a classifier of ours: the patch tokens after the final norm, already (N, C, h, w); every method works.
+- ViT with a head on the class token: `blocks.11.norm1` with `layout="tokens"`, `prefix_tokens=1` (2 for a distilled
+  DeiT; plus one for each register), or an earlier block. After the last block the class token alone is read: the
+  patches' gradient is exactly zero there, and gradient methods raise ValueError.
+- ViT with a head on pooled patches: any block's output or norm, `layout="tokens"`.
+- Swin: `norm`, or any stage or block like `layers.3`, with `layout="channels_last"`.
+"""
 
 import math
 from typing import Literal
@@ -41,3 +51,24 @@ def to_grid(output: Tensor, layout: Layout, layer: str, prefix_tokens: int = 0) 
             "square grid of patches. Set the method's prefix_tokens."
         )
     return patches.transpose(1, 2).unflatten(2, (side, side))
+
+
+def check_patch_gradient(gradient: Tensor, layer: str, prefix_tokens: int) -> None:
+    """Refuse a layer where prefix tokens have a gradient and patches, in all images, have none: nothing reads them.
+
+    A network that is dead altogether passes, and gets maps of zeros.
+
+    Args:
+        gradient: (N, L, C).
+        layer: its name, for the message.
+        prefix_tokens: how many tokens come before the patches.
+
+    Raises:
+        ValueError: naming the layer to use instead.
+    """
+    if not gradient[:, prefix_tokens:].any() and gradient[:, :prefix_tokens].any():
+        raise ValueError(
+            f"No gradient reaches the patch tokens of target layer {layer!r}: the head reads the class token alone. "
+            "Name a layer before the last attention, like `norm1` of the last block (blocks.11.norm1), or an earlier "
+            "block."
+        )

@@ -26,4 +26,5 @@ class CAM(LayerMap):
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
         """(N, K) class ids -> (N, K, h, w)."""
-        return combine(self.activation(forward), forward.class_weights(self.target_layer, class_ids))
+        weights = forward.class_weights(self.target_layer, class_ids, self.layout, self.prefix_tokens)
+        return combine(self.activation(forward), weights)
