@@ -1,0 +1,75 @@
+"""What a faithfulness measure says of a method's stored maps, image by image."""
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from wsol.faithfulness_measure import FaithfulnessMeasure
+from wsol.image_set import ImageSet
+from wsol.map_method import MapMethod
+from wsol.protocol import TIGHT
+from wsol.sample import collate
+from wsol.score_map import to_score_maps
+from wsol.stored_maps import StoredMaps
+from wsol.subject import Subject
+
+
+def measure_faithfulness(
+    network: nn.Module,
+    images: ImageSet,
+    method: MapMethod,
+    maps: StoredMaps,
+    measure: FaithfulnessMeasure,
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    workers: int = 0,
+    progress: str = "",
+) -> pd.DataFrame:
+    """Measure every image of a split.
+
+    Maps are read as every measure needs them, whatever the protocol of the boxes is: upsampled to the image with
+    bicubic interpolation, then min-max normalized.
+
+    Args:
+        network: what made the maps; moved to `device`.
+        images: the split.
+        method: what made the maps.
+        maps: one for each image, in the same order, of its true class.
+        measure: what is asked.
+        device: where to compute.
+        batch_size: images at a time; their changed copies are given to the network in batches of `Subject`'s own.
+        workers: processes that decode; 0 decodes in this one.
+        progress: what a progress bar says; empty for none.
+
+    Returns:
+        A row per image: image_id and the measure's columns; NaN where it is undefined.
+
+    Raises:
+        ValueError: if the maps are of other images.
+    """
+    if maps.image_ids.tolist() != images.image_ids:
+        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images.preload()
+    loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    activation_maps, frames, start = maps.activation_maps(), [], 0
+    bar = tqdm(loader, desc=progress, unit="batch", disable=None if progress else True, leave=False)
+    for batch in bar:
+        raw = activation_maps[start : start + len(batch.image_ids)]
+        start += len(batch.image_ids)
+        height, width = batch.images.shape[-2:]
+        score_maps = torch.from_numpy(to_score_maps(raw, (height, width), TIGHT, batch.image_ids)).float()
+        subject = Subject(
+            network,
+            batch.images.to(device),
+            batch.image_ids,
+            batch.class_ids.to(device),
+            method,
+            raw.to(device),
+            score_maps.to(device),
+        )
+        frames.append(pd.DataFrame({"image_id": batch.image_ids, **measure(subject)}))
+    return pd.concat(frames, ignore_index=True)
