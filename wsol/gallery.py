@@ -20,6 +20,7 @@ from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
 
 _IMAGES = 6
+_METHODS = 6  # of each pooling; more would be too small to see, and benchmarks/explain.py draws any
 
 
 def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation, splits: Splits) -> Path:
@@ -43,12 +44,13 @@ def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation,
     columns = {}
     for pooling, run in runs.items():
         folder = RunFolder(results / "runs" / run)
-        for name in evaluation.maps:
+        for name in list(evaluation.maps)[:_METHODS]:
             maps = load_or_none(folder.maps_file("test", evaluation.map_key(name)), load_maps)
             record = load_or_none(folder.record_file("test", evaluation.record_key(name, rule)), load_record)
             if maps is not None and record is not None:
                 columns[f"{pooling}, {name}"] = _panels(maps, record, picked, samples[0].size, evaluation)
-    title = f"{comparison.name}\n{rule} box at the τ chosen on val; dashed: true box, solid: predicted"
+    more = f"; the first {_METHODS} of {len(evaluation.maps)} methods" if len(evaluation.maps) > _METHODS else ""
+    title = f"{comparison.name}\n{rule} box at the τ chosen on val; dashed: true box, solid: predicted{more}"
     draw_side_by_side(path, samples, columns, title, splits.class_names, drawn_from)
     return path
 

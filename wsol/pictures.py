@@ -1,5 +1,6 @@
 """Pictures of maps and boxes: the poolings side by side on the same images."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,31 +52,42 @@ def draw_side_by_side(
     axes = figure.subplots(len(samples), 1 + len(columns), squeeze=False)
     for row, sample in enumerate(samples):
         _draw_image(axes[row, 0], sample)
-        axes[row, 0].set_title(_short(class_names[sample.class_id]), fontsize=8)
+        axes[row, 0].set_title(plain(class_names[sample.class_id]), fontsize=8, parse_math=False)
         for column, (heading, panels) in enumerate(columns.items(), start=1):
             panel = panels[row]
             _draw_image(axes[row, column], sample)
             axes[row, column].imshow(panel.score_map, cmap="inferno", alpha=0.5, vmin=0, vmax=1)
-            _draw_box(axes[row, column], panel.box, PREDICTED_COLOR, "-")
+            draw_box(axes[row, column], panel.box, PREDICTED_COLOR, "-")
             verdict = "class right" if panel.top1 else "class wrong"
             axes[row, column].set_title(f"{heading}\nIoU {panel.iou:.2f}, {verdict}", fontsize=8)
-    with whole_file(path) as aside:
-        figure.savefig(aside, dpi=110, metadata={DRAWN_FROM: drawn_from})
+    save_figure(figure, path, metadata={DRAWN_FROM: drawn_from})
 
 
-def _short(name: str) -> str:
-    # Class names are the data set's own text: no mathtext from a stray dollar sign.
-    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")
+def plain(text: str, length: int = 24) -> str:
+    """Other people's text, a class or a file name, for a caption: one line of at most so many characters.
+
+    Draw it with `parse_math=False`, so that a dollar sign is a dollar sign.
+    """
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def save_figure(figure: Figure, path: Path, dpi: float = 110, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a .png, whole or not at all; a sign that the font lacks becomes a box, without a warning."""
+    with whole_file(path) as aside, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(aside, dpi=dpi, metadata=dict(metadata or {}))
 
 
 def _draw_image(axes: Axes, sample: Sample) -> None:
     axes.imshow(sample.image)
     axes.set_axis_off()
     for box in sample.boxes:
-        _draw_box(axes, box, TRUE_COLOR, "--")
+        draw_box(axes, box, TRUE_COLOR, "--")
 
 
-def _draw_box(axes: Axes, box: NDArray[np.float32], color: str, style: str) -> None:
+def draw_box(axes: Axes, box: NDArray[np.float32], color: str, style: str) -> None:
+    """Outline a box (4,), edges in pixels of the image shown; an empty one is not drawn."""
     x0, y0, x1, y1 = box
     if x1 > x0 and y1 > y0:  # imshow puts pixel centres at whole numbers, edges lie half a pixel before
         axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=color, ls=style, lw=1.6))

@@ -1,0 +1,206 @@
+"""What a network says of any image, and where: the top 5 classes, and every map method with its box, as a PNG each.
+
+python benchmarks/explain.py results/runs/NAME bird.jpg
+python benchmarks/explain.py efficientnet_lite0 photos/ class=hare,goldfish maps=[cam,layer_cam] --out explained
+python benchmarks/explain.py timm:resnet18 bird.jpg maps.grad_cam.target_layer=network.layer3 machine.batch_size=8
+
+CHECKPOINT is the folder of a run, or a pretrained network: torchvision:NAME, timm:NAME, or efficientnet_lite0, which
+needs no download. After the images come settings: class=ID_OR_NAME[,...] (the predicted class), and the options of
+benchmarks/run.py under maps, protocol (zhou2016) and machine. Exit status: 1 where an image could not be read or no
+method works, 2 where something was wrong with what was given.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from run import build
+from saved_runs import configuration, end, one_line, read_run
+from torch import nn
+from tqdm import tqdm
+
+from wsol.class_names import find_class, imagenet_names
+from wsol.decode import read_image
+from wsol.explanation import Explainer
+from wsol.explanation_picture import draw_explanation
+from wsol.foreign import at_layer, count_classes, foreign_network, last_spatial_layer
+from wsol.forward_pass import LAST
+from wsol.map_method import MapMethod
+from wsol.pipeline import device_of
+from wsol.protocol import Protocol
+from wsol.sample import Sample, collate, resize_sample
+
+_DEFAULTS = ("maps=[cam,grad_cam,grad_cam_pp,layer_cam,hires_cam]", "protocol=zhou2016")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or the name of a pretrained network")
+    made.add_argument("words", nargs="+", metavar="IMAGE_OR_FOLDER | SETTING=VALUE")
+    made.add_argument("--out", type=Path, default=Path("results/explained"), metavar="DIR", help="results/explained")
+    made.add_argument(
+        "--tau", type=float, metavar="τ", help="score-map threshold of the boxes (the protocol's, or 0.2)"
+    )
+    return made
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The network that is explained, and what is said of it."""
+
+    network: nn.Module
+    image_size: int
+    class_names: Sequence[str]
+    is_foreign: bool
+
+
+def network_of(name: str, cfg: DictConfig) -> Explained:
+    """The network, with the names of its classes where they can be had."""
+    if Path(name).is_dir():
+        run = read_run(Path(name))
+        try:
+            names: Sequence[str] = run.splits(cfg).class_names
+        except (OSError, ValueError) as error:
+            print(f"classes are shown by their ids: {one_line(error)}", file=sys.stderr)
+            names = [f"class {index}" for index in range(run.settings["num_classes"])]
+        return Explained(run.classifier, run.image_size, names, is_foreign=False)
+    if os.sep in name or name.startswith("."):
+        raise FileNotFoundError(f"there is no folder {name}.")
+    found = foreign_network(name)
+    count = count_classes(found.network, found.image_size)
+    names = imagenet_names() if count == 1000 else [f"class {index}" for index in range(count)]
+    return Explained(found.network, found.image_size, names, is_foreign=True)
+
+
+def explainer_of(explained: Explained, cfg: DictConfig, protocol: Protocol, tau: float) -> tuple[Explainer, str]:
+    """The methods on this network, and which layers they read."""
+    methods: dict[str, MapMethod] = build(cfg.maps)
+    network = explained.network.to(device_of(cfg.machine.accelerator))
+    failed: dict[str, str] = {}
+    usual, why = LAST, "the last convolution"
+    if explained.is_foreign:
+        unplaced = [name for name, method in methods.items() if LAST in method.target_layers]
+        try:
+            layer = last_spatial_layer(network, explained.image_size)
+        except ValueError as error:
+            failed = dict.fromkeys(unplaced, one_line(error))
+            methods = {name: method for name, method in methods.items() if name not in failed}
+            usual, why = "none", "no layer has a grid of channels"
+        else:
+            methods = {name: at_layer(method, layer) for name, method in methods.items()}
+            usual, why = layer.name, "the last one with a spatial grid before pooling"
+    others = [
+        f"{name} reads {', '.join(method.target_layers) or 'no layer'}"
+        for name, method in methods.items()
+        if method.target_layers != (usual,)
+    ]
+    example = next((name for name in cfg.maps if "target_layer" in cfg.maps[name]), "grad_cam")
+    said = f"target layer: {usual}, {why}; name another with maps.{example}.target_layer=..."
+    return Explainer(network, methods, protocol, tau, failed), "; ".join([said, *others])
+
+
+def images_in(places: Sequence[str], out: Path) -> dict[Path, Path]:
+    """Image file -> the picture that is made of it, folders looked through in order; no two pictures share a name.
+
+    Raises:
+        FileNotFoundError: for a place that is not there.
+        ValueError: if there is no image.
+    """
+    files: list[tuple[Path, Path]] = []  # with the name below `out`
+    for place in map(Path, places):
+        if place.is_dir():
+            inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+            files += [(path, path.relative_to(place)) for path in inside if out.resolve() not in path.resolve().parents]
+        elif place.exists():
+            files.append((place, Path(place.name)))
+        else:
+            raise FileNotFoundError(f"there is no image or folder {place}.")
+    if not files:
+        raise ValueError(f"there is no image in {', '.join(places)}; looked for {' '.join(sorted(_SUFFIXES))}.")
+    pictures: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    for path, name in files:
+        if path not in pictures:
+            names = itertools.chain([name.stem, name.name], (f"{name.name}-{number}" for number in itertools.count(2)))
+            pictures[path] = next(one for stem in names if (one := out / name.with_name(f"{stem}.png")) not in taken)
+            taken.add(pictures[path])
+    return pictures
+
+
+def box_text(protocol: Protocol, tau: float) -> str:
+    """Which box is drawn."""
+    cut = f"{tau:.0%} of the map's maximum" if protocol.normalization == "max" else f"τ = {tau:g} of the score map"
+    return f"box: the largest region above {cut}, protocol {protocol.name}"
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Write the pictures; returns the exit status."""
+    settings = [word for word in arguments.words if "=" in word and not Path(word).exists()]
+    places = [word for word in arguments.words if word not in settings]
+    wanted = [one for word in settings if word.startswith("class=") for one in word.removeprefix("class=").split(",")]
+    cfg = configuration([word for word in settings if not word.startswith("class=")], _DEFAULTS)
+    protocol: Protocol = build(cfg.protocol)
+    tau = arguments.tau if arguments.tau is not None else 0.2 if protocol.threshold is None else protocol.threshold
+    if not 0 <= tau < 1:
+        raise ValueError(f"--tau must lie in [0, 1), got {tau:g}.")
+    pictures = images_in(places, arguments.out)
+    explained = network_of(arguments.checkpoint, cfg)
+    class_ids = [find_class(one, explained.class_names) for one in wanted] or None
+    explainer, layer_text = explainer_of(explained, cfg, protocol, tau)
+    print(layer_text)
+    caption = [layer_text, box_text(protocol, tau)]
+    shown_names = [name.split(", ")[0] for name in explained.class_names]
+    told: set[str] = set()
+    bad: list[str] = []
+    paths = list(pictures)
+    hide = None if cfg.machine.progress else True
+    with tqdm(total=len(paths), desc="explaining", unit="image", leave=False, disable=hide) as bar:
+        for start in range(0, len(paths), cfg.machine.batch_size):
+            batch: dict[Path, NDArray[np.uint8]] = {}
+            for path in paths[start : start + cfg.machine.batch_size]:
+                try:
+                    batch[path] = read_image(path)
+                except (OSError, ValueError) as error:
+                    bad.append(one_line(error))
+                    tqdm.write(f"skipped: {bad[-1]}", file=sys.stderr)
+                    bar.update()
+            if not batch:
+                continue
+            size = (explained.image_size, explained.image_size)
+            samples = [resize_sample(Sample(image, 0, str(path)), size) for path, image in batch.items()]
+            images = collate(samples).images.to(device_of(cfg.machine.accelerator))
+            found = explainer(images, [str(path) for path in batch], class_ids)
+            for name in explainer.failed.keys() - told:
+                tqdm.write(f"{name} is left out: {explainer.failed[name]}", file=sys.stderr)
+                told.add(name)
+            if not explainer.methods:
+                print("error: no method works on this network.", file=sys.stderr)
+                return 1
+            for (path, image), explanation in zip(batch.items(), found, strict=True):
+                title = f"{path.name}, {arguments.checkpoint}"
+                draw_explanation(pictures[path], image, explanation, size, shown_names, title, caption)
+                ((best, probability),) = explanation.top(1)
+                tqdm.write(f"{path}: {probability:.2f} {shown_names[best]}, {pictures[path]}")
+                bar.update()
+    if bad:
+        print(f"{len(bad)} of {len(paths)} images could not be read:", *bad, sep="\n  ", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def main() -> int:
+    """The command."""
+    arguments = parser().parse_intermixed_args()
+    return end(lambda: explain(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What the commands that read a trained run share: the configuration, the classifier and its data, and how they end."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from run import build
+
+from wsol.classifier import Classifier
+from wsol.runs import RunFolder, load_classifier
+from wsol.splits import Splits
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> DictConfig:
+    """conf/run.yaml with overrides, and with the command's own defaults where nothing else is asked for.
+
+    Raises:
+        ValueError: for an option that does not exist, with those that do.
+        HydraException: for overrides that cannot be read.
+    """
+    given = {one.split("=", 1)[0].lstrip("+~") for one in overrides}
+    kept = [one for one in defaults if one.split("=", 1)[0] not in given]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("run", overrides=[*kept, *overrides])
+    except MissingConfigException as error:
+        group = str(error.missing_cfg_file).rpartition("/")[0]
+        options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"there is no option {error.missing_cfg_file}; options: {options}.") from None
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A trained classifier of ours, read from its folder."""
+
+    name: str
+    classifier: Classifier
+    settings: dict[str, Any]
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images it reads, in pixels."""
+        return int(self.settings["identity"]["image_size"])
+
+    def splits(self, cfg: DictConfig) -> Splits:
+        """The data it was trained on; where they lie comes from `machine`.
+
+        Raises:
+            FileNotFoundError: if they are not there.
+            ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
+        """
+        data = self.settings["identity"]["data"]
+        here = configuration([f"data={self.settings['data']}"])
+        here.machine = cfg.machine
+        splits = build({**here.data, **data["settings"]})
+        if splits.fingerprint != data["fingerprint"]:
+            raise ValueError(
+                f"the data set {self.settings['data']!r} at hand is another than {self.name} was trained on "
+                f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
+            )
+        return splits
+
+
+def read_run(path: Path) -> SavedRun:
+    """Rebuild the classifier of a run folder from its settings, in eval mode.
+
+    Raises:
+        FileNotFoundError: if it is no run folder, or was never trained.
+        ValueError: if its files do not fit each other.
+    """
+    folder = RunFolder(path)
+    for file in (folder.settings_file, folder.classifier_file):
+        if not file.is_file():
+            raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")
+    try:
+        settings = folder.settings()
+        identity = settings["identity"]
+        backbone = dict(identity["backbone"])
+        if "weights" in backbone:
+            backbone["weights"] = None  # those of the run follow, the normalization included
+        classifier = Classifier(build(backbone), build(identity["pooling"]), settings["num_classes"])
+        load_classifier(folder.classifier_file, classifier)
+    except Exception as error:  # damage shows as any of a dozen types, in JSON, zip, pickle and tensors
+        reason = one_line(error)[:200]
+        raise ValueError(f"{path} cannot be rebuilt ({type(error).__name__}: {reason}); train it again.") from error
+    return SavedRun(path.name or path.resolve().name, classifier.eval(), settings)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def end(command: Callable[[], int]) -> int:
+    """Run a command; its exit status, or 2 after an error, said in one line. HYDRA_FULL_ERROR=1 shows where."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("wsol.compilation").setLevel(logging.INFO)  # half a minute once, which must not look like a hang
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a dozen retries; the error says it once
+    try:
+        return command()
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
