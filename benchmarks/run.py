@@ -50,6 +50,7 @@ def experiment_of(cfg: DictConfig) -> Experiment:
         settings={part: identity(cfg[part]) for part in ("data", "backbone", "pooling")},
         train=build(cfg.train),
         image_size=cfg.data.image_size,
+        pooling_layer=build(cfg.pooling),
     )
 
 
@@ -62,6 +63,8 @@ def evaluation_of(cfg: DictConfig) -> Evaluation:
         scores=build(cfg.scores),
         thresholds=tuple(threshold_grid(step, start).tolist()),
         protocol=build(cfg.protocol),
+        faithfulness=build(cfg.faithfulness) if "faithfulness" in cfg else {},
+        optimized=cfg.optimized,
     )
 
 

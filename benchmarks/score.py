@@ -24,6 +24,7 @@ from wsol.baselines import CenterGaussians, whole_frame
 from wsol.box_ranges import BoxRule
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
+from wsol.degenerate import Degenerate
 from wsol.identity import digest
 from wsol.judge import Judgement, judge
 from wsol.judgement_rows import HeldOut, Row, curves_of, rows_of
@@ -32,7 +33,7 @@ from wsol.protocol import NAMED, Protocol
 from wsol.runs import save_frame
 from wsol.sources.class_ranks import read_class_ranks
 from wsol.sources.find_truth import find_truth
-from wsol.sources.maps import Degenerate, check_maps, find_maps
+from wsol.sources.maps import check_maps, find_maps
 from wsol.thresholds import find_threshold, threshold_grid
 from wsol.truth import Truth
 from wsol.versions import commit, versions

@@ -1,16 +1,30 @@
 """Every map method with settings that suit a tiny classifier."""
 
+from importlib.util import find_spec
+
 import torch
 
 from wsol.forward_pass import LAST, forward_pass
 from wsol.map_method import MapMethod
+from wsol.maps.ablation_cam import AblationCAM
 from wsol.maps.cam import CAM
 from wsol.maps.counterfactual import Counterfactual
 from wsol.maps.eigen_cam import EigenCAM
+from wsol.maps.from_captum import FromCaptum
+from wsol.maps.from_grad_cam import FromGradCAM
+from wsol.maps.from_torchcam import FromTorchCAM
 from wsol.maps.grad_cam import GradCAM
 from wsol.maps.grad_cam_pp import GradCAMPlusPlus
+from wsol.maps.gradient import Gradient
+from wsol.maps.guided_backprop import GuidedBackprop
+from wsol.maps.guided_grad_cam import GuidedGradCAM
 from wsol.maps.hires_cam import HiResCAM
+from wsol.maps.input_x_gradient import InputXGradient
+from wsol.maps.integrated_gradients import IntegratedGradients
 from wsol.maps.layer_cam import LayerCAM
+from wsol.maps.rise import RISE
+from wsol.maps.score_cam import ScoreCAM
+from wsol.maps.smooth_grad import SmoothGrad
 from wsol.maps.xgrad_cam import XGradCAM
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
@@ -32,7 +46,29 @@ METHODS: list[tuple[str, MapMethod]] = [
     ("layer_cam", LayerCAM()),
     ("layer_cam fused", LayerCAM(target_layers=(EARLY, LAST))),
     ("eigen_cam", EigenCAM()),
+    ("gradient", Gradient()),
+    ("gradient signed", Gradient(channels="sum")),
+    ("input_x_gradient", InputXGradient()),
+    ("smooth_grad", SmoothGrad(samples=4)),
+    ("integrated_gradients", IntegratedGradients(steps=4)),
+    ("guided_backprop", GuidedBackprop()),
+    ("guided_grad_cam", GuidedGradCAM()),
+    ("guided_grad_cam early", GuidedGradCAM(target_layer=EARLY)),
+    ("score_cam", ScoreCAM()),
+    ("score_cam few", ScoreCAM(target_layer=EARLY, channels=3)),
+    ("ablation_cam", AblationCAM()),
+    ("ablation_cam early", AblationCAM(target_layer=EARLY)),
+    ("rise", RISE(masks=10)),
 ]
+if find_spec("pytorch_grad_cam"):
+    METHODS += [("from_grad_cam", FromGradCAM("XGradCAM")), ("from_grad_cam calls", FromGradCAM("ScoreCAM"))]
+if find_spec("torchcam"):
+    METHODS += [("from_torchcam", FromTorchCAM("LayerCAM", EARLY)), ("from_torchcam cam", FromTorchCAM("CAM"))]
+if find_spec("captum"):
+    METHODS += [
+        ("from_captum", FromCaptum("LayerGradCam")),
+        ("from_captum pixels", FromCaptum("IntegratedGradients", options={"n_steps": 4})),
+    ]
 
 
 def make(method: MapMethod, network: torch.nn.Module, images: torch.Tensor, class_ids: torch.Tensor) -> torch.Tensor:

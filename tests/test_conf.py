@@ -20,7 +20,15 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
 SCORE_LISTS = {"all", "diagnosis", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
-GROUPS = {"data": "data", "backbone": "backbones", "pooling": "pooling", "maps": "maps", "boxes": "boxes"}
+MAP_LISTS = {"one_pass", "all"}
+GROUPS = {
+    "data": "data",
+    "backbone": "backbones",
+    "pooling": "pooling",
+    "maps": "maps",
+    "boxes": "boxes",
+    "faithfulness": "faithfulness",
+}
 
 
 def targets(node):
@@ -49,10 +57,12 @@ def test_every_target_exists_and_takes_its_keys(path):
 
 @pytest.mark.parametrize(("group", "package"), GROUPS.items())
 def test_one_stem_two_places(group, package):
-    options = {path.stem for path in (CONF / group).glob("*.yaml")}
+    options = {path.stem for path in (CONF / group).glob("*.yaml")} - (MAP_LISTS if group == "maps" else set())
     files = {path.stem for path in (ROOT / "wsol" / package).glob("*.py")} - {"__init__"}
     if group == "backbone":  # one file holds the family
-        files = files - {"resnet"} | {"resnet18", "resnet50"}
+        families = {"resnet": {"resnet18", "resnet50"}, "vit": {"deit_tiny", "deit_small", "vit_small"}}
+        families["swin"] = {"swin_tiny"}
+        files = files - set(families) | set().union(*families.values())
     assert options == files
 
 
@@ -83,7 +93,11 @@ def test_every_training_builds(train):
 
 
 def test_every_map_box_and_score_builds_into_an_evaluation():
-    parts = {group: ",".join(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("maps", "boxes")}
+    lists = {path.stem for path in (CONF / "maps").glob("from_*.yaml")} | MAP_LISTS
+    parts = {
+        group: ",".join(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in lists)
+        for group in ("maps", "boxes")
+    }
     cfg = compose_with(*(f"{group}=[{names}]" for group, names in parts.items()))
     everything = [path.stem for path in (CONF / "scores").glob("*.yaml") if path.stem not in SCORE_LISTS]
     cfg.scores = compose_with(f"scores=[{','.join(everything)}]").scores

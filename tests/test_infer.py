@@ -11,6 +11,7 @@ from wsol.infer import infer
 from wsol.localize import make_record, match_maps
 from wsol.maps.cam import CAM
 from wsol.maps.grad_cam import GradCAM
+from wsol.maps.rise import RISE
 from wsol.pooling.gap import GAP
 from wsol.protocol import TIGHT
 from wsol.runs import truth_of
@@ -93,9 +94,16 @@ def test_from_a_map_with_one_bright_cell_to_its_record(images):
     assert point.boxes.tolist() == [[[2, 4, 10, 8]]] * 11
 
 
-def test_a_nan_map_raises_with_its_image_id(images):
+def test_a_nan_map_stops_at_once_with_its_method_and_image(images):
     classifier = tiny_classifier(GAP())
     nn.init.constant_(classifier.fc.weight, float("nan"))
-    predictions, found = infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
-    with pytest.raises(ValueError, match="image 'test/00000' holds NaN"):
-        match_maps(found["cam"], truth_of(predictions), largest, np.array([0.5]), TIGHT)
+    with pytest.raises(ValueError, match="The cam map of image 'test/00000' holds NaN"):
+        infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+
+
+def test_time_is_told_of_the_pass_and_of_each_method(images):
+    predictions, found = infer(
+        tiny_classifier(GAP()), images, {"cam": CAM(), "rise": RISE(masks=40)}, device=CPU, progress=False
+    )
+    assert predictions.attrs["seconds"] > 0
+    assert found["rise"].seconds > found["cam"].seconds > 0

@@ -14,8 +14,12 @@ from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
 from wsol.data.synthetic import synthetic
 from wsol.experiment import Evaluation, Experiment, Machine
+from wsol.faithfulness.average_drop import AverageDrop
+from wsol.faithfulness.insertion_deletion import InsertionDeletion
+from wsol.faithfulness.parameter_randomization import ParameterRandomization
 from wsol.gallery import write_gallery
 from wsol.maps.cam import CAM
+from wsol.maps.eigen_cam import EigenCAM
 from wsol.maps.grad_cam import GradCAM
 from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
@@ -70,6 +74,7 @@ class World:
             settings={"data": {"size": 16}, "backbone": {"channels": [4, 6]}, "pooling": {"name": pooling}},
             train=TrainSettings(epochs=2, batch_size=8),
             image_size=16,
+            pooling_layer=POOLINGS[pooling](),
         )
         settings = Machine(self.folder / "results", accelerator="cpu", progress=False, **machine)
         return run_experiment(experiment, splits, build, evaluation, settings, command=command)
@@ -166,7 +171,7 @@ ARTEFACTS = [
 def test_one_deleted_artefact_is_remade_and_nothing_else(world, pattern):
     first, files = world.run(), world.files()
     (path,) = world.run_folder.glob(pattern)
-    before = path.read_bytes()
+    before = content(path)
     path.unlink()
     again = world.run()
     after = world.files()
@@ -174,7 +179,18 @@ def test_one_deleted_artefact_is_remade_and_nothing_else(world, pattern):
     assert [one for one in files if after[one] != files[one]] == [path]
     pd.testing.assert_frame_equal(first.drop(columns="commit"), again.drop(columns="commit"))
     if path.suffix in (".parquet", ".csv", ".npz") and path.name != "history.csv":
-        assert path.read_bytes() == before
+        assert content(path) == before
+
+
+def content(path):
+    """What a file says, less the seconds that making it took."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {name: (array.dtype, array.tobytes()) for name, array in arrays.items() if name != "seconds"}
+    if path.suffix == ".parquet":
+        frame = pd.read_parquet(path)
+        return frame.to_json(), {name: value for name, value in frame.attrs.items() if name != "seconds"}
+    return path.read_bytes()
 
 
 @pytest.mark.parametrize("pattern", [one for one in ARTEFACTS if one not in ("history.csv", "settings.json")])
@@ -218,7 +234,8 @@ def test_a_job_killed_at_any_moment_continues(world, monkeypatch, stop_at):
         world.run()
     monkeypatch.undo()
     rows = world.run()
-    pd.testing.assert_frame_equal(rows.drop(columns="commit"), expected_rows.drop(columns="commit"))
+    timed = ["commit", "forward_ms", "ms_per_image"]
+    pd.testing.assert_frame_equal(rows.drop(columns=timed), expected_rows.drop(columns=timed))
     mine, theirs = torch.load(world.run_folder / "classifier.pt"), torch.load(expected.run_folder / "classifier.pt")
     assert all(torch.equal(mine["classifier"][key], theirs["classifier"][key]) for key in theirs["classifier"])
 
@@ -369,3 +386,59 @@ def test_a_table_names_the_command_that_scored_it_beside_the_one_that_trained(wo
     world.run(evaluation=other, command="the last")  # made these rows, and so is named
     told = world.run_folder.joinpath(f"protocol-{other.key}.json").read_text(encoding="utf-8")
     assert json.loads(told)["command"] == "the last"
+
+
+def test_facts_of_the_maps_stand_in_every_row(world):
+    rows = world.run()
+    assert (rows["ms_per_image"] > 0).all()
+    assert (rows["forward_ms"] > 0).all()
+    claims = rows.groupby("map")["same_as"].agg(set).to_dict()
+    assert claims == {"cam": {""}, "grad_cam": {"same as cam up to ReLU"}}
+    assert rows[["constant_maps", "zero_maps", "one_pixel_maps"]].notna().all(axis=None)
+
+
+FAITHFUL = replace(
+    EVALUATION,
+    maps={"cam": CAM(), "eigen_cam": EigenCAM()},
+    faithfulness={
+        "average_drop": AverageDrop(),
+        "insertion_deletion": InsertionDeletion(steps=4, blur_kernel=3),
+        "parameter_randomization": ParameterRandomization(mode="head"),
+    },
+)
+
+
+def test_faithfulness_is_measured_once_and_stands_beside_localization(world):
+    rows = world.run(evaluation=FAITHFUL)
+    told = rows[rows["protocol"] == "faithfulness"].pivot(index="map", columns="score", values="value")
+    columns = ["average_drop", "deletion_auc", "increase_in_confidence", "insertion_auc", "randomization_similarity"]
+    assert told.columns.tolist() == columns
+    assert told.loc["eigen_cam", "randomization_similarity"] == pytest.approx(1, abs=1e-3)  # it asks for no class
+    assert told.loc["cam", "randomization_similarity"] < 0.9
+    assert told[columns[:4]].stack().between(0, 1).all()
+    files = world.files()
+    assert len([path for path in files if path.parent.name == "faithfulness"]) == 2 * 3
+    for path in files:
+        if path.name == "scores-" + FAITHFUL.key + ".csv" or "test-cam-average_drop" in path.name:
+            path.unlink()
+    again = world.run(evaluation=FAITHFUL)
+    pd.testing.assert_frame_equal(again.drop(columns="commit"), rows.drop(columns="commit"))
+    changed = {path.name for path, time in world.files().items() if files[path] != time}
+    assert len(changed) == 2
+    (comparison,) = read_comparisons(world.folder / "results")
+    text = write_tables(world.folder / "results", comparison, world.folder)["md"].read_text(encoding="utf-8")
+    assert "not of images: average_drop, deletion_auc" in text
+
+
+def test_an_optimized_network_has_files_of_its_own(world):
+    plain = world.run()
+    files = world.files()
+    optimized = replace(EVALUATION, optimized=True)
+    rows = world.run(evaluation=optimized)
+    assert all(world.files()[path] == time for path, time in files.items())
+    assert (world.run_folder / "predictions-test-optimized.parquet").exists()
+    assert len(list(world.run_folder.glob("maps/test-cam-*"))) == 2
+    pd.testing.assert_series_equal(rows["value"], plain["value"], atol=0.1)  # float32 rounds otherwise, no more
+    assert set(rows["protocol_key"]).isdisjoint(plain["protocol_key"])
+    world.run(evaluation=optimized)
+    assert all(world.files()[path] == time for path, time in files.items())

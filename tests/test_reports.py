@@ -57,3 +57,28 @@ def test_cells_are_percent_with_spread_and_sign():
     assert table.columns.tolist() == ["pooling", "map", "max_box_acc (τ on test)"]
     assert table.iloc[:, 2].tolist() == ["60.0 ± 14.1", "45.0 ± 7.1", "−15.0 ± 7.1", "30.0"]
     assert table["pooling"].tolist() == ["gap", "gmp", "gmp − gap", "no network"]
+
+
+def with_facts(rows):
+    """The same rows as a run tells them: CAM takes 2 and 4 ms, and has a map of zeros with each seed."""
+    facts = {"same_as": "", "forward_ms": 10.0, "constant_maps": 1, "zero_maps": 1, "one_pixel_maps": 0}
+    grad_cam = rows[rows["pooling"] != "none"].assign(map="grad_cam", same_as="same as cam up to ReLU")
+    cam = rows[rows["pooling"] != "none"].assign(**facts)
+    cam["ms_per_image"] = 2.0 + 2.0 * cam["seed"]
+    others = grad_cam.assign(**{**facts, "same_as": grad_cam["same_as"], "ms_per_image": 0.5, "constant_maps": 0})
+    others["zero_maps"] = 0
+    return pd.concat([cam, others, rows[rows["pooling"] == "none"]], ignore_index=True)
+
+
+def test_cost_degenerate_maps_and_theorems_stand_in_the_table():
+    table = format_table(summarize(with_facts(rows_of(TWO_SEEDS))))
+    assert table.columns[2] == "by theorem"
+    assert table.columns[-2:].tolist() == ["degenerate maps", "ms/image"]
+    lines = table.set_index(["pooling", "map"])
+    assert lines.loc[("gap", "cam"), "by theorem"] == ""
+    assert lines.loc[("gap", "grad_cam"), "by theorem"] == "same as cam up to ReLU"
+    assert lines.loc[("gap", "cam"), "degenerate maps"] == "2 zero"
+    assert lines.loc[("gap", "grad_cam"), "degenerate maps"] == "0"
+    assert lines.loc[("gap", "cam"), "ms/image"] == "3"
+    assert lines.loc[("gmp − gap", "cam"), ["by theorem", "degenerate maps", "ms/image"]].tolist() == ["", "", ""]
+    assert lines.loc[("no network", "whole_frame"), "ms/image"] == ""

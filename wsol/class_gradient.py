@@ -28,7 +28,10 @@ class ClassGradient(Protocol):
         """(N, K, h, w): the sum over channels of ReLU(G) * activation."""
 
     def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """(N, K, C): the sum over cells of function(G of one class, (N, C, h, w))."""
+        """(N, K, C): the sum over cells of function(G of one class).
+
+        G comes as (N, C, h, w), or as (N, C, 1, 1) where all cells have the same; each cell is to be taken by itself.
+        """
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,39 @@ class PooledGradient:
         """(N, K, C)."""
         classes = [weights[:, :, None, None] * self.shares for weights in self.weights.unbind(dim=1)]
         return DenseGradient(classes).sum_of(function)
+
+
+@dataclass(frozen=True)
+class UniformGradient:
+    """G[n, k, c, i, j] = weights[n, k, c] / cells: mean pooling and one linear layer.
+
+    What `PooledGradient` would give with shares of 1 / cells, but nothing of the activation's size is ever made: such
+    arrays, some for each method, would cost more than the maps.
+    """
+
+    weights: Tensor  # (N, K, C) of the classes
+    cells: int  # h * w
+
+    def mean(self) -> Tensor:
+        """(N, K, C)."""
+        return self.weights / self.cells
+
+    def sum_with(self, activation: Tensor) -> Tensor:
+        """(N, K, C)."""
+        return self.mean() * activation.sum(dim=(2, 3))[:, None]
+
+    def weigh(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return combine(activation, self.mean())
+
+    def weigh_positive(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return combine(activation, self.mean().relu())
+
+    def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K, C)."""
+        classes = [function(one[:, :, None, None])[:, :, 0, 0] for one in self.mean().unbind(dim=1)]
+        return torch.stack(classes, dim=1) * self.cells
 
 
 def combine(activation: Tensor, weights: Tensor) -> Tensor:

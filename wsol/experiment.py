@@ -1,13 +1,15 @@
 """What an experiment is made of: what is trained, how it is scored, where it runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from wsol.box_ranges import BoxRule
+from wsol.faithfulness_measure import FaithfulnessMeasure
 from wsol.identity import describe, digest
 from wsol.map_method import MapMethod
 from wsol.protocol import TIGHT, Protocol
@@ -24,6 +26,7 @@ class Experiment:
         data: short name of the data set, for folder names and tables; so are backbone and pooling.
         seed: of the weights, the order of the images and their augmentation.
         settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
+        pooling_layer: the pooling itself, for what is known of it by theorem; None: nothing.
     """
 
     data: str
@@ -33,6 +36,7 @@ class Experiment:
     settings: Mapping[str, Any]
     train: TrainSettings
     image_size: int
+    pooling_layer: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Evaluation:
         scores: the table's columns by name.
         thresholds: (T,) score-map thresholds, ascending in [0, 1).
         protocol: what lies between a map and a hit.
+        faithfulness: measures of whether a map explains the decision, by name.
+        optimized: predictions and maps come from a network with folded batch norms, in bfloat16 on hardware that has
+            it; numbers move a little, so they are kept apart.
     """
 
     maps: Mapping[str, MapMethod]
@@ -52,6 +59,8 @@ class Evaluation:
     scores: Mapping[str, Score]
     thresholds: tuple[float, ...]
     protocol: Protocol = TIGHT
+    faithfulness: Mapping[str, FaithfulnessMeasure] = field(default_factory=dict)
+    optimized: bool = False
 
     def __post_init__(self) -> None:
         taus = np.asarray(self.thresholds)
@@ -69,7 +78,8 @@ class Evaluation:
     @property
     def key(self) -> str:
         """The protocol's name and eight hex digits; rows of different keys never share a table."""
-        return f"{self.protocol.name}-{digest([self.maps, self.boxes, self.scores, self.thresholds, self.protocol])}"
+        parts = [self.maps, self.boxes, self.scores, self.thresholds, self.protocol, self.faithfulness, self.optimized]
+        return f"{self.protocol.name}-{digest(parts)}"
 
     def protocol_of(self, score: Score) -> str:
         """What a reader must know to compare a score's numbers with others."""
@@ -80,12 +90,16 @@ class Evaluation:
         return {**describe(self.protocol), "box_rule": describe(self.boxes[rule])}
 
     def map_key(self, name: str) -> str:
-        """The name of a method's maps: the method and its settings."""
-        return f"{name}-{digest(self.maps[name])}"
+        """The name of a method's maps: the method, its settings, and the way they were made."""
+        return f"{name}-{digest([self.maps[name], self.optimized])}"
+
+    def measure_key(self, name: str, measure: str) -> str:
+        """The name of what a measure says of a method's maps."""
+        return f"{name}-{measure}-{digest([self.maps[name], self.optimized, self.faithfulness[measure]])}"
 
     def record_key(self, source: str, rule: str) -> str:
         """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
-        parts = [self.maps.get(source, source), self.boxes[rule], self.thresholds, self.protocol]
+        parts = [self.maps.get(source, source), self.optimized, self.boxes[rule], self.thresholds, self.protocol]
         return f"{source}-{rule}-{self.protocol.name}-{digest(parts)}"
 
 

@@ -1,14 +1,14 @@
 """One pass of a trained classifier over a split: predictions, and the maps of every method."""
 
+import time
 from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from wsol.classifier import Classifier
 from wsol.forward_pass import forward_pass
 from wsol.image_set import ImageSet
 from wsol.map_method import MapMethod
@@ -17,7 +17,7 @@ from wsol.stored_maps import StoredMaps
 
 
 def infer(
-    classifier: Classifier,
+    classifier: nn.Module,
     images: ImageSet,
     maps: Mapping[str, MapMethod],
     *,
@@ -39,27 +39,46 @@ def infer(
 
     Returns:
         A frame with a row per image (image_id, class_id, class_rank, top5_class_ids, true_class_probability, boxes: the
-        true boxes on the prepared image, flat) and `attrs["size"]`, the prepared images' (height, width); and the
-        maps by name.
+        true boxes on the prepared image, flat) and `attrs`: `size`, the prepared images' (height, width), and
+        `seconds`, what the forward passes took; and the maps by name.
+
+    Raises:
+        ValueError: for a map with NaN or infinity, naming its method and image.
     """
     classifier = classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()
     loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
     layers = [layer for method in maps.values() for layer in method.target_layers]
     leaves = [layer for method in maps.values() if method.needs == "gradient" for layer in method.target_layers]
-    frames, found = [], {name: list[StoredMaps]() for name in maps}
-    for batch in tqdm(
-        loader, desc=f"maps of {images.name}", unit="batch", disable=None if progress else True, leave=False
-    ):
+    frames, found, seconds = [], {name: list[StoredMaps]() for name in maps}, 0.0
+    hidden = None if progress else True
+    bar = tqdm(loader, desc=f"maps of {images.name}", unit="batch", disable=hidden, leave=False)
+    for batch in bar:
         class_ids = batch.class_ids.to(device)
+        begun = _now(device)
         forward = forward_pass(classifier, batch.images.to(device), layers, leaves)
+        seconds += _now(device) - begun
         frame = _predictions(forward.logits.detach().float(), class_ids)
         frames.append(frame.assign(image_id=batch.image_ids, boxes=[boxes.ravel() for boxes in batch.boxes]))
         for name, method in maps.items():
-            found[name].append(StoredMaps.of(batch.image_ids, method(forward, class_ids)))
+            bar.set_postfix_str(name)  # some take minutes
+            begun = _now(device)
+            made = method(forward, class_ids)
+            taken = _now(device) - begun
+            finite = made.isfinite().flatten(1).all(dim=1)
+            if not finite.all():
+                image_id = batch.image_ids[int(finite.logical_not().nonzero()[0])]
+                raise ValueError(f"The {name} map of image {image_id!r} holds NaN or infinity.")
+            found[name].append(StoredMaps.of(batch.image_ids, made, taken))
     predictions = pd.concat(frames, ignore_index=True)
-    predictions.attrs = {"size": list(batch.images.shape[-2:])}
+    predictions.attrs = {"size": list(batch.images.shape[-2:]), "seconds": seconds}
     return predictions, {name: StoredMaps.concatenate(parts) for name, parts in found.items()}
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":  # which works on while this process goes ahead
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _predictions(logits: Tensor, class_ids: Tensor) -> pd.DataFrame:

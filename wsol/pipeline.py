@@ -10,17 +10,22 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.utilities.seed import seed_everything
+from torch import nn
 
 from wsol.baselines import BASELINES
 from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
+from wsol.faithfulness_pass import measure_faithfulness
 from wsol.identity import describe, digest
 from wsol.infer import infer
 from wsol.localize import Matches, make_record, match_baseline, match_maps
 from wsol.map_method import MapMethod
+from wsol.optimized import optimize
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import (
+    FACT_COLUMNS,
     RUN_COLUMNS,
+    SCORE_COLUMNS,
     RunFolder,
     load_classifier,
     load_maps,
@@ -33,8 +38,10 @@ from wsol.runs import (
     truth_of,
     write_json,
 )
+from wsol.score import FAITHFULNESS
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
+from wsol.theorems import same_as
 from wsol.train import train
 from wsol.versions import commit, versions
 
@@ -94,7 +101,7 @@ def run_experiment(
         job = _Job(experiment, splits, build_classifier, evaluation, machine, folder)
         job.ensure_classifier()
         records = job.records()
-        rows = _ensure_scores(folder, evaluation, about, records, command)
+        rows = _ensure_scores(folder, evaluation, about, records, command, job)
     baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
     with baseline_folder.lock():
         baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
@@ -115,6 +122,7 @@ class _Job:
     machine: Machine
     folder: RunFolder
     trained: Classifier | None = None
+    inferring: nn.Module | None = None
 
     def ensure_classifier(self) -> None:
         if not self.folder.classifier_file.exists():
@@ -132,6 +140,13 @@ class _Job:
                 self.trained = classifier
                 self.save_history(history)
         return self.trained
+
+    def network(self) -> nn.Module:
+        """What predictions and maps are made with."""
+        if self.inferring is None:
+            device = device_of(self.machine.accelerator)
+            self.inferring = optimize(self.classifier(), device) if self.evaluation.optimized else self.classifier()
+        return self.inferring
 
     def untrained(self) -> Classifier:
         seed_everything(self.experiment.seed, verbose=False)
@@ -167,24 +182,25 @@ class _Job:
         """Predictions, and those maps that are needed, from disk or from one pass of the network."""
         files = {name: self.folder.maps_file(split, self.evaluation.map_key(name)) for name in needed}
         stored = {name: load_or_none(path, load_maps) for name, path in files.items()}
-        predictions = load_or_none(self.folder.predictions_file(split), pd.read_parquet)
+        predictions_file = self.folder.predictions_file(split, self.evaluation.optimized)
+        predictions = load_or_none(predictions_file, pd.read_parquet)
         missing = {name: method for name, method in needed.items() if stored[name] is None}
         if predictions is None or missing:
             log.info(
                 "%s: one pass over %s for %s", self.folder.path.name, split, ", ".join(missing) or "the predictions"
             )
             made, maps = infer(
-                self.classifier(),
+                self.network(),
                 getattr(self.splits, split),
                 missing,
-                device=_device(self.machine.accelerator),
+                device=device_of(self.machine.accelerator),
                 batch_size=self.machine.batch_size,
                 workers=self.machine.workers,
                 progress=self.machine.progress,
             )
             if predictions is None:
                 predictions = made
-                save_frame(self.folder.predictions_file(split), predictions)
+                save_frame(predictions_file, predictions)
             for name, one in maps.items():
                 one.save(files[name])
             stored |= maps
@@ -201,7 +217,7 @@ class _Job:
                 for name, method in self.evaluation.maps.items()
                 if not self.folder.maps_file(split, self.evaluation.map_key(name)).exists()
             }
-            if absent or not self.folder.predictions_file(split).exists():
+            if absent or not self.folder.predictions_file(split, self.evaluation.optimized).exists():
                 self.predictions_and_maps(split, absent)
             for name in self.evaluation.maps:
                 for rule in self.evaluation.boxes:
@@ -223,6 +239,42 @@ class _Job:
             return match_maps(maps[name], truth, rule_of, thresholds, protocol, point, progress), predictions
 
         return _ensure_record(path, evaluation, rule, operating_point, match)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What a table tells of a map method beside its scores."""
+        evaluation = self.evaluation
+        predictions, maps = self.predictions_and_maps("test", {name: evaluation.maps[name]})
+        degenerate = maps[name].degenerate()
+        return {
+            "same_as": same_as(name, evaluation.maps, self.experiment.pooling_layer, evaluation.protocol),
+            "forward_ms": 1000 * predictions.attrs.get("seconds", np.nan) / len(predictions),
+            "ms_per_image": 1000 * maps[name].seconds / len(maps[name].image_ids),
+            "constant_maps": degenerate.constant,
+            "zero_maps": degenerate.zero,
+            "one_pixel_maps": degenerate.one_pixel,
+        }
+
+    def faithfulness(self, name: str) -> pd.DataFrame:
+        """What the measures say of a method's maps: a row per test image, a column per number."""
+        evaluation, frames = self.evaluation, []
+        for measure in evaluation.faithfulness:
+            path = self.folder.faithfulness_file("test", evaluation.measure_key(name, measure))
+            frame = load_or_none(path, pd.read_parquet)
+            if frame is None:
+                _, maps = self.predictions_and_maps("test", {name: evaluation.maps[name]})
+                log.info("%s: %s of %s", self.folder.path.name, measure, name)
+                frame = measure_faithfulness(
+                    self.network(),
+                    self.splits.test,
+                    evaluation.maps[name],
+                    maps[name],
+                    evaluation.faithfulness[measure],
+                    device=device_of(self.machine.accelerator),
+                    progress=f"{measure} of {name}" if self.machine.progress else "",
+                )
+                save_frame(path, frame)
+            frames.append(frame.set_index("image_id"))
+        return pd.concat(frames, axis=1) if frames else pd.DataFrame()
 
 
 def _ensure_record(
@@ -275,7 +327,9 @@ def _ensure_scores(
     about: Mapping[str, Any],
     records: Mapping[str, Mapping[str, LocalizationRecord]],
     command: str,
+    job: _Job | None = None,
 ) -> pd.DataFrame:
+    """The rows, from disk or made; of a job, the maps' facts and faithfulness come with them."""
     path = folder.scores_file(evaluation.key)
     rows = load_or_none(path, read_rows)
     protocol_file = folder.protocol_file(evaluation.key)
@@ -286,29 +340,30 @@ def _ensure_scores(
         write_json(protocol_file, about_rows)
     if rows is None:
         runs = {column: about[column] for column in RUN_COLUMNS}
-        rows = pd.DataFrame(
-            [
-                {
-                    **runs,
-                    "protocol_key": evaluation.key,
-                    "map": name,
-                    "score": score_name,
-                    "protocol": evaluation.protocol_of(score),
-                    "value": score(by_rule),
-                    "threshold": score.threshold_used(by_rule),
-                    "images": len(by_rule[score.boxes].image_ids),
-                    "commit": commit(),
-                }
-                for name, by_rule in records.items()
-                for score_name, score in evaluation.scores.items()
-            ]
-        )
+        made: list[dict[str, Any]] = []
+        for name, by_rule in records.items():
+            one = {**runs, "protocol_key": evaluation.key, "map": name, "commit": commit()}
+            measured = pd.DataFrame()
+            if job is not None:
+                one, measured = one | job.facts(name), job.faithfulness(name)
+            for score_name, score in evaluation.scores.items():
+                told = {"value": score(by_rule), "threshold": score.threshold_used(by_rule)}
+                images = len(by_rule[score.boxes].image_ids)
+                made.append(
+                    {**one, "score": score_name, "protocol": evaluation.protocol_of(score), **told, "images": images}
+                )
+            for column in measured:
+                values = measured[column].dropna()
+                told = {"value": values.mean(), "threshold": np.nan}
+                made.append({**one, "score": column, "protocol": FAITHFULNESS, **told, "images": len(values)})
+        rows = pd.DataFrame(made).reindex(columns=[*RUN_COLUMNS, *SCORE_COLUMNS, *FACT_COLUMNS])
         save_frame(path, rows)
         rows = read_rows(path)  # what a second run will read, so that its table is the same to the last digit
     return rows
 
 
-def _device(accelerator: str) -> torch.device:
+def device_of(accelerator: str) -> torch.device:
+    """The device that an accelerator's name stands for."""
     if accelerator == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from wsol.degenerate import Degenerate
 from wsol.pipeline import NONE
-from wsol.runs import RunFolder, load_or_none, read_json, read_rows, save_frame
-from wsol.score import NO_BOX
+from wsol.runs import FACT_COLUMNS, RunFolder, load_or_none, read_json, read_rows, save_frame
+from wsol.score import FAITHFULNESS, NO_BOX
 from wsol.whole_files import write_text
 
+_DEGENERATE, _COST = "degenerate maps", "ms/image"  # columns
 _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
 
 
@@ -44,8 +46,10 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     """Long table: one line per pooling, map and score, and per paired difference GMP - GAP.
 
     Returns:
-        Columns pooling, map, score, protocol, mean, std (sample standard deviation; NaN for one seed), seeds, images.
-        Fractions. Differences are taken seed by seed, over the seeds that both poolings have.
+        Columns pooling, map, score, protocol, mean, std (sample standard deviation; NaN for one seed), seeds, images,
+        and of each pooling's map what it repeats by theorem, the milliseconds an image that it took, and how many of
+        its maps, over all seeds, are degenerate. Fractions. Differences are taken seed by seed, over the seeds that
+        both poolings have.
     """
     keys = ["pooling", "map", "score", "protocol"]
     per_seed = rows.set_index([*keys, "seed"])["value"].unstack("seed")
@@ -58,6 +62,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     images = rows.groupby("score")["images"].first()
     summary = summary.reset_index()
     summary["images"] = summary["score"].map(images)
+    summary = summary.merge(_facts(rows), on=["pooling", "map"], how="left")
     order = {name: place for place, name in enumerate([*_appearance(rows, "pooling"), "gmp - gap", NONE])}
     maps = {name: place for place, name in enumerate(_appearance(rows, "map"))}
     scores = {name: place for place, name in enumerate(dict.fromkeys(rows["score"]))}
@@ -65,6 +70,27 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
         pooling=summary["pooling"].map(order), map=summary["map"].map(maps), score=summary["score"].map(scores)
     )
     return summary.loc[places.sort_values(["pooling", "map", "score"], kind="stable").index].reset_index(drop=True)
+
+
+def _facts(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per pooling and map; nothing is told of baselines, nor in rows of older versions."""
+    told = rows.reindex(columns=["pooling", "map", "seed", *FACT_COLUMNS])
+    runs = told.drop_duplicates(["pooling", "map", "seed"]).astype({"same_as": object}).fillna({"same_as": ""})
+    times, counts = ["forward_ms", "ms_per_image"], ["constant_maps", "zero_maps", "one_pixel_maps"]
+    grouped = runs.groupby(["pooling", "map"])
+    return (
+        grouped["same_as"]
+        .first()
+        .to_frame()
+        .join([grouped[times].mean(), grouped[counts].sum(min_count=1)])
+        .reset_index()
+    )
+
+
+def _degenerate(constant: float, zero: float, one_pixel: float) -> str:
+    if np.isnan([constant, zero, one_pixel]).any():
+        return ""
+    return str(Degenerate(int(constant), int(zero), int(one_pixel))) or "0"
 
 
 def _appearance(rows: pd.DataFrame, column: str) -> list[str]:
@@ -91,7 +117,14 @@ def format_table(summary: pd.DataFrame) -> pd.DataFrame:
     )
     wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell").fillna("missing")
     lines = list(dict.fromkeys(zip(cells["pooling"], cells["map"], strict=True)))
-    return wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
+    table = wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
+    facts = cells.drop_duplicates(["pooling", "map"]).reindex(columns=FACT_COLUMNS).reset_index(drop=True)
+    if facts["same_as"].fillna("").ne("").any():
+        table.insert(2, "by theorem", facts["same_as"].fillna(""))
+    if facts["ms_per_image"].notna().any():
+        table[_DEGENERATE] = [_degenerate(*three) for three in facts[list(FACT_COLUMNS[-3:])].to_numpy(float)]
+        table[_COST] = ["" if np.isnan(one) else f"{one:.3g}" for one in facts["ms_per_image"]]
+    return table
 
 
 def _heading(score: str, protocol: str) -> str:
@@ -122,14 +155,14 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
 
     readers: dict[str, list[str]] = {}
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
-        if protocol != NO_BOX:
+        if protocol not in (NO_BOX, FAITHFULNESS):
             readers.setdefault(_parts(protocol)[1], []).append(score)
     files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
     scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
     training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
-    of_areas = sorted(_OF_AREAS & set(rows["score"]))
+    of_areas = sorted((_OF_AREAS & set(rows["score"])) | set(rows.loc[rows["protocol"] == FAITHFULNESS, "score"]))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
@@ -141,10 +174,28 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         "(best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
+        *_of_maps(rows),
         f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
         f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _of_maps(rows: pd.DataFrame) -> list[str]:
+    """How to read what is told of the map methods."""
+    notes = []
+    if rows["same_as"].str.endswith("up to ReLU").any():
+        notes.append(
+            "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one sets to zero. "
+            "Min-max normalization then puts other scores on the rest, so boxes may differ for that reason alone."
+        )
+    if rows["ms_per_image"].notna().any():
+        notes.append(
+            f"{_DEGENERATE.capitalize()}: of the test images, over all seeds; scored all the same. {_COST}: what the "
+            f"maps took beyond the forward pass that all methods share, which took {rows['forward_ms'].mean():.3g}; "
+            "mean over seeds, and another on every machine."
+        )
+    return notes
 
 
 def _versions(packages: Mapping[str, str]) -> str:

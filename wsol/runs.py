@@ -26,6 +26,8 @@ T = TypeVar("T")
 # Of a `scores-*.csv`: what the run is, and what each row says.
 RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
 SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
+# What is told of a map method beside its scores; a baseline has none, and neither have rows of older versions.
+FACT_COLUMNS = ("same_as", "forward_ms", "ms_per_image", "constant_maps", "zero_maps", "one_pixel_maps")
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -61,9 +63,9 @@ class RunFolder:
         """Everything that can change a number, with the versions and the commit that made the run."""
         return self.path / "settings.json"
 
-    def predictions_file(self, split: str) -> Path:
+    def predictions_file(self, split: str, optimized: bool = False) -> Path:
         """Per image: true class, its rank, the top 5, and the true boxes on the prepared image."""
-        return self.path / f"predictions-{split}.parquet"
+        return self.path / f"predictions-{split}{'-optimized' if optimized else ''}.parquet"
 
     def maps_file(self, split: str, key: str) -> Path:
         """The activation maps of one method."""
@@ -72,6 +74,10 @@ class RunFolder:
     def record_file(self, split: str, key: str) -> Path:
         """The per-image outcomes of one method and one box rule."""
         return self.path / "records" / f"{split}-{key}.parquet"
+
+    def faithfulness_file(self, split: str, key: str) -> Path:
+        """Per image: what one measure says of one method's maps."""
+        return self.path / "faithfulness" / f"{split}-{key}.parquet"
 
     def scores_file(self, key: str) -> Path:
         """The run's rows of the table."""
@@ -139,11 +145,12 @@ def read_rows(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if it holds no such rows.
     """
-    missing = {"value": [""], "threshold": [""]}
+    missing = {column: [""] for column in ("value", "threshold", *FACT_COLUMNS[1:])}
     rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
     if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
         raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
-    return rows
+    told = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])
+    return told.fillna({"same_as": ""})
 
 
 def load_record(path: Path) -> LocalizationRecord:

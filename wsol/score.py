@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wsol.protocol import ThresholdPolicy
 from wsol.record import LocalizationRecord
 
+FAITHFULNESS = "faithfulness"  # what is said in place of a protocol where maps are asked what they explain
 NO_BOX = "no box"  # the protocol of a score that reads neither box nor map
 MAP_ALONE = "map alone"
 

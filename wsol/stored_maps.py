@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsol.degenerate import Degenerate
 from wsol.whole_files import whole_file
 
 
@@ -22,14 +23,15 @@ class StoredMaps:
     image_ids: NDArray[np.str_]  # (N,)
     values: NDArray[np.float16]  # (N, h, w) in [-1, 1]
     scale: NDArray[np.float32]  # (N,) largest magnitude of each map
+    seconds: float = 0.0  # what making them took, the forward pass that all methods share not counted
 
     @classmethod
-    def of(cls, image_ids: list[str], activation_maps: Tensor) -> "StoredMaps":
+    def of(cls, image_ids: list[str], activation_maps: Tensor, seconds: float = 0.0) -> "StoredMaps":
         """Round (N, h, w) maps for storage; NaN and infinity stay what they are, for `to_score_maps` to name."""
         maps = activation_maps.detach().float().cpu()
         scale = maps.abs().amax(dim=(1, 2))
         values = maps / torch.where(scale > 0, scale, 1)[:, None, None]
-        return cls(np.asarray(image_ids, dtype=np.str_), values.numpy().astype(np.float16), scale.numpy())
+        return cls(np.asarray(image_ids, dtype=np.str_), values.numpy().astype(np.float16), scale.numpy(), seconds)
 
     def activation_maps(self) -> Tensor:
         """(N, h, w) float32 maps at their original scale."""
@@ -39,17 +41,24 @@ class StoredMaps:
         """(h, w) map of one image, at its original scale."""
         return self.values[index].astype(np.float32) * self.scale[index]
 
+    def degenerate(self) -> Degenerate:
+        """How many of the maps say nothing."""
+        found = Degenerate()
+        for values in self.values:
+            found.add(values)
+        return found
+
     def save(self, path: Path) -> None:
         """Write one .npz, whole or not at all."""
         with whole_file(path) as aside:
-            np.savez(aside, image_ids=self.image_ids, values=self.values, scale=self.scale)
+            np.savez(aside, image_ids=self.image_ids, values=self.values, scale=self.scale, seconds=self.seconds)
 
     @classmethod
     def load(cls, path: Path) -> "StoredMaps":
         """Read what `save` wrote."""
         # Opened here: np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return cls(arrays["image_ids"], arrays["values"], arrays["scale"])
+            return cls(arrays["image_ids"], arrays["values"], arrays["scale"], float(arrays["seconds"]))
 
     @classmethod
     def concatenate(cls, parts: list["StoredMaps"]) -> "StoredMaps":
@@ -58,4 +67,5 @@ class StoredMaps:
             np.concatenate([part.image_ids for part in parts]),
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.scale for part in parts]),
+            sum(part.seconds for part in parts),
         )

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from wsol.channel_pooling import ChannelPooling
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 
@@ -13,12 +14,27 @@ def test_on_paper(pooling, expected):
 
 
 @pytest.mark.parametrize("pooling", [GAP(), GMP()])
-def test_shape_and_finite_gradient(pooling):
-    features = torch.randn(3, 5, 4, 7, requires_grad=True)
-    pooled = pooling(features)
-    assert pooled.shape == (3, 5)
-    (gradient,) = torch.autograd.grad(pooled.sum(), features)
-    torch.testing.assert_close(gradient.sum(dim=(2, 3)), torch.ones(3, 5))
+class TestContract:
+    def test_shape_and_finite_gradient(self, pooling):
+        features = torch.randn(3, 5, 4, 7, requires_grad=True)
+        pooled = pooling(features)
+        assert pooled.shape == (3, 5)
+        (gradient,) = torch.autograd.grad(pooled.sum(), features)
+        assert gradient.isfinite().all()
+
+    def test_a_channel_hangs_on_itself_alone(self, pooling):
+        assert isinstance(pooling, ChannelPooling)
+        features = torch.randn(3, 5, 4, 7, requires_grad=True)
+        (gradient,) = torch.autograd.grad(pooling(features)[:, 2].sum(), features)
+        assert (gradient[:, 2] != 0).any()
+        assert (gradient[:, [0, 1, 3, 4]] == 0).all()
+
+    def test_what_it_says_of_itself_is_true(self, pooling):
+        features = torch.randn(3, 5, 4, 7, dtype=torch.float64)
+        shift = torch.randn(3, 5, dtype=torch.float64)
+        shifted = pooling(features + shift[:, :, None, None])
+        assert torch.allclose(shifted, pooling(features) + shift) == pooling.shift_equivariant
+        assert torch.allclose(pooling(features), features.mean(dim=(2, 3))) == pooling.is_mean
 
 
 def test_equal_maxima_share_the_gradient():

@@ -1,6 +1,5 @@
 """Maps that stay sharp at earlier layers, and their fusion."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,7 +31,7 @@ class LayerCAM(MapsOfClasses):
 
     needs: ClassVar[Needs] = "gradient"
 
-    target_layers: Sequence[str] = (LAST,)
+    target_layers: tuple[str, ...] = (LAST,)
     scale: float = 2.0
     layout: Layout = "channels_first"
     prefix_tokens: int = 0

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wsol.degenerate import Degenerate
 from wsol.geometry import Size
 from wsol.matching import in_threads
 from wsol.truth import Truth
@@ -36,15 +37,6 @@ class MapFiles:
     def name(self, index: int) -> str:
         """What messages call a map: its file, or its image."""
         return str(self.paths[index]) if self.paths else f"the map of {self.image_ids[index]}"
-
-
-@dataclass
-class Degenerate:
-    """How many maps say nothing, or nearly so; each is scored all the same."""
-
-    constant: int = 0  # one value everywhere, zeros included
-    zero: int = 0  # zeros everywhere
-    one_pixel: int = 0  # one cell above a constant rest
 
 
 class BadMaps(ValueError):
@@ -153,45 +145,42 @@ def check_maps(source: Path, maps: MapFiles, sizes: Sequence[Size] | None, progr
     """
     degenerate, problems = Degenerate(), []
 
-    def look(index: int) -> tuple[str | None, tuple[bool, bool, bool]]:
+    def look(index: int) -> str | NDArray[np.floating]:
         return _look(maps, index, None if sizes is None else sizes[index])
 
     count = len(maps.image_ids)
     seen = in_threads(look, range(count))
     hidden = None if progress else True
     bar = tqdm(seen, desc="checking maps", total=count, unit="map", delay=1, leave=False, disable=hidden)
-    for problem, (constant, zero, one_pixel) in bar:
-        if problem is not None:
-            problems.append(problem)
-        degenerate.constant += constant
-        degenerate.zero += zero
-        degenerate.one_pixel += one_pixel
+    for found in bar:
+        if isinstance(found, str):
+            problems.append(found)
+        else:
+            degenerate.add(found)
     if problems:
         raise BadMaps(source, problems)
     return degenerate
 
 
-def _look(maps: MapFiles, index: int, size: Size | None) -> tuple[str | None, tuple[bool, bool, bool]]:
-    """What is wrong with one map, and in which ways it is degenerate."""
-    fine = (False, False, False)
+def _look(maps: MapFiles, index: int, size: Size | None) -> str | NDArray[np.floating]:
+    """One map, or what is wrong with it."""
     name = maps.name(index)
     try:
         values = maps.read(index)
     except _READ_ERRORS as error:
-        return f"unreadable: {name} ({error})", fine
+        return f"unreadable: {name} ({error})"
     except TypeError:
-        return f"not numbers: {name}", fine
+        return f"not numbers: {name}"
     if values.ndim != 2 or values.size == 0:
-        return f"wrong shape: {name} is {values.shape}, not (h, w)", fine
+        return f"wrong shape: {name} is {values.shape}, not (h, w)"
     if not np.isfinite(values).all():
-        return f"{'NaN' if np.isnan(values).any() else 'infinite'}: {name}", fine
+        return f"{'NaN' if np.isnan(values).any() else 'infinite'}: {name}"
     lowest, highest = float(values.min()), float(values.max())
     if size is not None and values.shape != tuple(size):
-        return f"wrong shape: {name} is {values.shape}, not {tuple(size)} as score maps must be", fine
+        return f"wrong shape: {name} is {values.shape}, not {tuple(size)} as score maps must be"
     if size is not None and (lowest < 0 or highest > 1):
-        return f"out of range: {name} reaches from {lowest:g} to {highest:g}, score maps from 0 to 1", fine
-    constant = lowest == highest
-    return None, (constant, constant and lowest == 0, int((values > lowest).sum()) == 1)
+        return f"out of range: {name} reaches from {lowest:g} to {highest:g}, score maps from 0 to 1"
+    return values
 
 
 def _load(path: Path) -> NDArray[np.generic]:

@@ -1,0 +1,72 @@
+"""What the table calls the same is the same: each claim is checked on maps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from map_methods import EARLY, make
+from networks import tiny_classifier
+
+from wsol.channel_pooling import ChannelPooling
+from wsol.maps.cam import CAM
+from wsol.maps.counterfactual import Counterfactual
+from wsol.maps.eigen_cam import EigenCAM
+from wsol.maps.grad_cam import GradCAM
+from wsol.maps.grad_cam_pp import GradCAMPlusPlus
+from wsol.maps.hires_cam import HiResCAM
+from wsol.maps.layer_cam import LayerCAM
+from wsol.maps.xgrad_cam import XGradCAM
+from wsol.pooling.gap import GAP
+from wsol.pooling.gmp import GMP
+from wsol.protocol import TIGHT, ZHOU2016
+from wsol.theorems import same_as
+
+MAPS = {
+    "cam": CAM(),
+    "grad_cam": GradCAM(),
+    "early": GradCAM(target_layer=EARLY),
+    "counterfactual": Counterfactual(),
+    "grad_cam_pp": GradCAMPlusPlus(),
+    "xgrad_cam": XGradCAM(),
+    "hires_cam": HiResCAM(),
+    "layer_cam": LayerCAM(),
+    "eigen_cam": EigenCAM(),
+}
+CLAIMS = {
+    GAP: {
+        "grad_cam": "same as cam up to ReLU",
+        "xgrad_cam": "same as cam up to ReLU",
+        "hires_cam": "same as cam",
+    },
+    GMP: {"grad_cam": "same as cam up to ReLU"},
+}
+
+
+@pytest.mark.parametrize("pooling", CLAIMS)
+def test_claims_are_made_where_they_hold_and_nowhere_else(pooling, images, class_ids):
+    classifier = tiny_classifier(pooling())
+    cam = make(MAPS["cam"], classifier, images, class_ids)
+    for name, method in MAPS.items():
+        claim = same_as(name, MAPS, pooling(), TIGHT)
+        assert claim == CLAIMS[pooling].get(name, "")
+        maps = make(method, classifier, images, class_ids)
+        if name == "cam" or maps.shape != cam.shape:
+            continue
+        expected = cam if claim == "same as cam" else cam.relu()
+        equal = torch.allclose(maps / maps.abs().max(), expected / expected.abs().max(), atol=1e-5)
+        assert equal == bool(claim), name
+
+
+def test_a_protocol_that_cuts_at_zero_makes_them_the_same():
+    relu = replace(TIGHT, name="relu", rectify="relu")
+    for protocol in (ZHOU2016, relu):
+        assert same_as("grad_cam", MAPS, GMP(), protocol) == "same as cam"
+
+
+def test_nothing_is_claimed_without_cam_or_without_knowing_the_pooling():
+    assert same_as("grad_cam", {"grad_cam": GradCAM()}, GAP(), TIGHT) == ""
+    assert same_as("grad_cam", MAPS, None, TIGHT) == ""
+    assert same_as("grad_cam", MAPS, torch.nn.AdaptiveAvgPool2d(1), TIGHT) == ""
+    assert same_as("grad_cam", MAPS, ChannelPooling(), TIGHT) == ""
+    named = {"by_weights": CAM(), "grad_cam": GradCAM()}
+    assert same_as("grad_cam", named, GAP(), TIGHT) == "same as by_weights up to ReLU"

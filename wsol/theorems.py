@@ -1,0 +1,48 @@
+"""Which map methods give the same maps by theorem, so that a table does not count one result twice."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from wsol.channel_pooling import ChannelPooling
+from wsol.forward_pass import LAST
+from wsol.map_method import MapMethod
+from wsol.maps.cam import CAM
+from wsol.maps.grad_cam import GradCAM
+from wsol.maps.hires_cam import HiResCAM
+from wsol.maps.xgrad_cam import XGradCAM
+from wsol.protocol import Protocol
+
+
+def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None, protocol: Protocol) -> str:
+    """The row that this one repeats by theorem, or an empty text.
+
+    At the last layer of pooling + one linear layer, with h w cells: Grad-CAM = ReLU(CAM) / (h w) for every pooling
+    with pooling(x + t) = pooling(x) + t; under GAP also XGrad-CAM = Grad-CAM and HiResCAM = CAM / (h w). A factor
+    changes no box. A ReLU does, where the protocol's normalization moves the zero of a map (min-max).
+
+    Args:
+        name: of the method.
+        maps: all methods of the table.
+        pooling: of the classifier; None: nothing is known of it.
+        protocol: says if maps are cut at zero anyway.
+
+    Returns:
+        `same as cam`, `same as cam up to ReLU`, or nothing.
+    """
+    method = maps[name]
+    cam = next((other for other, one in maps.items() if isinstance(one, CAM) and _at_the_last_layer(one)), None)
+    if cam is None or not isinstance(pooling, ChannelPooling) or not _at_the_last_layer(method):
+        return ""
+    if isinstance(method, HiResCAM) and pooling.is_mean:
+        return f"same as {cam}"
+    if (isinstance(method, GradCAM) and pooling.shift_equivariant) or (
+        isinstance(method, XGradCAM) and pooling.is_mean
+    ):
+        is_cut = protocol.rectify == "relu" or protocol.normalization in ("max", "percentile")
+        return f"same as {cam}" if is_cut else f"same as {cam} up to ReLU"
+    return ""
+
+
+def _at_the_last_layer(method: MapMethod) -> bool:
+    return method.target_layers == (LAST,)
