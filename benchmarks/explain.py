@@ -99,9 +99,9 @@ def explainer_of(explained: Explained, cfg: DictConfig, protocol: Protocol, tau:
             methods = {name: at_layer(method, layer) for name, method in methods.items()}
             usual, why = layer.name, "the last one with a spatial grid before pooling"
     others = [
-        f"{name} reads {', '.join(method.target_layers) or 'no layer'}"
+        f"{name} reads {', '.join(method.target_layers)}"
         for name, method in methods.items()
-        if method.target_layers != (usual,)
+        if method.target_layers not in ((usual,), ())
     ]
     example = next((name for name in cfg.maps if "target_layer" in cfg.maps[name]), "grad_cam")
     said = f"target layer: {usual}, {why}; name another with maps.{example}.target_layer=..."

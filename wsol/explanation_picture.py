@@ -21,6 +21,7 @@ _HEADING, _LINE, _TITLE = 0.4, 0.135, 0.3
 _TALLEST, _FLATTEST = 2.0, 0.1  # height over width that a panel is given; what is beyond leaves white at its sides
 _PIXELS = 600  # of the longer side that is drawn
 _NAME = 30  # characters that fit on a panel
+_ACROSS = 6  # panels in a line
 
 
 def draw_explanation(
@@ -32,7 +33,7 @@ def draw_explanation(
     title: str,
     caption: Sequence[str],
 ) -> None:
-    """A row for each class that is explained; maps and boxes are stretched back to the image's own aspect.
+    """A row for each class that is explained, wrapped where methods are many; all in the image's own aspect.
 
     Args:
         path: a .png, written whole or not at all.
@@ -44,7 +45,9 @@ def draw_explanation(
         caption: lines below it: what a reader must know of the maps and boxes.
     """
     shown = _at_most(image, _PIXELS)
-    rows, columns = len(explanation.class_ids), 1 + len(explanation.findings)
+    panels = 1 + len(explanation.findings)
+    columns, lines = min(panels, _ACROSS), -(-panels // _ACROSS)
+    rows = len(explanation.class_ids) * lines
     panel = _WIDTH * float(np.clip(shown.shape[0] / shown.shape[1], _FLATTEST, _TALLEST))
     width = columns * (_WIDTH + _GAP) - _GAP + 2 * _MARGIN
     top5 = [f"{probability:.2f}  {plain(class_names[index], _NAME)}" for index, probability in explanation.top()]
@@ -58,18 +61,19 @@ def draw_explanation(
 
     write(width / 2, 0.06, plain(title, int(width * 12)), 9, ha="center", va="top")
     for row, class_id in enumerate(explanation.class_ids):
-        top = _TITLE + (row + 1) * _HEADING + row * panel
         probability = explanation.probabilities[class_id]
         headings = [f"{plain(class_names[class_id], _NAME)}\np = {probability:.2f}"]
         for name, findings in explanation.findings.items():
             headings.append(plain(name) + ("" if findings[row].box.any() else "\nno box: nothing above the threshold"))
-        for column, heading in enumerate(headings):
+        for place, heading in enumerate(headings):
+            line, column = row * lines + place // _ACROSS, place % _ACROSS
+            top = _TITLE + (line + 1) * _HEADING + line * panel
             left = _MARGIN + column * (_WIDTH + _GAP)
             axes = figure.add_axes((left / width, 1 - (top + panel) / height, _WIDTH / width, panel / height))
             axes.imshow(shown)
             axes.set_axis_off()
-            if column > 0:
-                finding = list(explanation.findings.values())[column - 1][row]
+            if place > 0:
+                finding = list(explanation.findings.values())[place - 1][row]
                 _overlay(axes, finding, (shown.shape[0], shown.shape[1]), size)
             write(left + _WIDTH / 2, top - 0.05, heading, 8, ha="center", va="bottom")
     bottom = height - below
