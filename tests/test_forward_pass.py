@@ -77,7 +77,7 @@ def test_methods_share_one_gradient(images, class_ids, monkeypatch):
     from wsol.maps.hires_cam import HiResCAM
     from wsol.maps.layer_cam import LayerCAM
 
-    classifier, layer = tiny_classifier(GAP()), "backbone.block1"
+    classifier, layer = tiny_classifier(GMP()), "backbone.block1"
     forward = forward_pass(classifier, images, [layer, LAST])
     for method in (GradCAM(target_layer=layer), HiResCAM(target_layer=layer), LayerCAM([layer])):
         method(forward, class_ids)
@@ -86,3 +86,6 @@ def test_methods_share_one_gradient(images, class_ids, monkeypatch):
     for method in (GradCAM(), HiResCAM(), LayerCAM()):
         method(forward, several)
     assert len(calls) == 2  # the pooling's, for all five classes
+    forward = forward_pass(tiny_classifier(GAP()), images, [LAST])
+    GradCAM()(forward, several)
+    assert len(calls) == 2  # a mean needs none

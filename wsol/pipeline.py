@@ -144,8 +144,11 @@ class _Job:
     def network(self) -> nn.Module:
         """What predictions and maps are made with."""
         if self.inferring is None:
-            device = device_of(self.machine.accelerator)
-            self.inferring = optimize(self.classifier(), device) if self.evaluation.optimized else self.classifier()
+            self.inferring = self.classifier()
+            if self.evaluation.optimized:
+                layers = {layer for method in self.evaluation.maps.values() for layer in method.target_layers}
+                size = (self.experiment.image_size, self.experiment.image_size)
+                self.inferring = optimize(self.inferring, device_of(self.machine.accelerator), layers, size)
         return self.inferring
 
     def untrained(self) -> Classifier:
