@@ -17,7 +17,8 @@ class Part:
 
 
 def test_parts_are_named_with_their_settings():
-    assert describe(GradCAM()) == {"of": "wsol.maps.grad_cam.GradCAM", "target_layer": "backbone"}
+    settings = {"target_layer": "backbone", "layout": "channels_first", "prefix_tokens": 0}
+    assert describe(GradCAM()) == {"of": "wsol.maps.grad_cam.GradCAM", **settings}
     assert describe(largest) == "wsol.boxes.largest.largest"
     found = describe(partial(max_box_acc, iou_threshold=0.7))
     assert found == {"of": "wsol.scores.max_box_acc.max_box_acc", "args": [], "iou_threshold": 0.7}

@@ -63,8 +63,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     summary = summary.reset_index()
     summary["images"] = summary["score"].map(images)
     summary = summary.merge(_facts(rows), on=["pooling", "map"], how="left")
-    order = {name: place for place, name in enumerate([*_appearance(rows, "pooling"), "gmp - gap", NONE])}
-    maps = {name: place for place, name in enumerate(_appearance(rows, "map"))}
+    order = {name: place for place, name in enumerate([*sorted(set(rows["pooling"]) - {NONE}), "gmp - gap", NONE])}
+    maps = {name: place for place, name in enumerate(dict.fromkeys(rows["map"]))}  # in the order they were asked for
     scores = {name: place for place, name in enumerate(dict.fromkeys(rows["score"]))}
     places = summary.assign(
         pooling=summary["pooling"].map(order), map=summary["map"].map(maps), score=summary["score"].map(scores)
@@ -91,10 +91,6 @@ def _degenerate(constant: float, zero: float, one_pixel: float) -> str:
     if np.isnan([constant, zero, one_pixel]).any():
         return ""
     return str(Degenerate(int(constant), int(zero), int(one_pixel))) or "0"
-
-
-def _appearance(rows: pd.DataFrame, column: str) -> list[str]:
-    return [name for name in sorted(set(rows[column])) if name != NONE]
 
 
 def format_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -190,10 +186,11 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
             "Min-max normalization then puts other scores on the rest, so boxes may differ for that reason alone."
         )
     if rows["ms_per_image"].notna().any():
+        shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
         notes.append(
             f"{_DEGENERATE.capitalize()}: of the test images, over all seeds; scored all the same. {_COST}: what the "
-            f"maps took beyond the forward pass that all methods share, which took {rows['forward_ms'].mean():.3g}; "
-            "mean over seeds, and another on every machine."
+            f"maps took beyond the forward pass that all methods share{shared}; mean over seeds, and another on every "
+            "machine."
         )
     return notes
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from map_methods import METHODS, POOLINGS, make
-from networks import tiny_classifier
+from networks import Opaque, tiny_classifier
 from torch import nn
 
 from wsol.class_gradient import DenseGradient
@@ -89,15 +89,7 @@ def test_closed_forms_equal_autograd_in_float64(method, pooling, images, class_i
     classifier = tiny_classifier(pooling()).double()
     closed = make(method, classifier, images, class_ids)
 
-    class Opaque(nn.Module):  # no `Classifier`, so that nothing is known of its head
-        def __init__(self):
-            super().__init__()
-            self.backbone, self.pooling, self.fc = classifier.backbone, classifier.pooling, classifier.fc
-
-        def forward(self, images):
-            return self.fc(self.pooling(self.backbone(images)))
-
-    forward = forward_pass(Opaque(), images, [LAST])
+    forward = forward_pass(Opaque(classifier), images, [LAST])
     assert isinstance(forward.gradient(LAST, class_ids[:, None]), DenseGradient)
     torch.testing.assert_close(closed, method(forward, class_ids), rtol=1e-9, atol=1e-12)
     assert closed.abs().max() > 0

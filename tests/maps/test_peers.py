@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from map_methods import make
-from networks import tiny_classifier
+from networks import Opaque, tiny_classifier
 from torch import nn
 from torchvision.models import resnet18
 
@@ -383,17 +383,6 @@ class FailsAfter(nn.Module):
         if self.left < 0:
             raise RuntimeError("enough")
         return features.mean(dim=(2, 3))
-
-
-class Opaque(nn.Module):
-    """The same classifier, of whose head nothing is known: gradients come from autograd."""
-
-    def __init__(self, classifier):
-        super().__init__()
-        self.backbone, self.pooling, self.fc = classifier.backbone, classifier.pooling, classifier.fc
-
-    def forward(self, images):
-        return self.fc(self.pooling(self.backbone(images)))
 
 
 def in_place_network():

@@ -3,27 +3,17 @@
 import pytest
 import torch
 from map_methods import EARLY, POOLINGS, make
-from networks import tiny_classifier
+from networks import Opaque, tiny_classifier
 from torch import nn
 from torch.nn.functional import interpolate
 
 from wsol.forward_pass import LAST, ForwardPass, forward_pass
 from wsol.maps.ablation_cam import AblationCAM
+from wsol.maps.from_grad_cam import FromGradCAM
 from wsol.maps.rise import RISE
 from wsol.maps.score_cam import ScoreCAM
 from wsol.pooling.gap import GAP
 from wsol.replay import replayed, scores
-
-
-class Opaque(nn.Module):
-    """A classifier of which nothing is known, so that nothing has a closed form."""
-
-    def __init__(self, classifier):
-        super().__init__()
-        self.backbone, self.pooling, self.fc = classifier.backbone, classifier.pooling, classifier.fc
-
-    def forward(self, images):
-        return self.fc(self.pooling(self.backbone(images)))
 
 
 class Corner(nn.Module):
@@ -175,3 +165,28 @@ def test_maps_of_a_hand_made_pass_need_no_network_behind_the_last_layer():
         classifier.fc.weight[1, 0] = 2.0
     forward = ForwardPass(classifier, torch.zeros(1, 3, 4, 4), torch.tensor([[0.0, 10.0]]), {LAST: features})
     assert AblationCAM()(forward, torch.tensor([1])).tolist() == [[[pytest.approx(0.8 * 4)] * 2] * 2]
+
+
+class TestGradCAMLibrary:
+    """The library's versions, on a layer as large as the image, where its corner-aligned upsampling changes nothing.
+
+    The images are normalized outside, so that what a mask hides is zero for both.
+    """
+
+    @pytest.fixture
+    def network(self):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*layers).eval()
+
+    @pytest.mark.parametrize(("name", "ours"), [("ScoreCAM", ScoreCAM), ("AblationCAM", AblationCAM)])
+    def test_agrees(self, network, images, class_ids, name, ours):
+        pytest.importorskip("pytorch_grad_cam")
+        pixels = images.float() / 255 - 0.5
+        forward = forward_pass(network, pixels, ["1"])
+        theirs = FromGradCAM(name, "1")(forward, class_ids)
+        found = ours(target_layer="1")(forward, class_ids)
+        lowest = found.amin(dim=(1, 2), keepdim=True)
+        span = found.amax(dim=(1, 2), keepdim=True) - lowest
+        assert (span > 0).all()
+        torch.testing.assert_close((found - lowest) / span, theirs, rtol=0, atol=1e-4)
