@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from run import build
-from saved_runs import configuration, end, one_line, read_run
+from saved_runs import configuration, end, made_by, one_line, read_run
 from torch import nn
 from tqdm import tqdm
 
@@ -157,7 +157,7 @@ def explain(arguments: argparse.Namespace) -> int:
     class_ids = [find_class(one, explained.class_names) for one in wanted] or None
     explainer, layer_text = explainer_of(explained, cfg, protocol, tau)
     print(layer_text)
-    caption = [layer_text, box_text(protocol, tau)]
+    caption = [layer_text, box_text(protocol, tau), made_by()]
     shown_names = [name.split(", ")[0] for name in explained.class_names]
     told: set[str] = set()
     bad: list[str] = []

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from run import build
 from wsol.classifier import Classifier
 from wsol.runs import RunFolder, load_classifier
 from wsol.splits import Splits
+from wsol.versions import commit
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -93,6 +95,11 @@ def read_run(path: Path) -> SavedRun:
         reason = one_line(error)[:200]
         raise ValueError(f"{path} cannot be rebuilt ({type(error).__name__}: {reason}); train it again.") from error
     return SavedRun(path.name or path.resolve().name, classifier.eval(), settings)
+
+
+def made_by() -> str:
+    """What a picture says of its own making."""
+    return f"command: {shlex.join(['python', *sys.argv])}; code {commit()}"
 
 
 def one_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from saved_runs import configuration, end, read_run
+from saved_runs import configuration, end, made_by, read_run
 
 from wsol.class_names import find_class
 from wsol.class_units import class_units, most_exciting
@@ -75,7 +75,7 @@ def draw(arguments: argparse.Namespace) -> int:
         safe = re.sub(r"[^\w.-]+", "_", names[class_id])[:60]
         path = arguments.out / run.name / f"{class_id:03d}-{safe}.png"
         title = f"{names[class_id]}: the {len(found)} units of largest weight, on {images.name}; {run.name}"
-        draw_units(path, found, excited, images.__getitem__, names, title)
+        draw_units(path, found, excited, images.__getitem__, names, title, made_by())
         print(f"picture: {path}")
     return 0
 

@@ -19,6 +19,7 @@ def draw_units(
     sample_at: Callable[[int], Sample],
     class_names: Sequence[str],
     title: str,
+    caption: str = "",
 ) -> None:
     """Draw the crops, each with the class of its image and the unit's peak there.
 
@@ -29,10 +30,12 @@ def draw_units(
         sample_at: index in the image set -> the prepared image.
         class_names: K names, by class id.
         title: above the picture.
+        caption: below it, after what the crops are.
     """
     columns = max(len(excited[one.unit]) for one in units)
     figure = Figure(figsize=(1.5 * columns + 1.1, 1.75 * len(units) + 1.0), layout="constrained")
-    caption = [part for line in CROP_TEXT.split("; ") for part in textwrap.wrap(line, 25 * columns + 15)]
+    below = [*CROP_TEXT.split("; "), caption]
+    below = [part for line in below for part in textwrap.wrap(plain(line, 1000), 25 * columns + 15)]
     figure.suptitle(plain(title, 24 * columns), fontsize=9, parse_math=False)
     axes = figure.subplots(len(units), columns, squeeze=False)
     for row, one in enumerate(units):
@@ -53,5 +56,5 @@ def draw_units(
             else:
                 place.text(0.5, 0.5, "does not fire", fontsize=7, ha="center", transform=place.transAxes)
         axes[row, 0].set_ylabel(f"unit {one.unit}\nweight {one.weight:+.3g}", fontsize=8, rotation=0, ha="right")
-    figure.supxlabel("\n".join(caption), fontsize=7)
+    figure.supxlabel("\n".join(below), fontsize=7, parse_math=False)
     save_figure(figure, path, dpi=150)
