@@ -23,6 +23,8 @@ from wsol.pipeline import run_experiment
 from wsol.reports import read_comparisons, write_tables
 from wsol.thresholds import threshold_grid
 
+_EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
+
 
 def build(node: Any, **kwargs: Any) -> Any:
     """The object that a config node names; it gets plain dicts and lists. Its errors come as they are."""
@@ -55,7 +57,14 @@ def experiment_of(cfg: DictConfig) -> Experiment:
 
 
 def evaluation_of(cfg: DictConfig) -> Evaluation:
-    """How the job is scored."""
+    """How the job is scored.
+
+    Raises:
+        ValueError: where a group that must name something is empty.
+    """
+    for group in ("maps", "boxes", "scores"):
+        if not cfg.get(group):
+            raise ValueError(f"{group}=[] leaves nothing to score; choose some, like {group}={_EXAMPLES[group]}.")
     start, step = cfg.thresholds.start, cfg.thresholds.step
     return Evaluation(
         maps=build(cfg.maps),

@@ -95,6 +95,7 @@ def test_smoke_twice(tmp_path):
         (["data.clutter=7"], "clutter must lie in [0, 1], got 7"),
         (["train.optimizer=adam"], "optimizer must be adamw or sgd"),
         (["pooling=gpa"], "Could not find 'pooling/gpa'"),
+        (["maps=[]"], "maps=[] leaves nothing to score; choose some, like maps=[cam]"),
         (
             ["scores=[gt_known_loc_20]", "thresholds.step=0.3"],
             "Score 'gt_known_loc_20' reads τ = 0.2, which is not among",

@@ -442,3 +442,12 @@ def test_an_optimized_network_has_files_of_its_own(world):
     assert set(rows["protocol_key"]).isdisjoint(plain["protocol_key"])
     world.run(evaluation=optimized)
     assert all(world.files()[path] == time for path, time in files.items())
+
+
+def test_a_wrong_target_layer_is_told_before_training(world, monkeypatch):
+    monkeypatch.setattr("wsol.pipeline.train", None)  # it is never reached
+    with pytest.raises(ValueError, match=r"no layer 'backbone\.blok1'; close names: backbone\.block1"):
+        world.run(evaluation=replace(EVALUATION, maps={"grad_cam": GradCAM(target_layer="backbone.blok1")}))
+    assert not list(world.run_folder.glob("*.pt"))
+    with pytest.raises(ValueError, match="CAM needs one fc weight per channel"):
+        world.run(evaluation=replace(EVALUATION, maps={"cam": CAM(target_layer="backbone.block1")}))

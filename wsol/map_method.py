@@ -11,9 +11,9 @@ from wsol.class_gradient import ClassGradient
 from wsol.forward_pass import LAST, ForwardPass
 from wsol.token_grid import Layout
 
-# What a method reads of a forward pass: the activation and the class weights, the activation and its gradient, the
-# activation alone, or further calls of the network.
-Needs = Literal["weights", "gradient", "activation", "calls"]
+# What a method reads: the activation and the class weights, the activation and its gradient, the activation alone; the
+# attention, in one further pass; or further calls of the network, which can be thousands.
+Needs = Literal["weights", "gradient", "activation", "attention", "calls"]
 
 
 class MapMethod(Protocol):

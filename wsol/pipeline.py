@@ -16,6 +16,7 @@ from wsol.baselines import BASELINES
 from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.faithfulness_pass import measure_faithfulness
+from wsol.forward_pass import forward_pass
 from wsol.identity import describe, digest
 from wsol.infer import infer
 from wsol.localize import Matches, make_record, match_baseline, match_maps
@@ -38,6 +39,7 @@ from wsol.runs import (
     truth_of,
     write_json,
 )
+from wsol.sample import collate
 from wsol.score import FAITHFULNESS
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
@@ -157,6 +159,7 @@ class _Job:
 
     def train(self) -> Classifier:
         classifier = self.untrained()
+        self.rehearse(classifier)
         self.splits.train.preload()
         history = train(
             classifier,
@@ -174,6 +177,15 @@ class _Job:
         self.save_history(history)
         self.folder.training_checkpoint.unlink(missing_ok=True)
         return classifier
+
+    def rehearse(self, classifier: Classifier) -> None:
+        """Try the maps on one image: a wrong target layer is told before hours of training, not after."""
+        batch = collate([self.splits.val[0]])
+        methods = self.evaluation.maps.values()
+        forward = forward_pass(classifier, batch.images, [layer for one in methods for layer in one.target_layers])
+        for method in methods:
+            if method.needs != "calls":  # these may take minutes an image
+                method(forward, batch.class_ids)
 
     def save_history(self, history: list[dict[str, Any]]) -> None:
         if not self.folder.history_file.exists():

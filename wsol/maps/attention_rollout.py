@@ -33,7 +33,7 @@ class AttentionRollout(MapsOfClasses):
             largest or smallest attention of any head.
     """
 
-    needs: ClassVar[Needs] = "calls"
+    needs: ClassVar[Needs] = "attention"
 
     head_fusion: Literal["mean", "max", "min"] = "mean"
 
