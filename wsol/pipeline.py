@@ -356,6 +356,11 @@ def _ensure_scores(
     if rows is None:
         runs = {column: about[column] for column in RUN_COLUMNS}
         made: list[dict[str, Any]] = []
+        better = {
+            column: f"{FAITHFULNESS}: {told.better} is better"
+            for measure in evaluation.faithfulness.values()
+            for column, told in measure.columns.items()
+        }
         for name, by_rule in records.items():
             one = {**runs, "protocol_key": evaluation.key, "map": name, "commit": commit()}
             measured = pd.DataFrame()
@@ -370,7 +375,7 @@ def _ensure_scores(
             for column in measured:
                 values = measured[column].dropna()
                 told = {"value": values.mean(), "threshold": np.nan}
-                made.append({**one, "score": column, "protocol": FAITHFULNESS, **told, "images": len(values)})
+                made.append({**one, "score": column, "protocol": better[str(column)], **told, "images": len(values)})
         rows = pd.DataFrame(made).reindex(columns=[*RUN_COLUMNS, *SCORE_COLUMNS, *FACT_COLUMNS])
         save_frame(path, rows)
         rows = read_rows(path)  # what a second run will read, so that its table is the same to the last digit

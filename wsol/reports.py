@@ -111,7 +111,11 @@ def format_table(summary: pd.DataFrame) -> pd.DataFrame:
         column=[_heading(*pair) for pair in zip(summary["score"], summary["protocol"], strict=True)],
         pooling=summary["pooling"].replace({NONE: "no network", "gmp - gap": "gmp − gap"}),
     )
-    wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell").fillna("missing")
+    wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell")
+    faithful = list(dict.fromkeys(cells.loc[cells["protocol"].str.startswith(FAITHFULNESS), "column"]))
+    without = wide.index.get_level_values("pooling") == "no network"
+    wide.loc[without, faithful] = "–"  # nothing to be faithful to
+    wide = wide.fillna("missing")
     lines = list(dict.fromkeys(zip(cells["pooling"], cells["map"], strict=True)))
     table = wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
     facts = cells.drop_duplicates(["pooling", "map"]).reindex(columns=FACT_COLUMNS).reset_index(drop=True)
@@ -125,6 +129,8 @@ def format_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _heading(score: str, protocol: str) -> str:
     # What chose τ belongs to the number; the protocol and which boxes were read are said once, below the table.
+    if protocol.startswith(FAITHFULNESS):
+        return f"{score} ({protocol.removeprefix(FAITHFULNESS + ': ')})"
     _, _, tau = _parts(protocol)
     return f"{score} ({tau})" if tau else score
 
@@ -151,14 +157,14 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
 
     readers: dict[str, list[str]] = {}
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
-        if protocol not in (NO_BOX, FAITHFULNESS):
+        if protocol != NO_BOX and not protocol.startswith(FAITHFULNESS):
             readers.setdefault(_parts(protocol)[1], []).append(score)
     files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
     scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
     training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
-    of_areas = sorted((_OF_AREAS & set(rows["score"])) | set(rows.loc[rows["protocol"] == FAITHFULNESS, "score"]))
+    of_areas = sorted(_OF_AREAS & set(rows["score"]))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
@@ -184,6 +190,15 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
         notes.append(
             "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one sets to zero. "
             "Min-max normalization then puts other scores on the rest, so boxes may differ for that reason alone."
+        )
+    if rows["protocol"].str.startswith(FAITHFULNESS).any():
+        undefined = rows["protocol"].str.startswith(FAITHFULNESS) & (rows["images"] < rows["images"].max())
+        left_out = (
+            f"; left out where it is undefined: {int((rows['images'].max() - rows.loc[undefined, 'images']).sum())}"
+        )
+        notes.append(
+            "Faithfulness: means over the test images, times 100; its maps are bicubic to the image and min-max "
+            f"normalized, whatever the protocol{left_out if undefined.any() else ''}."
         )
     if rows["ms_per_image"].notna().any():
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
