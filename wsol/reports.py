@@ -192,13 +192,14 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
             "Min-max normalization then puts other scores on the rest, so boxes may differ for that reason alone."
         )
     if rows["protocol"].str.startswith(FAITHFULNESS).any():
-        undefined = rows["protocol"].str.startswith(FAITHFULNESS) & (rows["images"] < rows["images"].max())
+        told = rows[rows["protocol"].str.startswith(FAITHFULNESS)]
+        undefined = int((rows["images"].max() - told["images"]).sum())
         left_out = (
-            f"; left out where it is undefined: {int((rows['images'].max() - rows.loc[undefined, 'images']).sum())}"
+            f"; undefined, and so left out, {undefined} of {len(told) * rows['images'].max()}" if undefined else ""
         )
         notes.append(
             "Faithfulness: means over the test images, times 100; its maps are bicubic to the image and min-max "
-            f"normalized, whatever the protocol{left_out if undefined.any() else ''}."
+            f"normalized, whatever the protocol{left_out}."
         )
     if rows["ms_per_image"].notna().any():
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
