@@ -21,6 +21,8 @@ from wsol.gallery import write_gallery
 from wsol.maps.cam import CAM
 from wsol.maps.eigen_cam import EigenCAM
 from wsol.maps.grad_cam import GradCAM
+from wsol.maps.rise import RISE
+from wsol.maps.smooth_grad import SmoothGrad
 from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
@@ -454,3 +456,18 @@ def test_a_wrong_target_layer_is_told_before_training(world, monkeypatch):
     assert not list(world.run_folder.glob("*.pt"))
     with pytest.raises(ValueError, match="CAM needs one fc weight per channel"):
         world.run(evaluation=replace(EVALUATION, maps={"cam": CAM(target_layer="backbone.block1")}))
+
+
+def test_what_a_slow_method_breaks_off_is_not_lost(world, monkeypatch):
+    slow = replace(EVALUATION, maps={"rise": RISE(masks=3), "cam": CAM(), "smooth_grad": SmoothGrad(samples=2)})
+
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr(SmoothGrad, "maps", fails)
+        world.run(evaluation=slow)
+    kept = {path: time for path, time in world.files().items() if "maps/val" in path.as_posix()}
+    assert sorted(path.name.rsplit("-", 1)[0] for path in kept) == ["val-cam", "val-rise"]
+    world.run(evaluation=slow)
+    assert all(world.files()[path] == time for path, time in kept.items())

@@ -200,14 +200,12 @@ class _Job:
         predictions_file = self.folder.predictions_file(split, self.evaluation.optimized)
         predictions = load_or_none(predictions_file, pd.read_parquet)
         missing = {name: method for name, method in needed.items() if stored[name] is None}
-        if predictions is None or missing:
-            log.info(
-                "%s: one pass over %s for %s", self.folder.path.name, split, ", ".join(missing) or "the predictions"
-            )
+        for part in _parts(missing) if missing or predictions is None else ():
+            log.info("%s: one pass over %s for %s", self.folder.path.name, split, ", ".join(part) or "the predictions")
             made, maps = infer(
                 self.network(),
                 getattr(self.splits, split),
-                missing,
+                part,
                 device=device_of(self.machine.accelerator),
                 batch_size=self.machine.batch_size,
                 workers=self.machine.workers,
@@ -219,6 +217,7 @@ class _Job:
             for name, one in maps.items():
                 one.save(files[name])
             stored |= maps
+        assert predictions is not None
         return predictions, {name: one for name, one in stored.items() if one is not None}
 
     def records(self) -> dict[str, dict[str, LocalizationRecord]]:
@@ -290,6 +289,16 @@ class _Job:
                 save_frame(path, frame)
             frames.append(frame.set_index("image_id"))
         return pd.concat(frames, axis=1) if frames else pd.DataFrame()
+
+
+def _parts(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:
+    """What is made in one pass and then saved: all that the pass itself gives; each method that takes more, alone.
+
+    A further pass is little beside those that such a method takes, and what is saved survives an interruption.
+    """
+    slow = [{name: method} for name, method in maps.items() if method.needs == "calls"]
+    quick = {name: method for name, method in maps.items() if method.needs != "calls"}
+    return [quick, *slow] if quick or not slow else slow
 
 
 def _ensure_record(
