@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import reference
 
+from wsol import matching
 from wsol.baselines import CenterGaussians, center_gaussian, whole_frame
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
@@ -92,3 +93,28 @@ class TestBaselines:
         truth = Truth(np.array(["a"]), np.zeros(1, int), [np.float32([[0, 0, 5, 5]])], same_size(1, (10, 20)))
         assert CenterGaussians(truth, TIGHT).read(0).shape == (10, 20)
         assert CenterGaussians(truth, REFERENCE).read(0).shape == (224, 224)
+
+
+def test_threads_work_a_few_items_ahead_and_no_more(monkeypatch):
+    monkeypatch.setattr(matching, "processors", lambda: 2)
+    begun = []
+    results = matching.in_threads(lambda item: begun.append(item) or item * item, range(100))
+    assert next(results) == 0
+    assert len(begun) <= 1 + 2 * 2
+    assert list(results) == [item * item for item in range(1, 100)]
+    assert sorted(begun) == list(range(100))
+
+
+def test_an_error_in_a_thread_stops_the_rest(monkeypatch):
+    monkeypatch.setattr(matching, "processors", lambda: 2)
+    begun = []
+
+    def fails(item):
+        begun.append(item)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    with pytest.raises(ValueError, match="three"):
+        list(matching.in_threads(fails, range(100)))
+    assert len(begun) < 20

@@ -1,8 +1,9 @@
 """Predicted boxes against ground truth: the best IoU, and the box that reached it, at every threshold."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -31,9 +32,23 @@ def processors() -> int:
 
 
 def in_threads(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """function(item) of each item, in order, on all processors that this process may use; for what leaves the GIL."""
+    """function(item) of each item, in order, on all processors that this process may use; for what leaves the GIL.
+
+    Threads work only a few items ahead of the caller, so that results do not pile up where the caller is slower.
+    """
+    ahead = 2 * processors()
+    waiting: deque[Future[U]] = deque()
     with ThreadPoolExecutor(processors()) as pool:
-        yield from pool.map(function, items)
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # after an error, or where the caller stops
+            for future in waiting:
+                future.cancel()
 
 
 def true_boxes_of(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
