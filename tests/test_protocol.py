@@ -138,7 +138,7 @@ def test_the_named_ones_leave_maps_as_they_are_and_resize_first(protocol, text):
         ({"rectify": "relu"}, "true class cut at 0, bicubic to the image's size, min-max normalized;"),
         (
             {"normalization": "percentile", "percentile": 90},
-            "true class, bicubic to the image's size, divided by their percentile 90 and cut at 1;",
+            "true class, bicubic to the image's size, min-max normalized up to their percentile 90;",
         ),
         (
             {"normalization": "ivr", "percentile": 42.5, "quantization": "uint8"},

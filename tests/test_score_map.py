@@ -73,9 +73,10 @@ RAMP = [0.0, 4.0, -2.0, 1.0, 2.0]  # sorted: -2, 0, 1, 2, 4
     [
         ({"normalization": "min_max"}, [1 / 3, 1, 0, 1 / 2, 2 / 3]),
         ({"normalization": "max"}, [0, 1, 0, 1 / 4, 1 / 2]),
-        ({"normalization": "percentile", "percentile": 75}, [0, 1, 0, 1 / 2, 1]),
-        ({"normalization": "percentile", "percentile": 90}, [0, 1, 0, 1 / 3.2, 2 / 3.2]),  # 2 + 0.6 (4 - 2)
-        ({"normalization": "percentile", "percentile": 20}, [0] * 5),  # -2 + 0.8 (0 + 2) < 0
+        ({"normalization": "percentile", "percentile": 75}, [1 / 2, 1, 0, 3 / 4, 1]),  # from -2 to 2
+        ({"normalization": "percentile", "percentile": 90}, [2 / 5.2, 1, 0, 3 / 5.2, 4 / 5.2]),  # to 2 + 0.6 (4 - 2)
+        ({"normalization": "percentile", "percentile": 20}, [1, 1, 0, 1, 1]),  # to -2 + 0.8 (0 + 2)
+        ({"normalization": "percentile", "percentile": 0}, [0] * 5),
         ({"normalization": "ivr", "percentile": 25}, [0, 1, 0, 1 / 4, 1 / 2]),
         ({"normalization": "ivr", "percentile": 50}, [0, 1, 0, 0, 1 / 3]),
         ({"normalization": "ivr", "percentile": 20}, [0.4 / 4.4, 1, 0, 1.4 / 4.4, 2.4 / 4.4]),
@@ -98,12 +99,12 @@ def test_each_normalization_by_hand(fields, expected):
         ({"normalization": "max"}, [0, 0, 0.5, 1]),
         ({"normalization": "max", "rectify": "relu"}, [0, 0.25, 0.75, 1]),  # cut first, or it would be the line above
         ({"normalization": "max", "order": "normalize_first"}, [0, 0.25, 0.75, 1]),
-        ({"normalization": "percentile", "percentile": 50}, [0, 0, 0, 0]),
-        ({"normalization": "percentile", "percentile": 200 / 3}, [0, 0, 1, 1]),
+        ({"normalization": "percentile", "percentile": 50}, [0, 0.5, 1, 1]),
+        ({"normalization": "percentile", "percentile": 200 / 3}, [0, 1 / 3, 1, 1]),
         (
             {"normalization": "percentile", "percentile": 75, "order": "normalize_first"},
             [0, 0.25, 0.75, 1],
-        ),  # 0, 2 -> 1
+        ),  # 0 and 4 / 3, cut to 1
         ({"normalization": "ivr", "percentile": 50}, [0, 0, 0.5, 1]),
         ({"normalization": "ivr", "percentile": 50, "order": "normalize_first"}, [0, 0.25, 0.75, 1]),
     ],
@@ -137,7 +138,7 @@ def plain(values, protocol, size):
             return np.maximum(one, 0) / one.max()
         percentile = np.percentile(one, protocol.percentile)
         if protocol.normalization == "percentile":
-            return np.minimum(np.maximum(one, 0) / percentile, 1)
+            return np.minimum(one - one.min(), percentile - one.min()) / (percentile - one.min())
         return np.maximum(one - percentile, 0) / np.maximum(one - percentile, 0).max()
 
     if protocol.rectify == "relu":
@@ -173,7 +174,7 @@ def test_random_maps_are_those_of_plain_numpy_to_the_last_bit(order, rectify, no
 def test_the_ends_of_the_percentiles_are_the_other_normalizations(order):
     maps = np.random.default_rng(1).normal(size=(4, 6, 8))
     for fields, same in [
-        ({"normalization": "percentile", "percentile": 100}, {"normalization": "max"}),
+        ({"normalization": "percentile", "percentile": 100}, {"normalization": "min_max"}),
         ({"normalization": "ivr", "percentile": 0}, {"normalization": "min_max"}),
     ]:
         found = to_score_maps(maps, (30, 30), having(**fields, order=order))
@@ -185,20 +186,22 @@ PERCENTILES = [("min_max", None), ("max", None), ("percentile", 90), ("ivr", 90)
 
 @pytest.mark.parametrize("order", ["resize_first", "normalize_first"])
 @pytest.mark.parametrize(("normalization", "percentile"), PERCENTILES)
-def test_a_constant_map_has_no_foreground_unless_it_is_divided_by_a_positive_value(normalization, percentile, order):
+def test_a_constant_map_has_no_foreground_unless_it_is_divided_by_its_positive_maximum(
+    normalization, percentile, order
+):
     for rectify in ("none", "relu"):
         protocol = having(normalization=normalization, percentile=percentile, order=order, rectify=rectify)
         for value in (0.0, -3.7):
             assert not to_score_maps(np.full((1, 7, 7), value), (224, 224), protocol).any()
         found = to_score_maps(np.full((1, 7, 7), 0.1), (224, 224), protocol)
-        np.testing.assert_allclose(found, normalization in ("max", "percentile"), atol=1e-6)
+        np.testing.assert_allclose(found, normalization == "max", atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["resize_first", "normalize_first"])
 def test_of_a_negative_map_only_differences_can_speak(order):
     negative = [-4.0, -3.0, -2.0, -1.0]
     by_percentile = {"normalization": "percentile", "percentile": 90, "order": order}
-    assert scores(negative, having(**by_percentile)) == [0, 0, 0, 0]
+    np.testing.assert_allclose(scores(negative, having(**by_percentile)), [0, 1 / 2.7, 2 / 2.7, 1], rtol=1e-14)
     np.testing.assert_allclose(
         scores(negative, having(normalization="ivr", percentile=50, order=order)), [0, 0, 1 / 3, 1], rtol=1e-14
     )

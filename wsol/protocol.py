@@ -21,15 +21,12 @@ class Protocol:
         grid: (height, width) that maps and true boxes are brought to; None: the prepared image's.
         interpolation: how activation maps are upsampled.
         normalization: `min_max`: to [0, 1]. `max`: divided by the maximum, what is negative becoming 0. `percentile`:
-            divided by that percentile, what is negative becoming 0 and what is above 1 becoming 1: PaS of Bae et al.,
-            "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020. `ivr`: min-max
-            with that percentile for the minimum, what is below it becoming 0: Kim et al., "Normalization Matters in
-            Weakly Supervised Object Localization", ICCV 2021. Where there is nothing positive to divide by, the map
-            becomes zeros.
-            Differs from the code of both papers for PaS, which subtracts the map's minimum m first: a value v below
-            the percentile P scores (v − m) / (P − m) there and v / P here, the same where m = 0, less here where
-            m < 0, more where m > 0. The second's code takes as percentile the value at rank ⌊n p / 100⌋ of n, without
-            interpolation.
+            min-max with that percentile for the maximum, what is above it becoming 1: PaS of Bae et al., "Rethinking
+            Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020, as their published code
+            computes it. `ivr`: min-max with that percentile for the minimum, what is below it becoming 0: Kim et al.,
+            "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021. Where nothing is left between
+            the two ends, the map becomes zeros. Differs from the code for IVR, which takes the value at rank
+            ⌊n p / 100⌋, without interpolation.
         quantization: `none`: foreground is where score > τ. `uint8`: scores are cut to q = 0 ... 255, and foreground is
             where q > int(τ max q).
         regions: what a box is drawn around. `pixels`: 8-connected components; the largest has the most pixels, of
@@ -114,7 +111,7 @@ class Protocol:
         normalized = {
             "min_max": "min-max normalized",
             "max": "divided by their maximum",
-            "percentile": f"divided by their {percentile} and cut at 1",
+            "percentile": f"min-max normalized up to their {percentile}",
             "ivr": f"min-max normalized from their {percentile}",
         }[self.normalization]
         steps = {

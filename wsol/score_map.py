@@ -80,11 +80,12 @@ def _fill(values: NDArray[np.float64], score_map: NDArray[np.float64], protocol:
     # numpy's percentile itself, so that it is that to the last bit; compiled, it would cost every first use seconds.
     percentile = np.percentile(score_map, protocol.percentile)
     if protocol.normalization == "percentile":
-        lowest, span = 0.0, percentile
+        lowest, highest = score_map.min(), percentile
     else:
-        lowest, span = percentile, score_map.max() - percentile
+        lowest, highest = percentile, score_map.max()
+    span = highest - lowest
     # Interpolating a constant map leaves rounding noise, which would be blown up to a full-range map.
-    if span <= 0 or (protocol.normalization == "ivr" and values.min() == values.max()):
+    if span <= 0 or values.min() == values.max():
         score_map[:] = 0
         return
     score_map -= lowest

@@ -39,7 +39,7 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
     if (isinstance(method, GradCAM) and pooling.shift_equivariant) or (
         isinstance(method, XGradCAM) and pooling.is_mean
     ):
-        is_cut = protocol.rectify == "relu" or protocol.normalization in ("max", "percentile")
+        is_cut = protocol.rectify == "relu" or protocol.normalization == "max"
         return f"same as {cam}" if is_cut else f"same as {cam} up to ReLU"
     return ""
 
