@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from map_methods import EARLY, make
@@ -19,6 +20,7 @@ from wsol.maps.xgrad_cam import XGradCAM
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.protocol import TIGHT, ZHOU2016
+from wsol.score_map import to_score_maps
 from wsol.theorems import same_as
 
 MAPS = {
@@ -57,10 +59,16 @@ def test_claims_are_made_where_they_hold_and_nowhere_else(pooling, images, class
         assert equal == bool(claim), name
 
 
-def test_a_protocol_that_cuts_at_zero_makes_them_the_same():
+def test_a_protocol_that_cuts_at_zero_before_resizing_makes_them_the_same(images, class_ids):
+    classifier = tiny_classifier(GMP())
+    cam, grad_cam = (make(MAPS[name], classifier, images, class_ids) for name in ("cam", "grad_cam"))
+    assert (cam < 0).any()
     relu = replace(TIGHT, name="relu", rectify="relu")
-    for protocol in (ZHOU2016, relu):
-        assert same_as("grad_cam", MAPS, GMP(), protocol) == "same as cam"
+    first = replace(ZHOU2016, name="first", order="normalize_first")
+    for protocol, claim in ((relu, ""), (first, ""), (TIGHT, " up to ReLU"), (ZHOU2016, " up to ReLU")):
+        assert same_as("grad_cam", MAPS, GMP(), protocol) == f"same as cam{claim}"
+        scores = [to_score_maps(maps, (16, 16), protocol) for maps in (cam, grad_cam)]
+        assert np.allclose(*scores, atol=1e-5) == (not claim)
 
 
 def test_nothing_is_claimed_without_cam_or_without_knowing_the_pooling():

@@ -189,7 +189,7 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
     if rows["same_as"].str.endswith("up to ReLU").any():
         notes.append(
             "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one sets to zero. "
-            "Min-max normalization then puts other scores on the rest, so boxes may differ for that reason alone."
+            "Resized and normalized they have other scores, so boxes may differ for that reason alone."
         )
     if rows["protocol"].str.startswith(FAITHFULNESS).any():
         told = rows[rows["protocol"].str.startswith(FAITHFULNESS)]

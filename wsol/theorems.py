@@ -19,7 +19,7 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
 
     At the last layer of pooling + one linear layer, with h w cells: Grad-CAM = ReLU(CAM) / (h w) for every pooling
     with pooling(x + t) = pooling(x) + t; under GAP also XGrad-CAM = Grad-CAM and HiResCAM = CAM / (h w). A factor
-    changes no box. A ReLU does, where the protocol's normalization moves the zero of a map (min-max).
+    changes no box. A ReLU does, unless the protocol cuts every map at zero before it is resized.
 
     Args:
         name: of the method.
@@ -39,7 +39,8 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
     if (isinstance(method, GradCAM) and pooling.shift_equivariant) or (
         isinstance(method, XGradCAM) and pooling.is_mean
     ):
-        is_cut = protocol.rectify == "relu" or protocol.normalization == "max"
+        # Where maps are resized first, a cell below zero has dimmed its neighbours before `max` cuts it off.
+        is_cut = protocol.rectify == "relu" or (protocol.normalization == "max" and protocol.order == "normalize_first")
         return f"same as {cam}" if is_cut else f"same as {cam} up to ReLU"
     return ""
 

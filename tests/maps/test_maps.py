@@ -6,6 +6,7 @@ from map_methods import METHODS, POOLINGS, make
 from networks import Opaque, tiny_classifier
 from torch import nn
 
+from wsol.channel_pooling import ChannelPooling
 from wsol.class_gradient import DenseGradient
 from wsol.forward_pass import LAST, ForwardPass, forward_pass
 from wsol.maps.cam import CAM
@@ -95,10 +96,19 @@ def test_closed_forms_equal_autograd_in_float64(method, pooling, images, class_i
     assert closed.abs().max() > 0
 
 
+class LogSumExp(ChannelPooling):
+    """A smooth maximum, shift-equivariant like mean and maximum."""
+
+    shift_equivariant = True
+
+    def forward(self, features):
+        return features.flatten(2).logsumexp(dim=2)
+
+
 class TestIdentities:
     """Theorems on pooling + one linear layer, at the last layer."""
 
-    @pytest.mark.parametrize("pooling", POOLINGS)
+    @pytest.mark.parametrize("pooling", [*POOLINGS, LogSumExp])
     def test_grad_cam_is_the_rectified_cam(self, pooling, images, class_ids):
         classifier = tiny_classifier(pooling())
         expected = make(CAM(), classifier, images, class_ids).relu() / CELLS
