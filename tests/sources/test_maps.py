@@ -1,3 +1,7 @@
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +26,31 @@ def folder(tmp_path):
     for image_id, one in zip(IDS, MAPS, strict=True):
         write(tmp_path, f"{image_id}.npy", one)
     return tmp_path
+
+
+@pytest.fixture
+def eager_collection():
+    """Garbage collection after every few objects, which gives the GIL away each time."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+
+    def work(phase, info):
+        sum(range(100))
+
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(5)
+    gc.callbacks.append(work)
+    yield
+    gc.callbacks.remove(work)
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+
+
+def test_maps_are_read_in_threads_while_garbage_is_collected(folder, eager_collection):
+    maps = find_maps(folder, TRUTH)
+    with ThreadPoolExecutor(4) as pool:
+        # On Python 3.11, np.load alone raises SystemError about ten times here.
+        for one in pool.map(maps.read, [0] * 400):
+            np.testing.assert_array_equal(one, MAPS[0])
 
 
 def test_names_with_and_without_the_images_suffix(folder):

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,10 @@ from wsol.matching import in_threads
 from wsol.truth import Truth
 
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError)
+
+# NumPy parses a file's header with ast, which is not safe in threads before Python 3.12: where garbage collection gives
+# the GIL away in the middle, it raises SystemError (python/cpython#106905).
+_HEADER = Lock()
 
 
 @dataclass(frozen=True)
@@ -184,8 +190,9 @@ def _look(maps: MapFiles, index: int, size: Size | None) -> str | NDArray[np.flo
 
 
 def _load(path: Path) -> NDArray[np.generic]:
-    with path.open("rb") as file:  # np.load leaves a damaged file open
-        array = np.load(file, allow_pickle=False)
+    content = BytesIO(path.read_bytes())  # in parallel; maps may lie on a network disk
+    with _HEADER:
+        array = np.load(content, allow_pickle=False)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
         raise TypeError(array.dtype)
     return array
