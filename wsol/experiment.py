@@ -91,16 +91,36 @@ class Evaluation:
 
     def map_key(self, name: str) -> str:
         """The name of a method's maps: the method, its settings, and the way they were made."""
-        return f"{name}-{digest([self.maps[name], self.optimized])}"
+        return map_key(describe(self), name)
 
     def measure_key(self, name: str, measure: str) -> str:
         """The name of what a measure says of a method's maps."""
-        return f"{name}-{measure}-{digest([self.maps[name], self.optimized, self.faithfulness[measure]])}"
+        return measure_key(describe(self), name, measure)
 
     def record_key(self, source: str, rule: str) -> str:
         """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
-        parts = [self.maps.get(source, source), self.optimized, self.boxes[rule], self.thresholds, self.protocol]
-        return f"{source}-{rule}-{self.protocol.name}-{digest(parts)}"
+        return record_key(describe(self), source, rule)
+
+
+# The same names from an evaluation as plain data, which is what a run keeps of it.
+
+
+def map_key(evaluation: Mapping[str, Any], name: str) -> str:
+    """See `Evaluation.map_key`."""
+    return f"{name}-{digest([evaluation['maps'][name], evaluation['optimized']])}"
+
+
+def measure_key(evaluation: Mapping[str, Any], name: str, measure: str) -> str:
+    """See `Evaluation.measure_key`."""
+    parts = [evaluation["maps"][name], evaluation["optimized"], evaluation["faithfulness"][measure]]
+    return f"{name}-{measure}-{digest(parts)}"
+
+
+def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
+    """See `Evaluation.record_key`."""
+    maps, optimized, boxes = (evaluation[part] for part in ("maps", "optimized", "boxes"))
+    parts = [maps.get(source, source), optimized, boxes[rule], evaluation["thresholds"], evaluation["protocol"]]
+    return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -27,6 +28,31 @@ def describe(part: Any) -> Any:
     if callable(part) and hasattr(part, "__qualname__"):
         return _name(part)
     raise TypeError(f"Cannot describe {part!r}: use a function, a partial or a dataclass, so that it can be named.")
+
+
+def restore(described: Any) -> Any:
+    """The part of an experiment that `describe` gave as plain data; of this package's own parts alone.
+
+    Raises:
+        ValueError: if it is something else, or a part that is not there any more.
+    """
+    if isinstance(described, list):
+        return [restore(one) for one in described]
+    if not isinstance(described, Mapping):
+        return described
+    if "of" not in described:
+        return {key: restore(value) for key, value in described.items()}
+    settings = {key: restore(value) for key, value in described.items() if key not in ("of", "args")}
+    module, _, name = str(described["of"]).rpartition(".")
+    if not module.startswith("wsol."):  # a file names it, and files come from anywhere
+        raise ValueError(f"{described['of']!r} is no part of wsol.")
+    try:
+        part = getattr(importlib.import_module(module), name)
+        if isinstance(part, type):
+            return part(**settings)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"{described['of']!r} is not what it was when this was written: {error}.") from None
+    return functools.partial(part, *restore(described.get("args", [])), **settings)
 
 
 def _name(part: Any) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,21 +79,26 @@ class LocalizationRecord:
         return frame
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "LocalizationRecord":
-        """The record that `to_frame` wrote."""
+    def from_columns(cls, columns: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> "LocalizationRecord":
+        """The record that `to_frame` wrote.
+
+        Args:
+            columns: of the frame, by name; its columns of lists as (N, ...) arrays.
+            attrs: of the frame.
+        """
         return cls(
-            image_ids=frame["image_id"].to_numpy(dtype=np.str_),
-            class_ids=frame["class_id"].to_numpy(np.int64),
-            class_rank=frame["class_rank"].to_numpy(np.int64),
-            best_iou=np.stack(frame["best_iou"].to_list()).astype(np.float32),
-            boxes=np.stack(frame["box"].to_list()).astype(np.float32),
-            thresholds=np.asarray(frame.attrs["thresholds"], dtype=np.float64),
-            operating_point=int(frame.attrs["operating_point"]),
-            true_boxes=np.stack(frame["true_box"].to_list()).astype(np.float32),
-            label_free=frame["label_free"].to_numpy(np.int64),
-            peak_distance=frame["peak_distance"].to_numpy(np.float32),
-            energy_inside=frame["energy_inside"].to_numpy(np.float32),
-            protocol=frame.attrs["protocol"],
+            image_ids=columns["image_id"].astype(np.str_),
+            class_ids=columns["class_id"].astype(np.int64),
+            class_rank=columns["class_rank"].astype(np.int64),
+            best_iou=columns["best_iou"].astype(np.float32),
+            boxes=columns["box"].astype(np.float32),
+            thresholds=np.asarray(attrs["thresholds"], dtype=np.float64),
+            operating_point=int(attrs["operating_point"]),
+            true_boxes=columns["true_box"].astype(np.float32),
+            label_free=columns["label_free"].astype(np.int64),
+            peak_distance=columns["peak_distance"].astype(np.float32),
+            energy_inside=columns["energy_inside"].astype(np.float32),
+            protocol=attrs["protocol"],
         )
 
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from filelock import FileLock
 from torch import nn
@@ -154,8 +156,16 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def load_record(path: Path) -> LocalizationRecord:
-    """Read a record file."""
-    return LocalizationRecord.from_frame(pd.read_parquet(path))
+    """Read a record file. Not by way of pandas, which makes an object of every image's list."""
+    table = pq.read_table(path)
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_list(column.type):
+            columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        else:
+            columns[name] = column.to_numpy(zero_copy_only=False)
+    return LocalizationRecord.from_columns(columns, json.loads(table.schema.metadata[b"pandas"])["attributes"])
 
 
 def load_maps(path: Path) -> StoredMaps:

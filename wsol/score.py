@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from wsol.outcomes import Outcomes, per_image
 from wsol.protocol import ThresholdPolicy
 from wsol.record import LocalizationRecord
 
@@ -50,14 +52,28 @@ class Score:
         Raises:
             ValueError: if that rule was not run, or the fixed threshold is not stored.
         """
+        return self.function(self._read(records))
+
+    def outcomes(self, records: Mapping[str, LocalizationRecord]) -> Outcomes:
+        """What the number is made of, image by image.
+
+        Raises:
+            ValueError: as above.
+            TypeError: if the function is not a `per_image` one.
+        """
+        given = self.function if isinstance(self.function, partial) else partial(self.function)
+        if not isinstance(given.func, per_image):
+            raise TypeError(f"{given.func!r} has no outcome for each image; decorate it with wsol.outcomes.per_image.")
+        return given.func.outcomes(self._read(records), *given.args, **given.keywords)
+
+    def _read(self, records: Mapping[str, LocalizationRecord]) -> LocalizationRecord:
+        """The record of this score's box rule at this score's threshold."""
         if self.boxes not in records:
             raise ValueError(f"This score reads the boxes of {self.boxes!r}, but only {sorted(records)} were made.")
         record = records[self.boxes]
         if isinstance(self.threshold, float):
-            record = record.at(self.threshold)
-        elif self.threshold == "label_free":
-            record = record.label_free_view()
-        return self.function(record)
+            return record.at(self.threshold)
+        return record.label_free_view() if self.threshold == "label_free" else record
 
     def threshold_used(self, records: Mapping[str, LocalizationRecord]) -> float | None:
         """The one τ behind the number; None where there is none, or where the function chooses (oracle)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from wsol.record import LocalizationRecord, choose_operating_point
+from wsol.runs import load_record, save_frame
 from wsol.score import Score
 from wsol.scores.box_area_ratio import box_area_ratio
 from wsol.scores.coverage import coverage
@@ -127,10 +128,8 @@ class TestScore:
 
 def test_a_record_survives_parquet(tmp_path):
     record = make_record()
-    record.to_frame().to_parquet(tmp_path / "record.parquet")
-    import pandas as pd
-
-    loaded = LocalizationRecord.from_frame(pd.read_parquet(tmp_path / "record.parquet"))
+    save_frame(tmp_path / "record.parquet", record.to_frame())
+    loaded = load_record(tmp_path / "record.parquet")
     for name in (field.name for field in fields(record) if field.name not in ("operating_point", "protocol")):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(record, name))
     assert loaded.operating_point == 1

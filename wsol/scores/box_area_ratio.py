@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from wsol.outcomes import Outcomes, per_image, ratio
 from wsol.record import LocalizationRecord
 
 
-def box_area_ratio(record: LocalizationRecord) -> float:
+@per_image
+def box_area_ratio(record: LocalizationRecord) -> Outcomes:
     """Geometric mean over images of the predicted box's area over the true one's, at the operating point.
 
     1 is the right size; a box twice as large and one half as large cancel. Images without a predicted box are left out.
@@ -13,6 +15,7 @@ def box_area_ratio(record: LocalizationRecord) -> float:
     Returns:
         Above 0; NaN if there is no box at all.
     """
-    ratio = record.extent().area_ratio
-    found = ratio > 0
-    return float(np.exp(np.log(ratio[found]).mean())) if found.any() else float("nan")
+    areas = record.extent().area_ratio
+    found = areas > 0
+    logs = np.log(areas, out=np.zeros_like(areas), where=found)
+    return Outcomes(np.stack([logs, found], axis=1), lambda means: np.exp(ratio(means)))

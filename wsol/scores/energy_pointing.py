@@ -1,11 +1,11 @@
 """The energy-based pointing game: how much of the map lies on the object."""
 
-import numpy as np
-
+from wsol.outcomes import Outcomes, mean_of, per_image
 from wsol.record import LocalizationRecord
 
 
-def energy_pointing(record: LocalizationRecord) -> float:
+@per_image
+def energy_pointing(record: LocalizationRecord) -> Outcomes:
     """Mean share of the score map's sum that lies inside the true boxes.
 
     Source: Wang et al., "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", CVPR
@@ -14,4 +14,4 @@ def energy_pointing(record: LocalizationRecord) -> float:
     Returns:
         A fraction in [0, 1]; NaN where boxes come from no map.
     """
-    return float(record.energy_inside.mean(dtype=np.float64))
+    return mean_of(record.energy_inside)

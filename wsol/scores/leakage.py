@@ -1,12 +1,14 @@
 """How much of the box is background."""
 
+from wsol.outcomes import Outcomes, mean_of, per_image
 from wsol.record import LocalizationRecord
 
 
-def leakage(record: LocalizationRecord) -> float:
+@per_image
+def leakage(record: LocalizationRecord) -> Outcomes:
     """Mean share of the predicted box that lies outside the true one, at the operating point.
 
     Returns:
         A fraction in [0, 1]; an image without a predicted box counts 0.
     """
-    return float(record.extent().leakage.mean())
+    return mean_of(record.extent().leakage)

@@ -1,9 +1,11 @@
 """MaxBoxAcc."""
 
+from wsol.outcomes import Outcomes, best_over_thresholds, per_image
 from wsol.record import LocalizationRecord
 
 
-def max_box_acc(record: LocalizationRecord, iou_threshold: float = 0.5) -> float:
+@per_image
+def max_box_acc(record: LocalizationRecord, iou_threshold: float = 0.5) -> Outcomes:
     """Share of images whose box reaches the IoU threshold, at the score threshold that is best on this very split.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, eq. 4.
@@ -12,4 +14,4 @@ def max_box_acc(record: LocalizationRecord, iou_threshold: float = 0.5) -> float
     Returns:
         A fraction in [0, 1].
     """
-    return float((record.best_iou >= iou_threshold).mean(axis=0).max())
+    return best_over_thresholds(record.best_iou, [iou_threshold])

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from wsol.outcomes import Outcomes, best_over_thresholds, per_image
 from wsol.record import LocalizationRecord
-from wsol.scores.max_box_acc import max_box_acc
 
 
-def max_box_acc_v2(record: LocalizationRecord, iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7)) -> float:
+@per_image
+def max_box_acc_v2(record: LocalizationRecord, iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7)) -> Outcomes:
     """Mean over IoU thresholds of MaxBoxAcc, the score threshold chosen anew for each.
 
     Source: Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets",
@@ -17,4 +16,4 @@ def max_box_acc_v2(record: LocalizationRecord, iou_thresholds: Sequence[float] =
     Returns:
         A fraction in [0, 1].
     """
-    return float(np.mean([max_box_acc(record, iou_threshold) for iou_threshold in iou_thresholds]))
+    return best_over_thresholds(record.best_iou, iou_thresholds)

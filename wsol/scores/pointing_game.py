@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from wsol.outcomes import Outcomes, mean_of, per_image, share_of
 from wsol.record import LocalizationRecord
 
 
-def pointing_game(record: LocalizationRecord, tolerance: float = 15) -> float:
+@per_image
+def pointing_game(record: LocalizationRecord, tolerance: float = 15) -> Outcomes:
     """Share of images whose map has its highest pixel in a true box, or at most so far from one.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1, where the
@@ -19,5 +21,5 @@ def pointing_game(record: LocalizationRecord, tolerance: float = 15) -> float:
         A fraction in [0, 1]; NaN where boxes come from no map.
     """
     if np.isnan(record.peak_distance).any():
-        return float("nan")
-    return float((record.peak_distance <= tolerance).mean())
+        return mean_of(np.full(len(record.peak_distance), np.nan))
+    return share_of(record.peak_distance <= tolerance)

@@ -2,15 +2,17 @@
 
 import numpy as np
 
+from wsol.outcomes import Outcomes, mean_of, per_image, share_of
 from wsol.record import LocalizationRecord
 
 
-def top_k_cls(record: LocalizationRecord, k: int) -> float:
+@per_image
+def top_k_cls(record: LocalizationRecord, k: int) -> Outcomes:
     """Share of images with the true class among the first k.
 
     Returns:
         A fraction in [0, 1]; NaN where nothing was classified.
     """
     if (record.class_rank < 0).any():
-        return float("nan")
-    return float(np.mean(record.class_rank < k))
+        return mean_of(np.full(len(record.class_rank), np.nan))
+    return share_of(record.class_rank < k)

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from wsol.outcomes import Outcomes, mean_of, per_image, share_of
 from wsol.record import LocalizationRecord
 
 
-def top_k_loc(record: LocalizationRecord, k: int, iou_threshold: float = 0.5) -> float:
+@per_image
+def top_k_loc(record: LocalizationRecord, k: int, iou_threshold: float = 0.5) -> Outcomes:
     """Share of images with the true class among the first k and a box that reaches the IoU threshold.
 
     Source: the localization task of Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV
@@ -16,6 +18,6 @@ def top_k_loc(record: LocalizationRecord, k: int, iou_threshold: float = 0.5) ->
         A fraction in [0, 1]; NaN where nothing was classified.
     """
     if (record.class_rank < 0).any():
-        return float("nan")
+        return mean_of(np.full(len(record.class_rank), np.nan))
     placed = record.best_iou[:, record.operating_point] >= iou_threshold
-    return float(np.mean(placed & (record.class_rank < k)))
+    return share_of(placed & (record.class_rank < k))

@@ -1,0 +1,112 @@
+"""What a score is made of: an outcome for each image, and how their means come to one number."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# (..., K) means over images -> (...) scores
+Combine = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+
+
+def only(means: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The score is the mean itself, (..., 1) -> (...)."""
+    return means[..., 0]
+
+
+def ratio(means: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A mean over those images that count: (..., 2) mean of value times counts, mean of counts -> (...)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return means[..., 0] / means[..., 1]
+
+
+def _mean(means: NDArray[np.floating]) -> NDArray[np.floating]:
+    return means.mean(axis=-1)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """A score as a function of means over images, so that it can be taken of any sample of them.
+
+    Attributes:
+        values: (N, K), bool or float.
+        combine: from their K means to the score.
+        iou_thresholds: of a score that takes the best of T score-map thresholds, for each of these D: K = D T.
+    """
+
+    values: NDArray[np.generic]
+    combine: Combine = only
+    iou_thresholds: tuple[float, ...] = ()
+
+    def value(self) -> float:
+        """The score of the images as they are; NaN where one of them has none."""
+        return float(self.combine(self.values.mean(axis=0, dtype=np.float64)))
+
+    @property
+    def hits(self) -> NDArray[np.bool_] | None:
+        """(N,) which images count, where the score is their share at one operating point; None: it is another."""
+        if self.values.dtype == bool and self.values.shape[1] == 1 and self.combine is only:
+            return self.values[:, 0].astype(bool)
+        return None
+
+    def at(self, points: Sequence[int]) -> "Outcomes":
+        """The same score at thresholds that were chosen elsewhere.
+
+        Args:
+            points: D indices into the T score-map thresholds.
+
+        Raises:
+            ValueError: if the score does not choose thresholds.
+        """
+        if len(points) != len(self.iou_thresholds) or not points:
+            raise ValueError(f"This score chooses {len(self.iou_thresholds)} thresholds, got {len(points)}.")
+        by_threshold = self.values.reshape(len(self.values), len(points), -1)
+        chosen = by_threshold[:, np.arange(len(points)), list(points)]
+        return Outcomes(chosen, _mean) if len(points) > 1 else Outcomes(chosen)
+
+
+def best_over_thresholds(best_iou: NDArray[np.floating], iou_thresholds: Sequence[float]) -> Outcomes:
+    """Hits at each IoU and score-map threshold; the score is the mean over the former of the best over the latter.
+
+    Args:
+        best_iou: (N, T).
+        iou_thresholds: D of them.
+    """
+    hits = np.stack([best_iou >= delta for delta in iou_thresholds], axis=1)  # (N, D, T)
+    count, ious, taus = hits.shape
+
+    def best(means: NDArray[np.floating]) -> NDArray[np.floating]:
+        return means.reshape(*means.shape[:-1], ious, taus).max(axis=-1).mean(axis=-1)
+
+    return Outcomes(hits.reshape(count, ious * taus), best, tuple(float(delta) for delta in iou_thresholds))
+
+
+def mean_of_known(values: NDArray[np.floating]) -> Outcomes:
+    """(N,) values, NaN where an image has none; the score is the mean of the others."""
+    known = ~np.isnan(values)
+    return Outcomes(np.stack([np.where(known, values, 0), known], axis=1), ratio)
+
+
+def share_of(hits: NDArray[np.bool_]) -> Outcomes:
+    """(N,) which images count; the score is their share."""
+    return Outcomes(hits[:, None])
+
+
+def mean_of(values: NDArray[np.floating]) -> Outcomes:
+    """(N,) values; the score is their mean, NaN where one of them is."""
+    return Outcomes(values[:, None])
+
+
+class per_image:
+    """Makes a score of a function (record, ...) -> Outcomes: called, it returns the number."""
+
+    def __init__(self, outcomes: Callable[..., Outcomes]) -> None:
+        self.outcomes = outcomes
+        functools.update_wrapper(self, outcomes)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> float:
+        """The score of a record."""
+        return self.outcomes(*args, **kwargs).value()
