@@ -1,34 +1,173 @@
-"""Tables of everything under `results/runs`, made again from the saved rows alone.
+"""From a folder of runs to verdicts, tables, figures and a page, all from what is on disk.
 
-python benchmarks/report.py [results] [text that a table's name must hold ...]
+python benchmarks/report.py                                    # everything under results/runs
+python benchmarks/report.py results/runs data=cub protocol=tight map=cam,grad_cam score=top1_cls,gt_known_loc
+python benchmarks/report.py data=cub data_root=DATA gallery=1000
+
+Filters: data, backbone, pooling, map, seed, score, protocol, protocol_key, comparison, run; a text without = must be
+in a comparison's name. Options: out=DIR (results), claims=NAME,... or none (all of conf/claim), gallery=IMAGES (200; 0:
+none), figures=no, data_root=DIR: where the photographs lie, for those that are there.
 """
 
+import logging
+import shlex
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsol.reports import read_comparisons, write_tables
+import numpy as np
+from claims import read_claims
+from PIL import Image
+from saved_runs import configuration, end, made_by, one_line, splits_of
+from tqdm import tqdm
+
+from wsol.claim import Answered, Claim, answer
+from wsol.comparisons import Comparison, measure, read_comparisons
+from wsol.figure_files import save_drawing
+from wsol.page import Page
+from wsol.page_writer import write_page
+from wsol.pipeline import NONE
+from wsol.report_page import answers_of, run_cards, warnings_of
+from wsol.report_section import Pictures, Written, write_section
+from wsol.reports import write_files
+from wsol.runs import RunFolder
+
+log = logging.getLogger(__name__)
 
 
-def main(arguments: list[str]) -> int:
-    """Write and print every matching table; the exit status is 1 if there is none."""
-    results, wanted = Path(arguments[0] if arguments else "results"), arguments[1:]
-    found = 0
-    for comparison in read_comparisons(results):
-        if all(text in comparison.name for text in wanted):
+@dataclass
+class Arguments:
+    """The command line."""
+
+    results: Path = Path("results")
+    out: Path | None = None
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    claims: list[str] | None = None
+    gallery: int = 200
+    figures: bool = True
+    data_root: str | None = None
+
+
+def read_arguments(words: Sequence[str]) -> Arguments:
+    """Raises ValueError for what cannot be read."""
+    found = Arguments()
+    for place, word in enumerate(words):
+        key, equals, value = word.partition("=")
+        if not equals:
+            if place == 0 and Path(word).is_dir():
+                path = Path(word)
+                found.results = path.parent if path.resolve().name == "runs" else path
+            else:
+                found.texts.append(word)
+        elif key == "out":
+            found.out = Path(value)
+        elif key == "claims":
+            found.claims = [] if value == "none" else value.split(",")
+        elif key == "gallery":
+            if not value.isdigit():
+                raise ValueError(f"gallery={value}: give a number of images, 0 for none.")
+            found.gallery = int(value)
+        elif key == "figures":
+            if value not in ("yes", "no"):
+                raise ValueError(f"figures={value}: say yes or no.")
+            found.figures = value == "yes"
+        elif key == "data_root":
+            found.data_root = value
+        else:
+            found.filters[key] = value.split(",")
+    return found
+
+
+class DataSets:
+    """The images of each comparison's data set, where they are at hand; each is looked for once."""
+
+    def __init__(self, results: Path, data_root: str | None) -> None:
+        self.results = results
+        self.overrides = [] if data_root is None else [f"machine.data_root={data_root}"]
+        self.found: dict[str, Pictures | None] = {}
+
+    def of(self, comparison: Comparison) -> Pictures | None:
+        """None where they are not at hand, which is said once."""
+        run = comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"].iloc[0]
+        settings = RunFolder(self.results / "runs" / run).settings()
+        key = str(settings.get("identity", {}).get("data", {}).get("fingerprint"))
+        if key not in self.found:
             try:
-                paths = write_tables(results, comparison, results / "tables")
-            except ValueError as error:
-                print(f"left out: {comparison.name}: {error}", file=sys.stderr)
-                continue
-            print(paths["md"].read_text(encoding="utf-8"))
-            print(f"table: {paths['md']}\n")
-            found += 1
-    if not found:
-        print(
-            f"No saved rows under {results / 'runs'} match; make some with: python benchmarks/run.py", file=sys.stderr
-        )
-    return 0 if found else 1
+                splits = splits_of(settings, configuration(self.overrides))
+                self.found[key] = Pictures(
+                    splits.class_names, lambda index: Image.fromarray(np.asarray(splits.test[index].image))
+                )
+            except Exception as error:  # a report needs no images, whatever is wrong with them
+                log.warning("no photographs of %s: %s", comparison.rows["data"].iloc[0], one_line(error))
+                self.found[key] = None
+        return self.found[key]
+
+
+def report(arguments: Arguments) -> int:
+    """Write and print everything; the exit status is 1 if there is nothing to report."""
+    results, out = arguments.results, arguments.out or arguments.results
+    claims = read_claims(arguments.claims)
+    comparisons = [
+        one for one in read_comparisons(results, arguments.filters) if all(text in one.name for text in arguments.texts)
+    ]
+    if not comparisons:
+        asked = f" that match {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
+        print(f"No scored runs under {results / 'runs'}{asked}; make some: python benchmarks/run.py", file=sys.stderr)
+        return 1
+    data = DataSets(results, arguments.data_root)
+    sections, answers, kept = [], [], []
+    for comparison in tqdm(comparisons, desc="comparisons", disable=None, leave=False):
+        try:
+            written, answered = one_comparison(results, comparison, claims, arguments, data.of)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"left out: {comparison.name}: {one_line(error)}", file=sys.stderr)
+            continue
+        paths = write_files(comparison, written.summary, written.table, out / "tables")
+        if arguments.figures:
+            for drawn in written.drawn:
+                save_drawing(drawn.figure, out / "figures" / f"{comparison.name}-{drawn.name}", made_by())
+        sections.append(written.section)
+        answers += list(answers_of(answered, comparison, results))
+        kept.append(comparison)
+        tqdm.write(paths["md"].read_text(encoding="utf-8") + f"\ntable: {paths['md']}\n")
+    if not kept:
+        return 1
+    page = Page(
+        title="Weakly supervised object localization",
+        made_by=made_by(),
+        warnings=list(warnings_of(kept, results)),
+        answers=answers,
+        sections=sections,
+        runs=list(run_cards(kept, results)),
+    )
+    for one in answers:
+        print(f"{one.verdict}: {one.claim} {one.estimate} {one.interval} p {one.p} ({one.where})".replace("  ", " "))
+    for warning in page.warnings:
+        print(f"warning: {warning}")
+    write_page(page, out / "report.html")
+    print(f"page: {out / 'report.html'}")
+    return 0
+
+
+def one_comparison(
+    results: Path,
+    comparison: Comparison,
+    claims: Sequence[Claim],
+    arguments: Arguments,
+    pictures: Callable[[Comparison], Pictures | None],
+) -> tuple[Written, list[Answered]]:
+    """A section, and the claims answered on it."""
+    lines = comparison.lines(results)
+    beside = {name: score for claim in claims for name, score in claim.scores.items()}
+    measured = measure(lines, beside, progress=True)
+    found = pictures(comparison) if arguments.gallery else None
+    return (
+        write_section(results, comparison, lines, measured, found, arguments.gallery),
+        answer(claims, measured),
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(end(lambda: report(read_arguments(sys.argv[1:]))))

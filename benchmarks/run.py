@@ -17,10 +17,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.classifier import Classifier
+from wsol.comparisons import read_comparisons
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.gallery import write_gallery
 from wsol.pipeline import run_experiment
-from wsol.reports import read_comparisons, write_tables
+from wsol.reports import write_tables
 from wsol.thresholds import threshold_grid
 
 _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}

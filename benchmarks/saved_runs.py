@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,30 @@ class SavedRun:
             FileNotFoundError: if they are not there.
             ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
         """
-        data = self.settings["identity"]["data"]
-        here = configuration([f"data={self.settings['data']}"])
-        here.machine = cfg.machine
-        splits = build({**here.data, **data["settings"]})
-        if splits.fingerprint != data["fingerprint"]:
-            raise ValueError(
-                f"the data set {self.settings['data']!r} at hand is another than {self.name} was trained on "
-                f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
-            )
-        return splits
+        return splits_of(self.settings, cfg)
+
+
+def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
+    """The data that a run was trained on; where they lie comes from `machine`.
+
+    Args:
+        settings: of the run.
+        cfg: its `machine` is read.
+
+    Raises:
+        FileNotFoundError: if they are not there.
+        ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
+    """
+    data = settings["identity"]["data"]
+    here = configuration([f"data={settings['data']}"])
+    here.machine = cfg.machine
+    splits = build({**here.data, **data["settings"]})
+    if splits.fingerprint != data["fingerprint"]:
+        raise ValueError(
+            f"the data set {settings['data']!r} at hand is another than {settings['run']} was trained on "
+            f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
+        )
+    return splits
 
 
 def read_run(path: Path) -> SavedRun:

@@ -12,6 +12,7 @@ from wsol.backbones.small_cnn import small_cnn
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
+from wsol.comparisons import read_comparisons
 from wsol.data.synthetic import synthetic
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.faithfulness.average_drop import AverageDrop
@@ -27,7 +28,7 @@ from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.protocol import REFERENCE
-from wsol.reports import read_comparisons, write_tables
+from wsol.reports import write_tables
 from wsol.runs import load_maps, load_record
 from wsol.score import Score
 from wsol.scores.gt_known_loc import gt_known_loc

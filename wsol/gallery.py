@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsol.comparisons import Comparison
 from wsol.experiment import Evaluation
 from wsol.geometry import Size
 from wsol.identity import digest
 from wsol.pictures import DRAWN_FROM, Panel, draw_side_by_side
 from wsol.pipeline import NONE
 from wsol.record import LocalizationRecord
-from wsol.reports import Comparison
 from wsol.runs import RunFolder, load_maps, load_or_none, load_record
 from wsol.score_map import to_score_maps
 from wsol.splits import Splits

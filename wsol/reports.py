@@ -1,151 +1,37 @@
-"""From saved rows to tables: mean and spread over seeds, and the paired difference between poolings."""
+"""The files of a comparison's table: long as .csv, wide as .md and .tex, with what a reader must know to trust them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
-from wsol.degenerate import Degenerate
+from wsol.comparisons import Comparison, measure
+from wsol.missing import command_for, missing_runs
+from wsol.page import Table
 from wsol.pipeline import NONE
-from wsol.runs import FACT_COLUMNS, RunFolder, load_or_none, read_json, read_rows, save_frame
+from wsol.report_table import COST, DEGENERATE, protocol_parts, score_table
+from wsol.resampling import RESAMPLES
+from wsol.runs import RunFolder, load_or_none, read_json, save_frame
 from wsol.score import FAITHFULNESS, NO_BOX
+from wsol.summary import HELD_OUT, MeasuredLines, summarize
+from wsol.table_files import latex, markdown
 from wsol.whole_files import write_text
 
-_DEGENERATE, _COST = "degenerate maps", "ms/image"  # columns
 _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Runs that differ in nothing but pooling and seed, scored by one protocol, with the baselines of their data."""
-
-    name: str  # data, backbone and two hashes: of the settings that the runs share, and of the protocol
-    rows: pd.DataFrame
-
-
-def read_comparisons(results: Path) -> Iterator[Comparison]:
-    """All comparisons that can be made from the rows on disk, in order of their names.
-
-    Args:
-        results: the folder that holds `runs`.
-    """
-    files = sorted((results / "runs").glob("*/scores-*.csv"))
-    if not files:
-        return
-    rows = pd.concat([read_rows(path) for path in files], ignore_index=True)
-    is_baseline = rows["backbone"] == NONE
-    for (comparison, protocol), group in rows[~is_baseline].groupby(["comparison", "protocol_key"]):
-        same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
-        yield Comparison(f"{comparison}-{protocol}", pd.concat([group, rows[same]], ignore_index=True))
-
-
-def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Long table: one line per pooling, map and score, and per paired difference GMP - GAP.
-
-    Returns:
-        Columns pooling, map, score, protocol, mean, std (sample standard deviation; NaN for one seed), seeds, images,
-        and of each pooling's map what it repeats by theorem, the milliseconds an image that it took, and how many of
-        its maps, over all seeds, are degenerate. Fractions. Differences are taken seed by seed, over the seeds that
-        both poolings have.
-    """
-    keys = ["pooling", "map", "score", "protocol"]
-    per_seed = rows.set_index([*keys, "seed"])["value"].unstack("seed")
-    if {"gap", "gmp"} <= set(rows["pooling"]):
-        difference = per_seed.loc["gmp"] - per_seed.loc["gap"]  # NaN for a seed that only one of them has
-        per_seed = pd.concat([per_seed, pd.concat({"gmp - gap": difference}, names=["pooling"])])
-    summary = pd.DataFrame(
-        {"mean": per_seed.mean(axis=1), "std": per_seed.std(axis=1), "seeds": per_seed.notna().sum(axis=1)}
-    )
-    images = rows.groupby("score")["images"].first()
-    summary = summary.reset_index()
-    summary["images"] = summary["score"].map(images)
-    summary = summary.merge(_facts(rows), on=["pooling", "map"], how="left")
-    order = {name: place for place, name in enumerate([*sorted(set(rows["pooling"]) - {NONE}), "gmp - gap", NONE])}
-    maps = {name: place for place, name in enumerate(dict.fromkeys(rows["map"]))}  # in the order they were asked for
-    scores = {name: place for place, name in enumerate(dict.fromkeys(rows["score"]))}
-    places = summary.assign(
-        pooling=summary["pooling"].map(order), map=summary["map"].map(maps), score=summary["score"].map(scores)
-    )
-    return summary.loc[places.sort_values(["pooling", "map", "score"], kind="stable").index].reset_index(drop=True)
-
-
-def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per pooling and map; nothing is told of baselines, nor in rows of older versions."""
-    told = rows.reindex(columns=["pooling", "map", "seed", *FACT_COLUMNS])
-    runs = told.drop_duplicates(["pooling", "map", "seed"]).astype({"same_as": object}).fillna({"same_as": ""})
-    times, counts = ["forward_ms", "ms_per_image"], ["constant_maps", "zero_maps", "one_pixel_maps"]
-    grouped = runs.groupby(["pooling", "map"])
-    return (
-        grouped["same_as"]
-        .first()
-        .to_frame()
-        .join([grouped[times].mean(), grouped[counts].sum(min_count=1)])
-        .reset_index()
-    )
-
-
-def _degenerate(constant: float, zero: float, one_pixel: float) -> str:
-    if np.isnan([constant, zero, one_pixel]).any():
-        return ""
-    return str(Degenerate(int(constant), int(zero), int(one_pixel))) or "0"
-
-
-def format_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Wide table of strings in percent: a line per pooling and map, a column per score with its protocol."""
-
-    def cell(mean: float, std: float, difference: bool) -> str:
-        if np.isnan(mean):
-            return "–"
-        sign = "+" if difference else ""
-        spread = "" if np.isnan(std) else f" ± {100 * std:.1f}"
-        return f"{100 * mean:{sign}.1f}{spread}".replace("-", "−")
-
-    cells = summary.assign(
-        cell=[
-            cell(mean, std, pooling == "gmp - gap")
-            for mean, std, pooling in zip(summary["mean"], summary["std"], summary["pooling"], strict=True)
-        ],
-        column=[_heading(*pair) for pair in zip(summary["score"], summary["protocol"], strict=True)],
-        pooling=summary["pooling"].replace({NONE: "no network", "gmp - gap": "gmp − gap"}),
-    )
-    wide = cells.pivot(index=["pooling", "map"], columns="column", values="cell")
-    faithful = list(dict.fromkeys(cells.loc[cells["protocol"].str.startswith(FAITHFULNESS), "column"]))
-    without = wide.index.get_level_values("pooling") == "no network"
-    wide.loc[without, faithful] = "–"  # nothing to be faithful to
-    wide = wide.fillna("missing")
-    lines = list(dict.fromkeys(zip(cells["pooling"], cells["map"], strict=True)))
-    table = wide.loc[lines, list(dict.fromkeys(cells["column"]))].reset_index()
-    facts = cells.drop_duplicates(["pooling", "map"]).reindex(columns=FACT_COLUMNS).reset_index(drop=True)
-    if facts["same_as"].fillna("").ne("").any():
-        table.insert(2, "by theorem", facts["same_as"].fillna(""))
-    if facts["ms_per_image"].notna().any():
-        table[_DEGENERATE] = [_degenerate(*three) for three in facts[list(FACT_COLUMNS[-3:])].to_numpy(float)]
-        table[_COST] = ["" if np.isnan(one) else f"{one:.3g}" for one in facts["ms_per_image"]]
-    return table
-
-
-def _heading(score: str, protocol: str) -> str:
-    # What chose τ belongs to the number; the protocol and which boxes were read are said once, below the table.
-    if protocol.startswith(FAITHFULNESS):
-        return f"{score} ({protocol.removeprefix(FAITHFULNESS + ': ')})"
-    _, _, tau = _parts(protocol)
-    return f"{score} ({tau})" if tau else score
-
-
-def _parts(protocol: str) -> tuple[str, str, str]:
-    """Name, boxes read, and what chose τ."""
-    name, _, rest = protocol.partition(": ")
-    boxes, _, tau = rest.partition(", ")
-    return name, boxes, tau
-
-
-def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
-    """What a reader must know to trust the table and to make it again, a sentence each."""
+def _settings(results: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Run -> its settings, without baselines."""
     runs = sorted(set(rows.loc[rows["backbone"] != NONE, "run"]))
-    settings = [RunFolder(results / "runs" / run).settings() for run in runs]
+    return {run: RunFolder(results / "runs" / run).settings() for run in runs}
+
+
+def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+    """What a reader must know to trust the table and to make it again, a sentence each."""
+    found = _settings(results, rows)
+    runs, settings = list(found), list(found.values())
     sizes = settings[0]["split_sizes"]
     seeds = {
         pooling: sorted({one["seed"] for one in settings if one["pooling"] == pooling})
@@ -158,7 +44,7 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
     readers: dict[str, list[str]] = {}
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
         if protocol != NO_BOX and not protocol.startswith(FAITHFULNESS):
-            readers.setdefault(_parts(protocol)[1], []).append(score)
+            readers.setdefault(protocol_parts(protocol)[1], []).append(score)
     files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
     scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
     if not scored:
@@ -169,18 +55,59 @@ def describe_runs(results: Path, rows: pd.DataFrame) -> list[str]:
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
         "Seeds: " + ", ".join(f"{pooling} {seeds[pooling]}" for pooling in seeds) + ".",
-        "Percent of the test images, mean ± sample standard deviation over seeds; gmp − gap: the same of the "
-        "differences between runs of one seed."
+        *_of_seeds(results, rows),
+        *_of_intervals(summary),
+        "Percent of the test images."
         + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
-        "(best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed beforehand.",
+        "(an oracle: best case, not comparable with the others; the same score at the threshold of val stands beside "
+        "it, and how much the oracle flatters); by Otsu: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
         *_of_maps(rows),
         f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
-        f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}.",
+        f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}."
+        + (" Scores of more than one version of the code stand side by side here." if _mixed(rows) else ""),
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _mixed(rows: pd.DataFrame) -> bool:
+    """Were the scores of trained runs made by different versions of the code?"""
+    return rows.loc[rows["backbone"] != NONE, "commit"].nunique() > 1
+
+
+def _of_seeds(results: Path, rows: pd.DataFrame) -> list[str]:
+    """Runs that one pooling has and another lacks, with the commands that make them."""
+    commands = [command_for(*one) for one in missing_runs(_settings(results, rows).values())]
+    return [f"Missing: {', '.join(f'`{command}`' for command in commands)}."] if commands else []
+
+
+def _of_intervals(summary: pd.DataFrame) -> list[str]:
+    """How to read ± and bold."""
+    notes = []
+    if summary["half_width"].notna().any():
+        seeds = summary.loc[~summary["pooling"].isin([NONE]), "seeds"]
+        alone = " With one seed it covers the images alone." if (seeds == 1).any() else ""
+        notes.append(
+            "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
+            f"(Obuchowski and Rockette 1995, degrees of freedom of Hillis 2007; images by {RESAMPLES:,} bootstrap "
+            f"resamples, each score made anew as a whole, its threshold too).{alone} Baselines have no seeds. Printed "
+            "with the digits that it allows."
+        )
+    if summary["best"].any():
+        notes.append(
+            "Bold: the best of its column, and what a paired test does not tell apart from it (5 %, Holm's correction "
+            "within the column)."
+        )
+    tested = summary[summary["p_holm"].notna() & (summary["kind"] != HELD_OUT)]
+    if len(tested):
+        clear = tested[tested["p_holm"] < 0.05]
+        notes.append(
+            f"Differences are taken seed by seed on the same images. Corrected for all of this table (Holm), "
+            f"{len(clear)} of {len(tested)} are significant at 5 %; all p-values are in the .csv."
+        )
+    return notes
 
 
 def _of_maps(rows: pd.DataFrame) -> list[str]:
@@ -204,7 +131,7 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
     if rows["ms_per_image"].notna().any():
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
         notes.append(
-            f"{_DEGENERATE.capitalize()}: of the test images, over all seeds; scored all the same. {_COST}: what the "
+            f"{DEGENERATE.capitalize()}: of the test images, over all seeds; scored all the same. {COST}: what the "
             f"maps took beyond the forward pass that all methods share{shared}; mean over seeds, and another on every "
             "machine."
         )
@@ -215,22 +142,41 @@ def _versions(packages: Mapping[str, str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in packages.items())
 
 
-def write_tables(results: Path, comparison: Comparison, folder: Path) -> dict[str, Path]:
+def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> Table:
+    """The scores of a comparison with the notes that a reader needs."""
+    commands = {one["pooling"]: one["command"] for one in _settings(results, comparison.rows).values()}
+
+    def missing(pooling: str, name: str) -> str:
+        return commands.get(pooling, "")
+
+    table = score_table(summary, comparison.name, missing)
+    return replace(table, notes=describe_runs(results, comparison.rows, summary))
+
+
+def write_tables(
+    results: Path, comparison: Comparison, folder: Path, measured: MeasuredLines | None = None
+) -> dict[str, Path]:
     """Write one comparison as `.csv` (long, fractions), `.md` and `.tex` (wide, percent).
+
+    Args:
+        results: the folder that holds `runs`.
+        comparison: which rows.
+        folder: where the files go.
+        measured: what the records say; None: they are read.
 
     Returns:
         suffix -> path.
     """
-    summary = summarize(comparison.rows)
-    wide = format_table(summary)
-    notes = describe_runs(results, comparison.rows)
+    if measured is None:
+        measured = measure(comparison.lines(results))
+    summary = summarize(comparison.rows, measured)
+    return write_files(comparison, summary, full_table(results, comparison, summary), folder)
+
+
+def write_files(comparison: Comparison, summary: pd.DataFrame, table: Table, folder: Path) -> dict[str, Path]:
+    """The same of a table that is made already."""
     paths = {suffix: folder / f"{comparison.name}.{suffix}" for suffix in ("csv", "md", "tex")}
-    save_frame(paths["csv"], summary)
-    cells, headers = wide.to_numpy().tolist(), wide.columns.tolist()
-    markdown = tabulate(cells, headers, tablefmt="github", disable_numparse=True)
-    write_text(paths["md"], markdown + "\n\n" + "".join(f"- {note}\n" for note in notes))
-    latex = tabulate(cells, headers, tablefmt="latex_booktabs", disable_numparse=True)
-    for character, command in {"±": r"$\pm$", "−": "$-$", "τ": r"$\tau$", "–": "--"}.items():
-        latex = latex.replace(character, command)
-    write_text(paths["tex"], "".join(f"% {note}\n" for note in notes) + latex + "\n")
+    save_frame(paths["csv"], summary.assign(runs=[";".join(runs) for runs in summary["runs"]]))
+    write_text(paths["md"], markdown(table))
+    write_text(paths["tex"], latex(table))
     return paths

@@ -1,0 +1,105 @@
+"""Which runs may stand in one table, and what their records measure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from wsol.identity import restore
+from wsol.matching import in_threads
+from wsol.measured import Measured, OneSeed, gather, measure_one
+from wsol.pipeline import NONE
+from wsol.runs import read_rows
+from wsol.score import Score
+from wsol.scored_maps import ScoredMap, read_scored_maps
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in nothing but pooling and seed, scored by one protocol, with the baselines of their data."""
+
+    name: str  # data, backbone and two hashes: of the settings that the runs share, and of the protocol
+    rows: pd.DataFrame
+
+    @property
+    def commits(self) -> list[str]:
+        """The versions of the code that made the rows."""
+        return sorted(set(self.rows["commit"]))
+
+    def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
+        """(pooling, map) -> what is on disk of it, seed by seed."""
+        found: dict[tuple[str, str], list[ScoredMap]] = {}
+        for one in read_scored_maps(results, self.rows):
+            found.setdefault((one.pooling, one.name), []).append(one)
+        return found
+
+
+def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None = None) -> Iterator[Comparison]:
+    """All comparisons that can be made from the rows on disk, in order of their names.
+
+    Args:
+        results: the folder that holds `runs`.
+        wanted: column of the rows, or `protocol` for its name -> values to keep. What is said of poolings, maps, seeds
+            and scores leaves rows out; baselines stay.
+
+    Raises:
+        ValueError: naming the file, if one does not hold rows; or for a column that there is not.
+    """
+    files = sorted((results / "runs").glob("*/scores-*.csv"))
+    if not files:
+        return
+    rows = pd.concat([read_rows(path) for path in files], ignore_index=True)
+    is_baseline = rows["backbone"] == NONE
+    told = rows.assign(protocol=rows["protocol_key"].str.rpartition("-")[0])
+    keep = pd.Series(True, index=rows.index)
+    for column, values in (wanted or {}).items():
+        if column not in (*_FILTERS, "score"):
+            raise ValueError(f"there is no filter {column!r}; filters: {', '.join((*_FILTERS, 'score'))}.")
+        fits = told[column].astype(str).isin([str(value) for value in values])
+        keep &= fits | is_baseline if column != "score" else fits
+    for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
+        same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
+        yield Comparison(f"{comparison}-{protocol}", pd.concat([group, rows[same & keep]], ignore_index=True))
+
+
+_FILTERS = ("data", "backbone", "pooling", "map", "seed", "protocol", "protocol_key", "comparison", "run")
+
+
+def measure(
+    lines: Mapping[tuple[str, str], Sequence[ScoredMap]],
+    scores: Mapping[str, Score] | None = None,
+    progress: bool = False,
+) -> dict[tuple[str, str], dict[str, Measured]]:
+    """What the records say, each read once.
+
+    Args:
+        lines: (pooling, map) -> what is on disk of it, seed by seed.
+        scores: read beside those that the runs were scored by.
+        progress: show a bar.
+
+    Returns:
+        (pooling, map) -> name of the score -> what it measures; without those that not all seeds have on disk.
+    """
+    jobs = [(line, one, {**scores_of(one), **(scores or {})}) for line, seeds in lines.items() for one in seeds]
+    found: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {}
+    hidden = None if progress else True
+    read = in_threads(lambda job: measure_one(job[1], job[2]), jobs)
+    bar = tqdm(read, desc="reading records", total=len(jobs), unit="map", delay=1, leave=False, disable=hidden)
+    for (line, one, _), by_name in zip(jobs, bar, strict=True):
+        for name, seed in by_name.items():
+            found.setdefault(line, {}).setdefault(name, []).append((one, seed))
+    return {
+        line: {
+            name: gather(seeds, baseline=line[0] == NONE)
+            for name, seeds in by_name.items()
+            if len(seeds) == len(lines[line])
+        }
+        for line, by_name in found.items()
+    }
+
+
+def scores_of(one: ScoredMap) -> dict[str, Score]:
+    """The scores that a run was scored by; none where it does not say."""
+    return restore(one.evaluation.get("scores", {}))

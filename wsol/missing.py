@@ -1,0 +1,40 @@
+"""Runs that a comparison lacks, and the command that makes them."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def missing_runs(
+    settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = ()
+) -> Iterator[tuple[str, str, list[int]]]:
+    """For each pooling that lacks seeds which another has: a command that made one of its sisters, itself, the seeds.
+
+    Args:
+        settings: of the runs of a comparison, as in `settings.json`.
+        poolings: that are wanted, beside those that there are.
+    """
+    runs = list(settings)
+    found: dict[str, set[int]] = {pooling: set() for pooling in poolings}
+    for one in runs:
+        found.setdefault(one["pooling"], set()).add(int(one["seed"]))
+    wanted = set().union(*found.values())
+    for pooling in sorted(found):
+        lacking = sorted(wanted - found[pooling])
+        if lacking and runs:
+            yield str(runs[0]["command"]), pooling, lacking
+
+
+def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
+    """The same command for another pooling and other seeds.
+
+    Args:
+        command: that made runs which differ in nothing else.
+        pooling: to train.
+        seeds: to train.
+    """
+    words = [word for word in shlex.split(command) if not re.match(r"(seed|pooling)=", word)]
+    numbers = ",".join(str(seed) for seed in seeds)
+    many = "," in numbers and not any(word.startswith("sweep=") or word in ("-m", "--multirun") for word in words)
+    return shlex.join([*words, f"pooling={pooling}", f"seed={numbers}", *(["-m"] if many else [])])

@@ -1,0 +1,139 @@
+"""The report as one page: verdicts, comparisons, runs."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wsol.claim import NOT_ANSWERED, Answered, needed
+from wsol.comparisons import Comparison
+from wsol.missing import command_for, missing_runs
+from wsol.page import Answer, RunCard
+from wsol.pipeline import NONE
+from wsol.runs import RunFolder, load_or_none, read_json
+
+
+def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Path) -> Iterator[Answer]:
+    """Answered claims as the page shows them."""
+    protocol = comparison.rows["protocol_key"].iloc[0].rpartition("-")[0]
+    for one in answered:
+        claim, estimate = one.claim, one.estimate
+        common = {"claim": claim.text, "source": claim.source, "where": comparison.name, "section": comparison.name}
+        if estimate is None or one.measured is None:
+            yield Answer(
+                **common,
+                verdict=NOT_ANSWERED,
+                estimate="",
+                interval="",
+                p="",
+                reading=f"{claim.quantity}: {one.why}.",
+                needed=_command(one, comparison, results),
+            )
+            continue
+        ratio = bool(claim.reference)
+        low, high = (end - claim.reference for end in estimate.interval)
+        covers = "training seeds and test images" if estimate.seeds > 1 else "test images alone, for there is one seed"
+        yield Answer(
+            **common,
+            verdict=one.verdict,
+            estimate=_points(estimate.value - claim.reference, ratio),
+            interval=f"[{_points(low, ratio, unit=False)}, {_points(high, ratio, unit=False)}]",
+            p="< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}",
+            reading=(
+                f"{claim.quantity}; claimed: {claim.region}. Protocol {protocol}, {estimate.seeds} "
+                f"seed{'s' if estimate.seeds > 1 else ''}, {estimate.images:,} images; the 95 % interval covers "
+                f"{covers}. {beside_of(one)}"
+            ).strip(),
+            needed=needed(one),
+            runs=one.measured.all_runs,
+        )
+
+
+def beside_of(one: Answered) -> str:
+    """The scores of both groups, and those that are told beside them."""
+    groups = [group for group in (one.claim.first, one.claim.second) if group is not None]
+    names = [f"{group['pooling']} {group['map']}" for group in groups]
+    told = []
+    for score, values in one.beside.items():
+        numbers = ", ".join(
+            f"{name} {_value(score, found.estimate.value)}" for name, found in zip(names, values, strict=True)
+        )
+        told.append(f"{score}: {numbers}.")
+    return " ".join(told)
+
+
+def _value(score: str, value: float) -> str:
+    return f"{value:.2f}" if score == "box_area_ratio" else f"{100 * value:.1f} %"
+
+
+def _points(value: float, ratio: bool, unit: bool = True) -> str:
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return text + (" % of the true area" if ratio else " points") * unit
+
+
+def _command(one: Answered, comparison: Comparison, results: Path) -> str:
+    """What makes the runs that a claim lacks."""
+    wanted = [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
+    runs = sorted(set(comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"]))
+    settings = [RunFolder(results / "runs" / run).settings() for run in runs]
+    commands = [command_for(*missing) for missing in missing_runs(settings, wanted)]
+    if commands:
+        return "; ".join(commands)
+    maps = ",".join(dict.fromkeys([*dict.fromkeys(comparison.rows["map"]), *_maps(one)]))
+    return f"{settings[0]['command']} maps=[{maps}]" if settings else ""
+
+
+def _maps(one: Answered) -> list[str]:
+    return [group["map"] for group in (one.claim.first, one.claim.second) if group is not None]
+
+
+def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[str]:
+    """What must not be overlooked."""
+    for comparison in comparisons:
+        trained = comparison.rows[comparison.rows["backbone"] != NONE]
+        commits = sorted(set(trained["commit"]))
+        if len(commits) > 1:
+            yield (
+                f"{comparison.name}: its scores were made by {len(commits)} versions of the code "
+                f"({', '.join(commits)}). They are shown together, and may differ for that reason alone."
+            )
+        changed = [one for one in commits if one.endswith("+changes") or one == "unknown"]
+        if changed:
+            yield f"{comparison.name}: made by code that is in no commit ({', '.join(changed)})."
+        versions = {
+            json.dumps(RunFolder(results / "runs" / run).settings().get("versions", {}), sort_keys=True)
+            for run in set(trained["run"])
+        }
+        if len(versions) > 1:
+            yield f"{comparison.name}: its runs were trained with {len(versions)} sets of package versions."
+        seeds = {pooling: sorted(set(group)) for pooling, group in trained.groupby("pooling")["seed"]}
+        if len({tuple(group) for group in seeds.values()}) > 1:
+            told = "; ".join(f"{pooling!s} has {list(map(int, group))}" for pooling, group in seeds.items())
+            yield f"{comparison.name}: not all poolings have the same seeds ({told}); differences use the shared ones."
+
+
+def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunCard]:
+    """Everything that is known of each run, baselines included."""
+    keys: dict[str, set[str]] = {}
+    for comparison in comparisons:
+        for run, key in zip(comparison.rows["run"], comparison.rows["protocol_key"], strict=True):
+            keys.setdefault(run, set()).add(key)
+    for run in sorted(keys):
+        folder = RunFolder(results / "runs" / run)
+        settings = load_or_none(folder.settings_file, read_json) or {}
+        versions = settings.get("versions", {})
+        told = {key: load_or_none(folder.protocol_file(key), read_json) or {} for key in sorted(keys[run])}
+        yield RunCard(
+            name=run,
+            about={
+                "trained by": str(settings.get("command", "not known")),
+                "code": str(settings.get("commit", "not known")),
+                "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+                **{f"scored by, {key}": str(one.get("command", "not known")) for key, one in told.items()},
+            },
+            settings=_text(settings),
+            protocols={key: _text(one) for key, one in told.items()},
+        )
+
+
+def _text(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
