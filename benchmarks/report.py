@@ -9,6 +9,7 @@ in a comparison's name. Options: out=DIR (results), claims=NAME,... or none (all
 none), figures=no, data_root=DIR: where the photographs lie, for those that are there.
 """
 
+import gc
 import logging
 import shlex
 import sys
@@ -107,6 +108,7 @@ class DataSets:
 
 def report(arguments: Arguments) -> int:
     """Write and print everything; the exit status is 1 if there is nothing to report."""
+    gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
     results, out = arguments.results, arguments.out or arguments.results
     claims = read_claims(arguments.claims)
     comparisons = [

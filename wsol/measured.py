@@ -159,22 +159,26 @@ def measure_one(scored: ScoredMap, scores: Mapping[str, Score]) -> dict[str, One
     Returns:
         By name; for a score whose τ the test boxes choose, also `held_out(name)`.
     """
-    found: dict[str, OneSeed] = {}
+    outcomes: dict[str, Outcomes] = {}
     ids = ""
-    for name, outcomes, image_ids in scored.outcomes(scores):
-        ids = digest(image_ids.tolist())
-        found[name] = _one_seed(outcomes, ids)
-    for name, outcomes in scored.faithfulness():
-        found[name] = _one_seed(outcomes, ids)
-    return found
+    for name, one, image_ids in scored.outcomes(scores):
+        ids = ids or digest(image_ids.tolist())
+        outcomes[name] = one
+    outcomes |= dict(scored.faithfulness())
+    if not outcomes:
+        return {}
+    images = len(next(iter(outcomes.values())).values)
+    drawn = resamples_of(images).replicates_of(list(outcomes.values()))
+    return {
+        name: OneSeed(one.value(), replicates, images, ids, one.hits, _is_bounded(one))
+        for (name, one), replicates in zip(outcomes.items(), drawn, strict=True)
+    }
 
 
-def _one_seed(outcomes: Outcomes, images_digest: str) -> OneSeed:
-    images = len(outcomes.values)
-    # Means of values in [0, 1] lie there too; a ratio of areas, whose outcomes are logarithms, need not.
-    bounded = bool(outcomes.values.dtype == bool or (outcomes.values.min() >= 0 and outcomes.values.max() <= 1))
-    replicates = resamples_of(images).replicates(outcomes)
-    return OneSeed(outcomes.value(), replicates, images, images_digest, outcomes.hits, bounded)
+def _is_bounded(outcomes: Outcomes) -> bool:
+    """Means of values in [0, 1] lie there too; a ratio of areas, whose outcomes are logarithms, need not."""
+    values = outcomes.values
+    return bool(values.dtype == bool or (values.min() >= 0 and values.max() <= 1))
 
 
 def gather(seeds: Iterable[tuple[ScoredMap, OneSeed]], baseline: bool) -> Measured:

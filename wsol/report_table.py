@@ -84,12 +84,16 @@ def _cell(
         return Cell("–")
     half = one["half_width"]
     if score in _RATIO:
-        text = f"{one['mean']:+.2f}" if difference else f"{one['mean']:.2f}"
-        text += "" if np.isnan(half) else f" ± {half:.2f}"
-        text = text.replace("-", "−")
+        text = percent_or_ratio(score, one["mean"], difference) + ("" if np.isnan(half) else f" ± {half:.2f}")
     else:
         text = percent(one["mean"], half, sign=difference or kind == FLATTERY)
     return Cell(text, one["mean"], bool(one["best"]), _hint(one), tuple(one["runs"]))
+
+
+def percent_or_ratio(score: str, value: float, sign: bool = False) -> str:
+    """A score without its uncertainty: percent to two decimals, or, of a ratio of areas, the ratio."""
+    scaled = value if score in _RATIO else 100 * value
+    return f"{scaled:{'+' if sign else ''}.2f}".replace("-", "−")
 
 
 def _hint(one: dict[str, Any]) -> str:
@@ -162,7 +166,7 @@ def _difference_row(one: dict[str, Any]) -> list[Cell]:
     oracle = one["kind"] == ORACLE
     runs, scale = tuple(one["runs"]), 1 if one["score"] in _RATIO else 100
     text = heading(one["score"], one["protocol"])
-    value = f"{scale * one['mean']:+.2f}".replace("-", "−")
+    value = percent_or_ratio(one["score"], one["mean"], sign=True)
     row = [
         Cell(_pooling(one["pooling"]), one["pooling"]),
         Cell(one["map"], one["map"]),

@@ -1,6 +1,6 @@
 """What scores would have been on other images: the bootstrap, with the same resamples for all that is compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -48,12 +48,21 @@ class ImageResamples:
         Raises:
             ValueError: if the outcomes are of another number of images.
         """
-        values = np.asarray(outcomes.values)
-        if len(values) != self.images:
-            raise ValueError(f"The outcomes are of {len(values)} images, the resamples of {self.images}.")
-        values = values.astype(np.float32)
+        (found,) = self.replicates_of([outcomes])
+        return found
+
+    def replicates_of(self, several: Sequence[Outcomes]) -> list[NDArray[np.float32]]:
+        """The same of several scores, for which the resamples are gone through once."""
+        for outcomes in several:
+            if len(outcomes.values) != self.images:
+                raise ValueError(f"The outcomes are of {len(outcomes.values)} images, the resamples of {self.images}.")
+        if not several:
+            return []
+        values = np.concatenate([outcomes.values for outcomes in several], axis=1, dtype=np.float32)
         means = np.concatenate([weights @ values for weights in self._weights()]) / np.float32(self.images)
-        return outcomes.combine(means).astype(np.float32)
+        ends = np.cumsum([outcomes.values.shape[1] for outcomes in several])[:-1]
+        columns = np.split(means, ends, axis=1)
+        return [one.combine(mean).astype(np.float32) for one, mean in zip(several, columns, strict=True)]
 
     def _weights(self) -> Iterator[NDArray[np.float32]]:
         rows = max(_BYTES // (4 * self.images), 1)

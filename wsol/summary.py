@@ -182,7 +182,7 @@ def holm(p_values: Iterable[float]) -> list[float]:
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
     """
     p_values = list(p_values)
-    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
+    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) > 1 else p_values
 
 
 def better_of(score: str, protocol: str) -> str:

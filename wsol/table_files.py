@@ -27,6 +27,9 @@ _LATEX = {
     "–": "--",
     "≥": r"$\geq$",
     "×": r"$\times$",
+    "|": r"\textbar{}",
+    "[": "{[}",  # a row that starts with one of these two would be read as an argument of the line end before it
+    "*": "{*}",
 }
 
 
@@ -57,7 +60,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def latex(table: Table) -> str:
     r"""A `tabular` for `\input` that needs `\usepackage{booktabs}` and nothing else; the best of a column is bold."""
-    lines = [f"% {note}" for note in table.notes]
+    lines = [f"% {' '.join(note.splitlines())}" for note in table.notes]
     lines += [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule"]
     if any(column.group for column in table.columns):
         lines += _group_lines(table.columns)
