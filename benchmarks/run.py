@@ -90,7 +90,7 @@ def main(cfg: DictConfig) -> list[dict[str, str]]:
 
 
 def run(cfg: DictConfig) -> list[dict[str, str]]:
-    """Returns the files of the comparisons that the job belongs to, for `ShowResults` to print."""
+    """Returns the comparisons that the job belongs to and their files, for `ShowResults` to finish and print."""
     splits = build(cfg.data)
     evaluation = evaluation_of(cfg)
     machine = Machine(
@@ -114,9 +114,11 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         if comparison.rows["comparison"].iloc[0] == rows["comparison"].iloc[0] and comparison.name.endswith(
             evaluation.key
         ):
-            paths = write_tables(machine.results, comparison, machine.results / "tables")
+            # Without intervals, which take the records of all runs: those come once, after the last job.
+            paths = write_tables(machine.results, comparison, machine.results / "tables", measured={})
             paths["png"] = write_gallery(machine.results, comparison, evaluation, splits)
-            written.append({suffix: str(path) for suffix, path in paths.items()})
+            told = {suffix: str(path) for suffix, path in paths.items()}
+            written.append({**told, "results": str(machine.results), "comparison": comparison.name})
     return written
 
 
