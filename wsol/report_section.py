@@ -217,4 +217,5 @@ def _gallery(
     if not settings or predictions is None:
         return None
     names = [] if pictures is None else pictures.class_names
-    return build_gallery(settings, predictions, names, None if pictures is None else pictures.photo, limit)
+    photo = None if pictures is None else pictures.photo
+    return build_gallery(settings, predictions, names, photo, limit, "One seed, at the τ chosen on val.")

@@ -106,13 +106,13 @@ def orders_of(iou: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
         iou: (N, settings) at the operating points.
 
     Returns:
-        (N,) indices each. `most disagreement`: those that one setting hits at IoU 0.5 and another misses, then the
-        others, both by the range of their IoU; with one setting there is no such order. `best`, `worst`: by the mean.
-        `random`: by a fixed seed.
+        (N,) indices each. `most disagreement`, of the first two settings: images that one of them hits at IoU 0.5 and
+        the other misses, then the others, both by the difference of their IoU; with one setting there is no such order.
+        `best`, `worst`: by the mean over all settings. `random`: by a fixed seed.
     """
     iou = iou.astype(np.float64)
-    mean, spread, hits = iou.mean(axis=1), np.ptp(iou, axis=1), iou >= _HIT
-    torn = hits.any(axis=1) & ~hits.all(axis=1)
+    mean, spread = iou.mean(axis=1), np.ptp(iou[:, :2], axis=1)
+    torn = (iou[:, :2] >= _HIT).sum(axis=1) == 1
     orders = {DISAGREEMENT: np.lexsort((-spread, ~torn))} if iou.shape[1] > 1 else {}
     orders[BEST] = np.argsort(-mean, kind="stable")
     orders[WORST] = np.argsort(mean, kind="stable")
@@ -140,7 +140,8 @@ def _chosen(kept: int, count: int, orders: Mapping[str, object]) -> str:
             "on with those of the other orders."
         )
     disagreement = (
-        "Disagreement: first what one setting hits (IoU 0.5) and another misses, then by the range of IoU. "
+        "Disagreement: first what one of the first two settings hits (IoU 0.5) and the other misses, then by the "
+        "difference of IoU. "
         if DISAGREEMENT in orders
         else ""
     )
