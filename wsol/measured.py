@@ -192,8 +192,10 @@ def gather(seeds: Iterable[tuple[ScoredMap, OneSeed]], baseline: bool) -> Measur
     if len({one.images_digest for _, one in ordered}) > 1:
         raise ValueError(f"{ordered[0][0].run} and the runs beside it were tested on different images.")
     numbers = [scored.seed for scored, _ in ordered]
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"Seed {numbers[0]} comes twice: {', '.join(scored.run for scored, _ in ordered)}.")
+    twice = [scored.run for scored, _ in ordered if numbers.count(scored.seed) > 1]
+    if twice:
+        seed = next(number for number in numbers if numbers.count(number) > 1)
+        raise ValueError(f"Seed {seed} comes twice: {', '.join(twice)}.")
     return Measured(
         (None,) if baseline else tuple(numbers),
         tuple((scored.run,) for scored, _ in ordered),

@@ -1,6 +1,6 @@
 """The files of a comparison's table: long as .csv, wide as .md and .tex, with what a reader must know to trust them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from wsol.report_table import COST, DEGENERATE, protocol_parts, score_table
 from wsol.resampling import RESAMPLES
 from wsol.runs import RunFolder, load_or_none, read_json, save_frame
 from wsol.score import FAITHFULNESS, NO_BOX
-from wsol.summary import HELD_OUT, MeasuredLines, summarize
+from wsol.summary import MeasuredLines, summarize
 from wsol.table_files import latex, markdown
 from wsol.whole_files import write_text
 
@@ -63,13 +63,19 @@ def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> l
         "(an oracle: best case, not comparable with the others; the same score at the threshold of val stands beside "
         "it, and how much the oracle flatters); by Otsu: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
-        "Boxes read: " + "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items()) + ".",
+        *_of_readers(readers),
         *_of_maps(rows),
         f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
         f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}."
         + (" Scores of more than one version of the code stand side by side here." if _mixed(rows) else ""),
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _of_readers(readers: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which scores read which boxes; nothing where none reads any."""
+    told = "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items())
+    return [f"Boxes read: {told}."] if told else []
 
 
 def _mixed(rows: pd.DataFrame) -> bool:
@@ -91,7 +97,7 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
         alone = " With one seed it covers the images alone." if (seeds == 1).any() else ""
         notes.append(
             "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
-            f"(Obuchowski and Rockette 1995, degrees of freedom of Hillis 2007; images by {RESAMPLES:,} bootstrap "
+            f"(Obuchowski and Rockette 1995, with the quantiles of Howe 1974; images by {RESAMPLES:,} bootstrap "
             f"resamples, each score made anew as a whole, its threshold too).{alone} Baselines have no seeds. Printed "
             "with the digits that it allows."
         )
@@ -100,7 +106,10 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
             "Bold: the best of its column, and what a paired test does not tell apart from it (5 %, Holm's correction "
             "within the column)."
         )
-    tested = summary[summary["p_holm"].notna() & (summary["kind"] != HELD_OUT)]
+    tested = summary[summary["p_holm"].notna()]
+    tested = tested[
+        ~((tested["protocol"] == NO_BOX) & tested.duplicated(["pooling", "score"]))
+    ]  # the same for each map
     if len(tested):
         clear = tested[tested["p_holm"] < 0.05]
         notes.append(

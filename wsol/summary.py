@@ -33,7 +33,7 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
 
     Returns:
         Columns pooling, map, score, kind, protocol; mean and std (sample standard deviation over seeds; NaN for one);
-        low, high and half_width of the 95 % interval, se, freedom; of differences p, p_holm (Holm's, over all
+        low, high and half_width of the 95 % interval, se; of differences p, p_holm (Holm's, over all
         differences of the table that are hypotheses of their own) and mcnemar (the largest p-value of any seed); best
         (best of its column or, by a paired test with Holm's correction, not told apart from it); seeds, images, runs,
         and the facts of the row's map. Fractions.
@@ -47,7 +47,7 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
     measured = measured or {}
     lines = [*_scores(rows, measured), *_differences(rows, measured)]
     columns = ["pooling", "map", "score", "kind", "protocol", "mean", "std", "low", "high", "half_width", "se"]
-    columns += ["freedom", "p", "mcnemar", "seeds", "images", "runs"]
+    columns += ["p", "mcnemar", "seeds", "images", "runs"]
     table = pd.DataFrame(lines, columns=columns).assign(p_holm=_corrected(lines), best=_best(lines, measured))
     table = table.merge(_facts(rows), on=["pooling", "map"], how="left")
     return _ordered(table, rows)
@@ -64,7 +64,8 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
             known = None
         kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
         runs = tuple(group.sort_values("seed")["run"])
-        plain: dict[str, Any] = {"mean": group["value"].mean(), "std": group["value"].std(), "seeds": len(group)}
+        plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": len(group)}
+        plain["std"] = group["value"].std(skipna=False)
         plain |= {"images": group["images"].max(), "runs": runs}
         yield {**one, "kind": kind, **plain, **_interval(known)}
         twin = found.get(held_out(score))
@@ -112,7 +113,7 @@ def _difference(
     yield {**one, "kind": kind, **plain, **_interval(known), **_tests(known, first.get(score), second.get(score))}
     twins = first.get(held_out(score)), second.get(held_out(score))
     twin = _pair(*twins)
-    if twin is not None:
+    if known is not None and twin is not None:
         told = {**one, "protocol": protocol.replace(ON_TEST, ON_VAL), "kind": HELD_OUT}
         yield {**told, **_all_of(twin), **_tests(twin, *twins)}
 
@@ -136,8 +137,7 @@ def _interval(one: Measured | None) -> dict[str, float]:
         return {}
     estimate = one.estimate
     low, high = estimate.interval
-    half = estimate.half_width() or (high - low) / (1 if estimate.value in (one.lowest, one.highest) else 2)
-    return {"low": low, "high": high, "half_width": half, "se": estimate.se, "freedom": estimate.freedom}
+    return {"low": low, "high": high, "half_width": estimate.half_width(), "se": estimate.se}
 
 
 def _all_of(one: Measured) -> dict[str, Any]:
@@ -206,18 +206,23 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
             continue
         first = (max if better == "higher" else min)(places, key=lambda place: lines[place]["mean"])
         best[first] = True
-        p_values = {}
+        p_values: dict[tuple[str, ...], float] = {}
+        tested = []
         for place in places:
             if lines[place]["mean"] == lines[first]["mean"]:
                 best[place] = True
+                continue
+            if not all("se" in lines[at] for at in (first, place)):  # no records of these rows, or a seed has no value
                 continue
             name = held_out(score) if kind == HELD_OUT else score
             pair = [measured.get((lines[at]["pooling"], lines[at]["map"]), {}).get(name) for at in (first, place)]
             difference = _pair(*pair)
             if difference is not None:
-                p_values[place] = difference.estimate.p_value()
-        for place, p in zip(p_values, holm(p_values.values()), strict=True):
-            best[place] = p >= _ALPHA
+                p_values.setdefault(_hypothesis(lines[place]), difference.estimate.p_value())
+                tested.append(place)
+        corrected = dict(zip(p_values, holm(p_values.values()), strict=True))
+        for place in tested:
+            best[place] = corrected[_hypothesis(lines[place])] >= _ALPHA
     return best
 
 

@@ -5,11 +5,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special
 from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95  # of all intervals
 _MOST_SEEDS = 1000
+_NOTHING = 1e-20  # a variance that is rounding
+_LEAST = 1e-100  # of all p-values; what is below is no different
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,17 @@ class Estimate:
     score that need not be a mean, the model is that of Obuchowski and Rockette, "Hypothesis testing of diagnostic
     accuracy for multiple readers and multiple tests", Communications in Statistics 1995, with seeds for readers and
     images for cases: y_s = μ + a_s + e_s, where a_s is drawn anew with every seed, and the errors e_s, which come from
-    the images, are correlated between seeds by c. Then var(mean y) = MS / S + c with the mean square MS between seeds;
-    c is estimated by resampling the images, the same for all seeds, each score made anew as a whole. The degrees of
-    freedom of Student's t are those of Hillis, "A comparison of denominator degrees of freedom methods for multiple
-    observer ROC analysis", Statistics in Medicine 2007: (MS + S c)² / (MS² / (S - 1)). Two bounds: c is at least 0, and
-    MS at least v - c, v being the images' variance of one seed's value, since a variance of a_s is not negative.
+    the images, have variance v and are correlated between seeds by covariance c. Then var(mean y) = MS / S + c with the
+    mean square MS between seeds; v and c are estimated by resampling the images, the same for all seeds, each score
+    made anew as a whole.
+
+    The two parts are known to different precision: MS from S values, c from N images. So each has its own quantile,
+    as in Howe, "Approximate confidence limits on the mean of X + Y where X and Y are two tabled independent random
+    variables", Journal of the American Statistical Association 1974: half the interval's width is
+    sqrt(t² MS / S + z² c), t of Student's distribution with S - 1 degrees of freedom and z of the normal one. The first
+    part is at least z² (v - c) / S: two seeds can lie closer together than their images allow, and no interval is
+    narrower than that of images alone. One quantile with Satterthwaite's or Hillis' degrees of freedom in its place
+    errs too often with two or three seeds, and most of all at the small levels of Holm's correction.
 
     Why not resample seeds too: of two to ten seeds a bootstrap finds a spread too small by sqrt((S - 1) / S), and has
     no t to make up for it. Why not resample images for each seed alone: they are the same images, so their variation
@@ -76,55 +84,49 @@ class Estimate:
             return own, own
         return own, (float(covariance.sum()) - own * self.seeds) / (self.seeds * (self.seeds - 1))
 
-    def spread(self, seeds: int | None = None, images: int | None = None) -> tuple[float, float]:
-        """Standard error and degrees of freedom.
-
-        Args:
-            seeds: what they would be with so many seeds; None: with those that there are.
-            images: the same of images.
-        """
-        count = self.seeds if seeds is None else seeds
-        share = 1.0 if images is None else self.images / images
+    def _parts(self, images: int | None = None) -> tuple[float, float, float]:
+        """Mean square between seeds, what of it comes from the images (v - c), and c; were there so many images."""
         own, common = self._image_covariance
-        if self.seeds == 1:
-            return float(np.sqrt(own * share)), np.inf
+        share = 1.0 if images is None else self.images / images
         common = max(common, 0.0)
-        # MS is what seeds differ by, and the images' part that seeds do not share. Two or three seeds can lie closer
-        # together than their images allow; the interval is never narrower than that of images alone.
-        of_seeds = max(self.std**2 - (own - common), 0.0)
-        between = of_seeds + (own - common) * share
-        common *= share
-        variance = between / count + common
-        freedom = np.inf if between == 0 or count == 1 else (count * variance) ** 2 / (between**2 / (count - 1))
-        return float(np.sqrt(variance)), float(freedom)
+        unshared = own - common
+        between = 0.0 if self.seeds == 1 else max(self.std**2 - unshared * (1 - share), 0.0)
+        return between, unshared * share, common * share
 
     @property
     def se(self) -> float:
         """Standard error of the value."""
-        return self.spread()[0]
+        between, unshared, common = self._parts()
+        return float(np.sqrt(max(between, unshared) / self.seeds + common))
 
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom; infinite where the normal distribution is meant."""
-        return self.spread()[1]
+    def half_width(self, seeds: int | None = None, images: int | None = None, tail: float = (1 - LEVEL) / 2) -> float:
+        """Half the interval's width, before it is cut to what is possible.
 
-    def half_width(self, seeds: int | None = None, images: int | None = None) -> float:
-        """Half the interval's width, before it is cut to what is possible."""
-        se, freedom = self.spread(seeds, images)
-        return float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * se
+        Where neither images nor seeds differ at all, as with 100 % right: the upper end of the exact (Clopper-Pearson)
+        interval of no event in N images.
+
+        Args:
+            seeds: what it would be with so many seeds; None: with those that there are.
+            images: the same of images.
+            tail: probability beyond each end.
+        """
+        if self.se**2 < _NOTHING:
+            count = self.images if images is None else images
+            return float(proportion_confint(0, count, alpha=2 * tail, method="beta")[1])
+        between, unshared, common = self._parts(images)
+        normal = special.ndtri(tail) ** 2
+        if self.seeds == 1:
+            return float(np.sqrt(normal * (unshared + common)))
+        count = self.seeds if seeds is None else seeds
+        student = special.stdtrit(count - 1, tail) ** 2
+        return float(np.sqrt(max(student * between, normal * unshared) / count + normal * common))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of 95 %.
-
-        Where neither images nor seeds differ at all, as with 100 % right: the exact (Clopper-Pearson) one of no event
-        in N images.
-        """
+        """Of 95 %, cut to what is possible."""
         half = self.half_width()
         if np.isnan(half):
             return float("nan"), float("nan")
-        if half == 0:
-            half = float(proportion_confint(0, self.images, alpha=1 - LEVEL, method="beta")[1])
         return max(self.value - half, self.lowest), min(self.value + half, self.highest)
 
     def p_above(self, bound: float) -> float:
@@ -140,10 +142,16 @@ class Estimate:
         return min(1.0, 2 * min(self.p_above(bound), self.p_below(bound)))
 
     def _tail(self, distance: float) -> float:
-        se, freedom = self.spread()
-        if se == 0:  # no event in N images: its probability, were events that frequent
-            return float((1 - min(distance, 1.0)) ** self.images) if distance > 0 else 1.0
-        return float(stats.t.sf(distance / se, freedom))
+        """The probability beyond each end of the interval that reaches as far as this."""
+        never_differs = self.se**2 < _NOTHING
+        if not distance > 0:
+            return 1.0 if never_differs or np.isnan(distance) else 1.0 - self._tail(-distance) if distance < 0 else 0.5
+        if never_differs:  # no event in N images: its probability, were events that frequent
+            return float((1 - min(distance, 1.0)) ** self.images)
+        if self.half_width(tail=_LEAST) <= distance:
+            return _LEAST
+        log_tail = optimize.brentq(lambda x: self.half_width(tail=np.exp(x)) - distance, np.log(_LEAST), np.log(0.5))
+        return float(np.exp(log_tail))
 
     def seeds_needed(self, distance: float) -> int | None:
         """With how many seeds the interval would reach less far than `distance`, all else being as it is.
