@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from run import build
 from saved_runs import CONF
+from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
 from wsol.claim import Claim
 from wsol.score import Score
@@ -21,7 +23,7 @@ def read_claims(names: Sequence[str] | None = None) -> list[Claim]:
     unknown = [name for name in names or () if name not in files]
     if unknown:
         raise ValueError(f"there is no claim {', '.join(unknown)}; claims: {', '.join(files)}.")
-    return [read_claim(files[name].read_text(encoding="utf-8"), name) for name in (names or files)]
+    return [read_claim(files[name].read_text(encoding="utf-8"), name) for name in (files if names is None else names)]
 
 
 def read_claim(text: str, name: str) -> Claim:
@@ -35,7 +37,7 @@ def read_claim(text: str, name: str) -> Claim:
         scores = {key: _scores(node.pop(key, [])) for key in ("score", "minus", "beside")}
         # Not as arguments of `build`, which would take the scores for configuration.
         return build({**node, "_partial_": True})(**scores)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, ImportError, InstantiationException, TypeError, ValueError, YAMLError) as error:
         raise ValueError(f"the claim {name!r} cannot be read: {error}") from None
 
 
@@ -45,6 +47,7 @@ def _scores(names: Sequence[str]) -> dict[str, Score]:
     for name in names:
         node: Any = OmegaConf.load(files[name]) if name in files else {}
         if name not in node:
-            raise ValueError(f"there is no score {name!r} in conf/scores")
+            known = sorted(stem for stem, path in files.items() if stem in OmegaConf.load(path))
+            raise ValueError(f"there is no score {name!r} in conf/scores; scores: {', '.join(known)}")
         made[name] = build(node[name])
     return made

@@ -54,20 +54,21 @@ class Arguments:
 def read_arguments(words: Sequence[str]) -> Arguments:
     """Raises ValueError for what cannot be read."""
     found = Arguments()
-    for place, word in enumerate(words):
+    for word in words:
         key, equals, value = word.partition("=")
-        if not equals:
-            if place == 0 and Path(word).is_dir():
-                path = Path(word)
-                found.results = path.parent if path.resolve().name == "runs" else path
-            else:
-                found.texts.append(word)
+        if Path(word).is_dir():
+            path = Path(word)
+            found.results = path.parent if path.resolve().name == "runs" else path
+        elif not equals:
+            if "/" in word:
+                raise ValueError(f"there is no folder {word}; name the one that holds the runs, like results/runs.")
+            found.texts.append(word)
         elif key == "out":
             found.out = Path(value)
         elif key == "claims":
             found.claims = [] if value == "none" else value.split(",")
         elif key == "gallery":
-            if not value.isdigit():
+            if not value.isdecimal():
                 raise ValueError(f"gallery={value}: give a number of images, 0 for none.")
             found.gallery = int(value)
         elif key == "figures":
@@ -124,7 +125,8 @@ def report(arguments: Arguments) -> int:
         try:
             written, answered = one_comparison(results, comparison, claims, arguments, data.of)
         except (OSError, ValueError, KeyError) as error:
-            print(f"left out: {comparison.name}: {one_line(error)}", file=sys.stderr)
+            missing = "a setting is missing: " if isinstance(error, KeyError) else ""
+            print(f"left out: {comparison.name}: {missing}{one_line(error)}", file=sys.stderr)
             continue
         paths = write_files(comparison, written.summary, written.table, out / "tables")
         if arguments.figures:

@@ -10,7 +10,10 @@ import torch
 from PIL import Image
 from seed_records import record_of
 
-from wsol.protocol import TIGHT
+from wsol.page import Page, Section
+from wsol.page_writer import write_page
+from wsol.protocol import REFERENCE, TIGHT, ZHOU2016
+from wsol.score_map import to_score_maps
 from wsol.shown_images import Setting, build_gallery, orders_of
 from wsol.stored_maps import StoredMaps
 
@@ -184,6 +187,21 @@ def test_small_images_are_not_enlarged_and_a_constant_map_is_black():
     assert drawn.max() == 0
 
 
+@pytest.mark.parametrize("protocol", [TIGHT, REFERENCE, ZHOU2016], ids=lambda protocol: protocol.name)
+def test_the_protocol_says_how_maps_are_made_but_for_its_grid(protocol):
+    maps = np.array([[[-2, -1, 0, 1], [2, 3, 4, 7]]], dtype=np.float32)
+    one = replace(setting((5,), maps), protocol=protocol)
+    drawn = np.asarray(picture(gallery({"gap cam": one}, count=1).images[0].views[0].score_map, "PNG"))
+    (expected,) = to_score_maps(one.maps.activation_maps(), SIZE, replace(protocol, name="other", grid=None))
+    np.testing.assert_array_equal(drawn, np.round(255 * expected))
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (99, 131)])
+def test_a_constant_map_of_pixels_is_black_though_averaging_rounds(shape):
+    shown = gallery({"gap cam": setting((5,), np.full((1, *shape), 0.3, np.float32))}, count=1, size=(224, 224))
+    assert picture(shown.images[0].views[0].score_map, "PNG").getextrema() == (0, 0)
+
+
 def test_a_setting_without_maps_stands_beside_one_with_maps():
     maps = np.random.default_rng(0).random((6, 2, 4), dtype=np.float32)
     shown = gallery({"gap cam": setting(FIRST, maps), "gmp cam": setting(SECOND)})
@@ -233,6 +251,27 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_said_once(caplog, error):
     (message,) = caplog.messages
     assert message.startswith("2 of 6 photographs of the gallery cannot be read")
     assert "'00002' (broken data stream)" in message
+
+
+def test_a_truncated_photo_is_found_when_it_is_decoded(caplog):
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "JPEG")
+    shown = gallery(
+        {"gap cam": setting((5,))}, count=1, photos=lambda index: Image.open(io.BytesIO(whole.getvalue()[:700]))
+    )
+    assert shown.images[0].photo == ""
+    assert "truncated" in caplog.text
+
+
+def test_a_mistake_of_the_caller_is_no_damaged_photo():
+    with pytest.raises(AttributeError):
+        gallery(two_settings(), photos=lambda index: np.zeros((4, 4, 3), np.uint8))
+
+
+def test_the_page_takes_it(tmp_path):
+    shown = gallery(two_settings(), photos=lambda index: Image.new("RGB", SIZE[::-1]), limit=4)
+    write_page(Page("title", "made by", sections=[Section("s", "s", gallery=shown)]), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/jpeg") == 4
 
 
 def test_class_names_pass_unchanged_and_may_be_too_few():

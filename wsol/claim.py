@@ -67,6 +67,10 @@ class Claim:
             raise ValueError(f"A claim is about one score, and at most one in `minus`: {self.text}")
         if self.magnitudes and (not self.minus or self.second is None):
             raise ValueError(f"`magnitudes` compares two differences; give `minus` and `second`: {self.text}")
+        if self.minus and self.second is None:
+            raise ValueError(f"`minus` is a second difference between two groups; give `second`: {self.text}")
+        if self.reference and self.second is not None:
+            raise ValueError(f"`reference` is for one group alone, but there is `second`: {self.text}")
         for group in (self.first, self.second):
             if group is not None and set(group) != {"pooling", "map"}:
                 raise ValueError(f"A group is named by its pooling and its map, got {dict(group)}: {self.text}")
@@ -121,7 +125,7 @@ class Answered:
 
     @property
     def estimate(self) -> Estimate | None:
-        """Of the quantity, less the reference."""
+        """Of the quantity; the reference is not taken off."""
         return None if self.measured is None else self.measured.estimate
 
     def distance(self) -> float:
@@ -196,7 +200,7 @@ def _differences(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) 
 def _find(measured: Mapping[Line, Mapping[str, Measured]], group: Mapping[str, str], score: str) -> Measured:
     line = (group["pooling"], group["map"])
     if line not in measured:
-        raise LookupError(f"there are no runs with pooling={line[0]} whose map {line[1]} was scored")
+        raise LookupError(f"of the runs reported, none has pooling={line[0]} with its map {line[1]} scored")
     if score not in measured[line]:
         raise LookupError(f"the records of pooling={line[0]}, map {line[1]} do not hold what {score} reads")
     return measured[line][score]

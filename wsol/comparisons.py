@@ -1,5 +1,6 @@
 """Which runs may stand in one table, and what their records measure."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from wsol.pipeline import NONE
 from wsol.runs import read_rows
 from wsol.score import Score
 from wsol.scored_maps import ScoredMap, read_scored_maps
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,35 @@ def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None =
         wanted: column of the rows, or `protocol` for its name -> values to keep. What is said of poolings, maps, seeds
             and scores leaves rows out; baselines stay.
 
+    A file that does not hold rows is left out, which the log says.
+
     Raises:
-        ValueError: naming the file, if one does not hold rows; or for a column that there is not.
+        ValueError: for a column that there is not.
     """
-    files = sorted((results / "runs").glob("*/scores-*.csv"))
-    if not files:
+    for column in wanted or {}:
+        if column not in (*_FILTERS, "score"):
+            raise ValueError(f"there is no filter {column!r}; filters: {', '.join((*_FILTERS, 'score'))}.")
+    found = list(_read_all(sorted((results / "runs").glob("*/scores-*.csv"))))
+    if not found:
         return
-    rows = pd.concat([read_rows(path) for path in files], ignore_index=True)
+    rows = pd.concat(found, ignore_index=True)
     is_baseline = rows["backbone"] == NONE
     told = rows.assign(protocol=rows["protocol_key"].str.rpartition("-")[0])
     keep = pd.Series(True, index=rows.index)
     for column, values in (wanted or {}).items():
-        if column not in (*_FILTERS, "score"):
-            raise ValueError(f"there is no filter {column!r}; filters: {', '.join((*_FILTERS, 'score'))}.")
         fits = told[column].astype(str).isin([str(value) for value in values])
         keep &= fits | is_baseline if column != "score" else fits
     for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
         same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
         yield Comparison(f"{comparison}-{protocol}", pd.concat([group, rows[same & keep]], ignore_index=True))
+
+
+def _read_all(files: Iterable[Path]) -> Iterator[pd.DataFrame]:
+    for path in files:
+        try:
+            yield read_rows(path)
+        except ValueError as error:
+            log.warning("left out: %s", error)
 
 
 _FILTERS = ("data", "backbone", "pooling", "map", "seed", "protocol", "protocol_key", "comparison", "run")

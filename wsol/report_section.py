@@ -20,7 +20,7 @@ from wsol.report_drawings import MOST_SETTINGS, Drawn, Groups, draw_comparison
 from wsol.report_table import difference_table
 from wsol.reports import full_table
 from wsol.runs import truth_of
-from wsol.scored_maps import ScoredMap
+from wsol.scored_maps import ScoredMap, held_out
 from wsol.shown_images import Setting, build_gallery
 from wsol.summary import MeasuredLines, summarize
 from wsol.supervision import LEDGER_COLUMNS, ledger_lines, supervision_of
@@ -74,7 +74,12 @@ def write_section(
     if groups is not None and any(len(seeds[0].image_ids) != len(groups.sizes) for seeds in records.values()):
         groups = None
     drawn = list(draw_comparison(records, groups, summary))
-    tables = [table, difference_table(summary), _ledger(lines), *_diagnosis(records, groups)]
+    tables = [
+        table,
+        difference_table(summary),
+        _ledger(lines, set(comparison.rows["score"])),
+        *_diagnosis(records, groups),
+    ]
     return Written(
         Section(
             anchor=comparison.name,
@@ -144,13 +149,19 @@ def groups_of(predictions: pd.DataFrame, class_names: Sequence[str]) -> Groups:
     )
 
 
-def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> Table | None:
+def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str]) -> Table | None:
     for (pooling, _), seeds in lines.items():
         if pooling != NONE and seeds[0].evaluation:
-            ledger = {name: supervision_of(score, seeds[0].protocol) for name, score in scores_of(seeds[0]).items()}
+            ledger = {}
+            for name, score in scores_of(seeds[0]).items():
+                if name in shown:
+                    ledger[name] = supervision_of(score, seeds[0].protocol)
+                    if ledger[name].oracle:
+                        ledger[held_out(name)] = supervision_of(replace(score, threshold="held_out"), seeds[0].protocol)
             rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
             notes = [
-                "Which annotations chose what. Training reads image labels alone; the last epoch's weights are used; "
+                "Which annotations chose what. Training reads image labels alone, beside those that pretrained weights "
+                "were made with; the last epoch's weights are used; "
                 "settings were fixed beforehand, and tuning outside of these runs cannot be seen. Test labels: the map "
                 "is made for the true class. An oracle's threshold was chosen by the boxes that it is scored on."
             ]

@@ -98,7 +98,8 @@ def percent_or_ratio(score: str, value: float, sign: bool = False) -> str:
 
 def _hint(one: dict[str, Any]) -> str:
     """What the cell has no room for."""
-    parts = [f"{one['seeds']} seed{'s' if one['seeds'] > 1 else ''}, {one['images']} images"]
+    seeds = "" if one["pooling"] == NONE else f"{one['seeds']} seed{'s' if one['seeds'] > 1 else ''}, "
+    parts = [f"{seeds}{one['images']} images"]
     if not np.isnan(one["low"]):
         covers = "" if one["seeds"] > 1 and one["pooling"] != NONE else " (of images alone)"
         parts.append(f"95 % interval {one['low']:.4f} to {one['high']:.4f}{covers}")

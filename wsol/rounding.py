@@ -17,6 +17,8 @@ def decimals_of(uncertainty: float) -> int:
     """
     if not 0 < uncertainty < math.inf:
         return 1
+    if uncertainty < 1e-3:
+        return 3
     magnitude = math.floor(math.log10(uncertainty))
     leading = round(uncertainty / 10.0 ** (magnitude - 2))
     digits = 1 if 355 <= leading <= 949 else 2

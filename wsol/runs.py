@@ -90,8 +90,15 @@ class RunFolder:
         return self.path / f"protocol-{key}.json"
 
     def settings(self) -> dict[str, Any]:
-        """What `write_settings` wrote."""
-        return read_json(self.settings_file)
+        """What `write_settings` wrote.
+
+        Raises:
+            ValueError: naming the file, if it is damaged.
+        """
+        try:
+            return read_json(self.settings_file)
+        except ValueError as error:
+            raise ValueError(f"{self.settings_file} cannot be read ({error}); train the run again.") from None
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `settings.json`."""
@@ -148,7 +155,10 @@ def read_rows(path: Path) -> pd.DataFrame:
         ValueError: naming the file, if it holds no such rows.
     """
     missing = {column: [""] for column in ("value", "threshold", *FACT_COLUMNS[1:])}
-    rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
+    try:
+        rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
+    except ValueError:  # also what pandas says of an empty file
+        rows = pd.DataFrame()
     if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
         raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
     told = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])

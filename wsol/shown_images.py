@@ -146,9 +146,8 @@ def _chosen(kept: int, count: int, orders: Mapping[str, object]) -> str:
         else ""
     )
     return (
-        f"{shown} {disagreement}Best and worst: by mean IoU. Random: by seed {_SEED}. Each setting has one seed, and "
-        "boxes at the τ chosen on val. Score maps are made small and enlarged by the browser: for looking at, not for "
-        "measuring."
+        f"{shown} {disagreement}Best and worst: by mean IoU. Random: by seed {_SEED}. Score maps are made small "
+        "and enlarged by the browser: for looking at, not for measuring."
     )
 
 
