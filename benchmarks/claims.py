@@ -41,10 +41,10 @@ def read_claim(text: str, name: str) -> Claim:
         raise ValueError(f"the claim {name!r} cannot be read: {error}") from None
 
 
-def _scores(names: Sequence[str]) -> dict[str, Score]:
+def _scores(names: str | Sequence[str]) -> dict[str, Score]:
     files = {path.stem: path for path in (CONF / "scores").glob("*.yaml")}
     made: dict[str, Score] = {}
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         node: Any = OmegaConf.load(files[name]) if name in files else {}
         if name not in node:
             known = sorted(stem for stem, path in files.items() if stem in OmegaConf.load(path))

@@ -135,7 +135,7 @@ def print_table(
     pairs = {name: (first[name], second[name]) for name in first if name in second}
     pairs = {name: pair for name, pair in pairs.items() if set(pair[0].seeds) & set(pair[1].seeds)}
     differences = {name: one.minus(two) for name, (one, two) in pairs.items()}
-    differences = {name: one for name, one in differences.items() if not np.isnan(one.values).any()}
+    differences = {name: one for name, one in differences.items() if one.is_known}
     if not differences:
         return False
     corrected = holm(one.estimate.p_value() for one in differences.values())

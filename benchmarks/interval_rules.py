@@ -1,4 +1,4 @@
-"""Other 95 % intervals of a difference, beside the one of `wsol.uncertainty`: what they do with seeds and with images.
+"""95 % intervals of a difference, by what they do with seeds and with images; that of `wsol.uncertainty` is `howe`.
 
 Each takes B repeats at once: values (B, S) of each seed, replicates (R, B, S) of the same resamples of the images, and
 what random numbers it needs. Each gives the ends of its intervals, (2, B), or half the width of symmetric ones, (B,).

@@ -109,7 +109,6 @@ class DataSets:
 
 def report(arguments: Arguments) -> int:
     """Write and print everything; the exit status is 1 if there is nothing to report."""
-    gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
     results, out = arguments.results, arguments.out or arguments.results
     claims = read_claims(arguments.claims)
     comparisons = [
@@ -174,4 +173,7 @@ def one_comparison(
 
 
 if __name__ == "__main__":
-    sys.exit(end(lambda: report(read_arguments(sys.argv[1:]))))
+    gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
+    status = end(lambda: report(read_arguments(sys.argv[1:])))
+    gc.unfreeze()
+    sys.exit(status)

@@ -311,7 +311,7 @@ def notes(repeats: int, resamples: int) -> list[str]:
         "points.",
         "images only: bootstrap of the mean over seeds. seeds alone: t-test of the seeds' differences. nested "
         "bootstrap: seeds, then images for each seed. crossed bootstrap: seeds, then the same images for all. model: "
-        "the variance of Obuchowski and Rockette, by three rules for the quantile.",
+        "the variance of Obuchowski and Rockette, by three rules for the quantile; the project's own is Howe's.",
         "McNemar: of two networks. With a seed sd their settings score the same but the networks do not, and the test "
         "asks of the networks alone. Ten differences: of ten settings to one and the same; in truth there is none.",
         f"Random seeds: {FIRST_SEED}, the number of the case, the first repeat of a part of it. "

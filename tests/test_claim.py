@@ -222,15 +222,15 @@ class TestNotAnswered:
 
     @pytest.mark.parametrize("differences", [{0: NAN}, {0: 0.1, 1: NAN}])
     def test_a_score_without_a_value(self, differences):
-        assert "has no value for some image" in self.why(claim(), pair(differences))
+        assert "the score has no value" in self.why(claim(), pair(differences))
 
     def test_the_second_score_without_a_value(self):
         measured = joined(pair({0: 0.1}), pair({0: NAN}, score="other"))
-        assert "has no value for some image" in self.why(claim(minus=OTHER), measured)
+        assert "the score has no value" in self.why(claim(minus=OTHER), measured)
 
     def test_one_group_without_a_value(self):
         measured = {("gap", "cam"): {"loc": known({0: NAN})}}
-        assert "has no value for some image" in self.why(claim(second=None), measured)
+        assert "the score has no value" in self.why(claim(second=None), measured)
 
     def test_no_shared_seed(self):
         measured = {("gap", "cam"): {"loc": known({0: 0.5})}, ("gmp", "cam"): {"loc": known({1: 0.4})}}

@@ -61,6 +61,8 @@ class Claim:
     def __post_init__(self) -> None:
         if self.direction not in ("greater", "less", "equal"):
             raise ValueError(f"The direction must be greater, less or equal, got {self.direction!r}: {self.text}")
+        if self.margin > 1:
+            raise ValueError(f"The margin is a fraction, 0.01 for one point, got {self.margin}: {self.text}")
         if self.margin < 0 or (self.direction == "equal" and self.margin == 0):
             raise ValueError(f"The margin must be positive, or 0 for greater and less, got {self.margin}: {self.text}")
         if len(self.score) != 1 or len(self.minus) > 1:
@@ -175,8 +177,10 @@ def _measure(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> A
 def _quantity(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Measured:
     terms = list(_differences(claim, measured))
     for _, one in terms:
-        if (one.values != one.values).any():
-            raise LookupError("the score has no value for some image: nothing was classified, or no map was made")
+        if not one.is_known:
+            raise LookupError(
+                "the score has no value: nothing was classified, no map was made, or too few images count"
+            )
     signs = [1.0, -1.0]
     if claim.magnitudes:
         signs = [(1.0 if one.estimate.value >= 0 else -1.0) * sign for (_, one), sign in zip(terms, signs, strict=True)]

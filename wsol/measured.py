@@ -52,6 +52,11 @@ class Measured:
         return Estimate(self.values, self.replicates, self.images, self.lowest, self.highest)
 
     @property
+    def is_known(self) -> bool:
+        """Has every seed a value, and on every resample? A ratio has none where no image counts."""
+        return not (np.isnan(self.values).any() or np.isnan(self.replicates).any())
+
+    @property
     def all_runs(self) -> tuple[str, ...]:
         """The runs that it comes from, once each."""
         return tuple(dict.fromkeys(run for runs in self.runs for run in runs))

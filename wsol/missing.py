@@ -23,7 +23,8 @@ def missing_runs(
     for pooling in sorted(found):
         lacking = sorted(wanted - found[pooling])
         if lacking and runs:
-            yield str(runs[0]["command"]), pooling, lacking
+            commands = [str(one["command"]) for one in runs if one.get("command")]
+            yield commands[0] if commands else "python benchmarks/run.py", pooling, lacking
 
 
 def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:

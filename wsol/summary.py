@@ -133,7 +133,7 @@ def _pair(first: Measured | None, second: Measured | None) -> Measured | None:
 
 
 def _interval(one: Measured | None) -> dict[str, float]:
-    if one is None or np.isnan(one.values).any():
+    if one is None or not one.is_known:
         return {}
     estimate = one.estimate
     low, high = estimate.interval
@@ -152,7 +152,7 @@ def _all_of(one: Measured) -> dict[str, Any]:
 
 
 def _tests(difference: Measured | None, first: Measured | None, second: Measured | None) -> dict[str, float]:
-    if difference is None or first is None or second is None or np.isnan(difference.values).any():
+    if difference is None or first is None or second is None or not difference.is_known:
         return {}
     single = mcnemar_tests(first, second)
     return {
