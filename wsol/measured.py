@@ -169,9 +169,9 @@ def measure_one(scored: ScoredMap, scores: Mapping[str, Score]) -> dict[str, One
     for name, one, image_ids in scored.outcomes(scores):
         ids = ids or digest(image_ids.tolist())
         outcomes[name] = one
-    outcomes |= dict(scored.faithfulness())
-    if not outcomes:
+    if not outcomes:  # without a record nothing says which images they are
         return {}
+    outcomes |= dict(scored.faithfulness())
     images = len(next(iter(outcomes.values())).values)
     drawn = resamples_of(images).replicates_of(list(outcomes.values()))
     return {
