@@ -23,7 +23,7 @@ from PIL import Image
 from saved_runs import configuration, end, made_by, one_line, splits_of
 from tqdm import tqdm
 
-from wsol.claim import Answered, Claim, answer
+from wsol.claim import REFUTED, SUPPORTED, Answered, Claim, answer
 from wsol.comparisons import Comparison, measure, read_comparisons
 from wsol.figure_files import save_drawing
 from wsol.page import Page
@@ -137,6 +137,8 @@ def report(arguments: Arguments) -> int:
         tqdm.write(paths["md"].read_text(encoding="utf-8") + f"\ntable: {paths['md']}\n")
     if not kept:
         return 1
+    decided = {one.claim for one in answers if one.verdict in (SUPPORTED, REFUTED)}
+    answers.sort(key=lambda one: one.claim not in decided)  # what there is to say comes first
     page = Page(
         title="Weakly supervised object localization",
         made_by=made_by(),
