@@ -17,6 +17,8 @@ NOISE = np.array([-1.0, 1.0]) / np.sqrt(2)  # of two resamples; their sample sta
 IMAGES = 100
 NAN = float("nan")
 
+PROTOCOL = "or the protocol does not admit it"
+
 
 def known(values, swing=0.0, images=IMAGES, images_digest="ids", **bounds):
     """{seed: value}, all of which the images move together by this standard error; so they move other settings'."""
@@ -213,12 +215,14 @@ class TestNotAnswered:
     @pytest.mark.parametrize("options", [{"score": OTHER}, {"minus": OTHER}])
     def test_no_such_score(self, options):
         why = self.why(claim(**options), pair({0: 0.1}))
-        assert why == "the records of pooling=gap, map cam do not hold what other reads"
+        assert why == "the records of pooling=gap, map cam do not hold what other reads, " + PROTOCOL
 
     def test_a_score_of_one_group_alone(self):
         measured = pair({0: 0.1})
         measured["gmp", "cam"] = {}
-        assert self.why(claim(), measured) == "the records of pooling=gmp, map cam do not hold what loc reads"
+        assert (
+            self.why(claim(), measured) == "the records of pooling=gmp, map cam do not hold what loc reads, " + PROTOCOL
+        )
 
     @pytest.mark.parametrize("differences", [{0: NAN}, {0: 0.1, 1: NAN}])
     def test_a_score_without_a_value(self, differences):

@@ -206,7 +206,8 @@ def _find(measured: Mapping[Line, Mapping[str, Measured]], group: Mapping[str, s
     if line not in measured:
         raise LookupError(f"of the runs reported, none has pooling={line[0]} with its map {line[1]} scored")
     if score not in measured[line]:
-        raise LookupError(f"the records of pooling={line[0]}, map {line[1]} do not hold what {score} reads")
+        where = f"pooling={line[0]}, map {line[1]}"
+        raise LookupError(f"the records of {where} do not hold what {score} reads, or the protocol does not admit it")
     return measured[line][score]
 
 

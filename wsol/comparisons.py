@@ -26,11 +26,6 @@ class Comparison:
     name: str  # data, backbone and two hashes: of the settings that the runs share, and of the protocol
     rows: pd.DataFrame
 
-    @property
-    def commits(self) -> list[str]:
-        """The versions of the code that made the rows."""
-        return sorted(set(self.rows["commit"]))
-
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """(pooling, map) -> what is on disk of it, seed by seed."""
         found: dict[tuple[str, str], list[ScoredMap]] = {}

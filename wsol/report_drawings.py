@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from wsol.claim import Answered
 from wsol.curve_figures import ON_VAL, ORACLE, draw_accuracy_by_iou, draw_accuracy_by_threshold
 from wsol.curves import IOU_THRESHOLDS, accuracy_by_iou, accuracy_by_threshold
 from wsol.diagnosis import area_ratios, by_group, error_shares
@@ -123,18 +122,4 @@ def _of_differences(differences: pd.DataFrame) -> Drawn:
         f"Differences: {title}",
         draw_differences(names, values, lows, highs, title=title),
         "Points, with the 95 % interval of seeds and images, not corrected for their number. τ on test: oracles.",
-    )
-
-
-def draw_answers(answers: Sequence[Answered]) -> Figure | None:
-    """The quantities of answered claims with their intervals, in points; None where there is none."""
-    told = [(one, one.measured) for one in answers if one.measured is not None and not one.claim.reference]
-    if not told:
-        return None
-    estimates = [measured.estimate for _, measured in told]
-    return draw_differences(
-        [one.claim.text for one, _ in told],
-        [one.value for one in estimates],
-        [one.interval[0] for one in estimates],
-        [one.interval[1] for one in estimates],
     )

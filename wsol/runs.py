@@ -138,13 +138,13 @@ def save_frame(path: Path, frame: pd.DataFrame) -> None:
 
 
 def load_or_none(path: Path, load: Callable[[Path], T]) -> T | None:
-    """Load a file of a run; None if it is not there, or is damaged (said in the log), so that it is made again."""
+    """Load a file of a run; None if it is not there, or is damaged, which the log says."""
     if not path.exists():
         return None
     try:
         return load(path)
     except _DAMAGED as error:
-        log.warning("%s cannot be read (%s); it is made again.", path, error)
+        log.warning("%s cannot be read (%s); the run that needs it makes it again.", path, error)
         return None
 
 

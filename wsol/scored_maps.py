@@ -80,7 +80,10 @@ class ScoredMap:
                     yield str(column), mean_of_known(frame[column].to_numpy(np.float64))
 
     def outcomes(self, scores: Mapping[str, Score]) -> Iterator[tuple[str, Outcomes, NDArray[np.str_]]]:
-        """Each score's name, outcomes and image ids; those whose records are missing are left out.
+        """Each score's name, outcomes and image ids.
+
+        Scores whose records are missing are left out, and those that the protocol does not admit: a claim may ask for
+        them, but a map of the predicted class tells nothing of localization with the class given.
 
         A score that the test boxes choose a threshold for is followed by the same score at the thresholds that `val`
         chooses, under the name `held_out(name)`.
@@ -90,6 +93,8 @@ class ScoredMap:
         points: dict[tuple[str, float], int] = {}
         for name, score in scores.items():
             if score.boxes not in records:
+                continue
+            if not self.protocol.admits(score.threshold, score.needs_class, score.reads_map):
                 continue
             try:
                 outcomes = score.outcomes(records)
