@@ -23,7 +23,7 @@ from PIL import Image
 from saved_runs import configuration, end, made_by, one_line, splits_of
 from tqdm import tqdm
 
-from wsol.claim import REFUTED, SUPPORTED, Answered, Claim, answer
+from wsol.claim import NOT_ANSWERED, REFUTED, SUPPORTED, Answered, Claim, answer
 from wsol.comparisons import Comparison, measure, read_comparisons
 from wsol.figure_files import save_drawing
 from wsol.page import Page
@@ -148,7 +148,10 @@ def report(arguments: Arguments) -> int:
         runs=list(run_cards(kept, results)),
     )
     for one in answers:
-        print(f"{one.verdict}: {one.claim} {one.estimate} {one.interval} p {one.p} ({one.where})".replace("  ", " "))
+        if one.verdict == NOT_ANSWERED:
+            print(f"{one.verdict}: {one.claim} {one.reading} Needed: {one.needed} ({one.where})")
+        else:
+            print(f"{one.verdict}: {one.claim} {one.estimate} {one.interval}, p {one.p} ({one.where})")
     for warning in page.warnings:
         print(f"warning: {warning}")
     write_page(page, out / "report.html")

@@ -92,13 +92,13 @@ def measure(
         (pooling, map) -> name of the score -> what it measures; without those that not all seeds have on disk.
     """
     jobs = [(line, one, {**scores_of(one), **(scores or {})}) for line, seeds in lines.items() for one in seeds]
-    found: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {}
+    found: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {line: {} for line in lines}
     hidden = None if progress else True
     read = in_threads(lambda job: measure_one(job[1], job[2]), jobs)
     bar = tqdm(read, desc="reading records", total=len(jobs), unit="map", delay=1, leave=False, disable=hidden)
     for (line, one, _), by_name in zip(jobs, bar, strict=True):
         for name, seed in by_name.items():
-            found.setdefault(line, {}).setdefault(name, []).append((one, seed))
+            found[line].setdefault(name, []).append((one, seed))
     return {
         line: {
             name: gather(seeds, baseline=line[0] == NONE)

@@ -78,8 +78,12 @@ def _command(one: Answered, comparison: Comparison, results: Path) -> str:
     commands = [command_for(*missing) for missing in missing_runs(settings, wanted)]
     if commands:
         return "; ".join(commands)
-    maps = ",".join(dict.fromkeys([*dict.fromkeys(comparison.rows["map"]), *_maps(one)]))
-    return f"{settings[0]['command']} maps=[{maps}]" if settings else ""
+    if not settings:
+        return ""
+    scored = list(dict.fromkeys(comparison.rows.loc[comparison.rows["backbone"] != NONE, "map"]))
+    more = [name for name in dict.fromkeys(_maps(one)) if name not in scored]
+    command = str(settings[0]["command"])
+    return f"{command} 'maps=[{','.join([*scored, *more])}]'" if more else command  # which makes records anew, too
 
 
 def _maps(one: Answered) -> list[str]:
