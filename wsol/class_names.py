@@ -6,6 +6,8 @@ from timm.data import ImageNetInfo
 
 _LISTED = 5
 
+Classes = int | Sequence[str | int] | None
+
 
 def imagenet_names() -> tuple[str, ...]:
     """The 1,000 classes of ILSVRC by class id, with all their synonyms; they come with timm."""
@@ -41,3 +43,29 @@ def find_class(wanted: str, class_names: Sequence[str]) -> int:
     listed = ", ".join(f"{index} {class_names[index]!r}" for index in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     raise ValueError(f"class {wanted!r} could be any of {len(found)}: {listed}{more}; give a class id.")
+
+
+def choose_classes(class_names: Sequence[str], classes: Classes) -> list[int]:
+    """The class ids of a subset, ascending: ImageNet-100 is `classes=100`.
+
+    Args:
+        class_names: K names, by class id.
+        classes: a number k for the first k; or a list of what `find_class` knows, names or wnids say; None for all.
+
+    Raises:
+        ValueError: for a class that is unknown or asked for twice, or more classes than there are.
+    """
+    count = len(class_names)
+    if classes is None:
+        return list(range(count))
+    if isinstance(classes, int):
+        if not 1 <= classes <= count:
+            raise ValueError(f"classes must be 1 ... {count}, as many as there are, got {classes}.")
+        return list(range(classes))
+    if isinstance(classes, str):
+        raise ValueError(f"classes must be a number or a list, got {classes!r}; write classes=[{classes}].")
+    chosen = [find_class(str(one), class_names) for one in classes]
+    twice = [class_names[one] for one in chosen if chosen.count(one) > 1]
+    if twice or not chosen:
+        raise ValueError(f"classes names {twice[0]!r} twice." if twice else "classes=[] leaves none; null keeps all.")
+    return sorted(chosen)

@@ -50,7 +50,7 @@ def measure_faithfulness(
     Raises:
         ValueError: if the maps are of other images.
     """
-    if maps.image_ids.tolist() != images.image_ids:
+    if images.image_ids != maps.image_ids.tolist():
         raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()

@@ -2,10 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +11,14 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wsol.decode import read_image, read_mask
-from wsol.geometry import as_boxes
+from wsol.index import Entry, Index
 from wsol.sample import Sample
+from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
 
 # Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
 _OVERHANG = 1.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What an index knows of one image before it is decoded."""
-
-    image_id: str
-    class_id: int
-    boxes: NDArray[np.float32]  # (B, 4) edges, in pixels of the original image
-    path: Path
-    origin: str = ""  # where the boxes stand, for messages
-    mask_path: Path | None = None
-    part_points: dict[str, tuple[float, float]] = field(default_factory=dict)  # part name -> (x, y)
 
 
 def load_entry(entry: Entry) -> Sample:
@@ -42,7 +28,7 @@ def load_entry(entry: Entry) -> Sample:
         ValueError: naming image, annotation line and remedy, for a box that is empty or reaches more than a pixel out
             of the image; and as `read_image`.
     """
-    image = read_image(entry.path)
+    image = _read_as_annotated(entry)
     height, width = image.shape[:2]
     for x0, y0, x1, y1 in entry.boxes:
         outside = max(-x0, -y0, x1 - width, y1 - height)
@@ -54,20 +40,35 @@ def load_entry(entry: Entry) -> Sample:
             )
     boxes = np.clip(entry.boxes, 0, np.array([width, height] * 2, np.float32))
     mask = None
-    if entry.mask_path is not None:
-        gray = read_mask(entry.mask_path)
+    for path in entry.mask_paths:
+        gray = read_mask(path)
         if gray.shape != image.shape[:2]:
-            raise ValueError(f"Mask {entry.mask_path} is {gray.shape}, its image {image.shape[:2]}; unpack both again.")
-        mask = gray > 127
+            raise ValueError(f"Mask {path} is {gray.shape}, its image {image.shape[:2]}; unpack both again.")
+        mask = gray > entry.mask_above if mask is None else mask | (gray > entry.mask_above)
     points = {name: np.array(point, np.float32) for name, point in entry.part_points.items()}
     return Sample(image, entry.class_id, entry.image_id, boxes, mask, part_points=points)
+
+
+def _read_as_annotated(entry: Entry) -> NDArray[np.uint8]:
+    """The pixels on the grid that the boxes are on: upright, or as stored where the annotations say that size."""
+    image = read_image(entry.path)
+    if entry.size in (None, image.shape[:2]):
+        return image
+    stored = read_image(entry.path, upright=False)
+    if stored.shape[:2] == entry.size:  # some cameras' photographs were annotated before any tool turned them
+        return stored
+    (height, width), (says_height, says_width) = image.shape[:2], entry.size
+    raise ValueError(
+        f"{entry.origin or entry.path}: the annotations say that {entry.path} has {says_width} x {says_height} pixels, "
+        f"but it has {width} x {height}; it is another version of the image: unpack both again."
+    )
 
 
 class ImageSet(Dataset[Sample]):
     """The samples of one split, brought to one size.
 
     Args:
-        entries: the index.
+        entries: the images; kept as an `Index`.
         load: entry -> sample at its original size.
         prepare: sample -> sample of the size that a network reads; deterministic; None: as loaded.
         labels_only: hand out images and classes alone, as weakly supervised training may see them; the boxes are not
@@ -81,24 +82,27 @@ class ImageSet(Dataset[Sample]):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Iterable[Entry],
         load: Callable[[Entry], Sample] = load_entry,
         prepare: Callable[[Sample], Sample] | None = None,
         labels_only: bool = False,
         max_cache_bytes: float = 4 * 2**30,
         name: str = "images",
     ) -> None:
-        if not entries:
+        index = Index.of(entries)
+        if not len(index):
             raise ValueError(f"{name} holds no image.")
-        if labels_only:
-            entries = [replace(one, boxes=as_boxes([]), mask_path=None, part_points={}) for one in entries]
-        self.entries = list(entries)
+        self.entries = index.without_boxes() if labels_only else index
         self.name = name
-        self.class_ids = np.array([entry.class_id for entry in entries], dtype=np.int64)
-        self.image_ids = [entry.image_id for entry in entries]
+        self.class_ids = index.class_ids.numpy()
         self._load, self._prepare, self._labels_only = load, prepare, labels_only
         self._max_cache_bytes = max_cache_bytes
         self._memory: list[Sample] | None = None
+
+    @property
+    def image_ids(self) -> Strings:
+        """N ids, unique in the data set."""
+        return self.entries.image_ids
 
     def __len__(self) -> int:
         return len(self.entries)

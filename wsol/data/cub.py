@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from wsol.annotations import Line, read_lines, read_table
+from wsol.class_names import Classes
 from wsol.geometry import from_xywh
-from wsol.image_set import Entry
+from wsol.index import Entry
 from wsol.splits import Splits, hold_out, make_splits
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def cub(
     val_fraction: float = 0.2,
     split_seed: int = 0,
     max_cache_gib: float = 4,
+    classes: Classes = None,
 ) -> Splits:
     """CUB-200-2011 in its official layout; segmentations and part locations come along where they are present.
 
@@ -38,6 +40,7 @@ def cub(
         val_fraction: of each species' training images.
         split_seed: chooses them.
         max_cache_gib: decoded images kept in memory, per split.
+        classes: a subset of the species: the first k, or a list of names.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -78,7 +81,7 @@ def cub(
             boxes=from_xywh([xywh]),  # CUB gives the left and top edge, width and height, in pixels
             path=path,
             origin=box_line.origin,
-            mask_path=_mask_path(folder, image_id),
+            mask_paths=_mask_paths(folder, image_id),
             part_points=points.get(number, {}),
         )
         (train if is_train[number] else test).append(entry)
@@ -91,6 +94,7 @@ def cub(
         image_size=image_size,
         train_size=train_size,
         max_cache_gib=max_cache_gib,
+        classes=classes,
     )
 
 
@@ -100,13 +104,13 @@ def _is_train(line: Line) -> bool:
     return line.fields[1] == "1"
 
 
-def _mask_path(folder: Path, image_id: str) -> Path | None:
+def _mask_paths(folder: Path, image_id: str) -> tuple[Path, ...]:
     # The segmentations come in an archive of their own, which is unpacked inside the folder or beside it.
     for place in (folder / "segmentations", folder.parent / "segmentations"):
         path = (place / image_id).with_suffix(".png")
         if path.is_file():
-            return path
-    return None
+            return (path,)
+    return ()
 
 
 def _part_points(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from wsol.bird_drawing import draw
 from wsol.bird_world import PARTS, BirdSettings, species_colors
-from wsol.image_set import Entry
+from wsol.index import Entry
 from wsol.sample import Sample
 from wsol.splits import Splits, make_splits
 from wsol.whole_files import whole_file

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from wsol.annotations import Line, read_lines, read_table
+from wsol.class_names import Classes
 from wsol.geometry import from_inclusive
-from wsol.image_set import Entry
+from wsol.index import Entry
 from wsol.splits import Splits, hold_out, make_splits
 
 _HELP = (
@@ -20,6 +21,7 @@ def tiny_imagenet(
     val_fraction: float = 0.1,
     split_seed: int = 0,
     max_cache_gib: float = 4,
+    classes: Classes = None,
 ) -> Splits:
     """Tiny ImageNet (64 px photographs with ImageNet's boxes) in its official layout; any subset of its classes.
 
@@ -33,6 +35,7 @@ def tiny_imagenet(
         val_fraction: of each class's training images.
         split_seed: chooses them.
         max_cache_gib: decoded images kept in memory, per split.
+        classes: a subset: the first k by wnid, or a list of wnids or names.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -71,6 +74,7 @@ def tiny_imagenet(
         image_size=image_size,
         train_size=train_size,
         max_cache_gib=max_cache_gib,
+        classes=classes,
     )
 
 

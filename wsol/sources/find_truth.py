@@ -22,7 +22,6 @@ _FORMS = (
     "a folder of the field's metadata (image_ids.txt, localization.txt, ...) or one with a folder for each split, "
     "CUB_200_2011, tiny-imagenet-200, a .csv file (image,x0,y0,x1,y1,...), or a predictions-*.parquet of a run"
 )
-_CUB_SET = 127  # segmentations are votes of several people, as gray values
 
 
 def find_truth(
@@ -64,17 +63,19 @@ def find_truth(
 def _of_splits(splits: Splits, split: str) -> Truth:
     images: ImageSet = getattr(splits, split)
     entries = images.entries
-    if not any(len(entry.boxes) for entry in entries):
+    if not len(entries.boxes):
         raise ValueError(f"The split {split!r} of {splits.name} is for training and has no boxes; choose val or test.")
     bar = tqdm(entries, desc="reading image sizes", unit="image", delay=1, leave=False, disable=None)
-    sizes = list(in_threads(lambda entry: read_size(entry.path), bar))
-    mask_paths = [entry.mask_path for entry in entries]
-    files = MaskFiles([[path] for path in mask_paths if path is not None], [None] * len(entries), above=_CUB_SET)
+    sizes = list(in_threads(lambda entry: entry.size or read_size(entry.path), bar))
+    rest = list(entries)
+    files = MaskFiles(
+        [entry.mask_paths for entry in rest], [entry.ignore_path for entry in rest], above=rest[0].mask_above
+    )
     return Truth(
-        image_ids=np.array(images.image_ids),
+        image_ids=np.array(list(images.image_ids)),
         class_ids=images.class_ids,
         boxes=[entry.boxes for entry in entries],
         sizes=np.array(sizes, np.int64),
-        read_mask=None if None in mask_paths else files.read,
+        read_mask=files.read if all(entry.mask_paths for entry in rest) else None,
         class_names=splits.class_names,
     )

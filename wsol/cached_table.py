@@ -1,0 +1,82 @@
+"""Tables that take long to make, kept between runs until a file or folder that they were made from changes."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsol.identity import digest
+from wsol.whole_files import whole_file
+
+log = logging.getLogger(__name__)
+
+_STAMPS = b"wsol_stamps"
+# Some file systems tell times to two seconds: what changed so shortly before it was read may change again unseen.
+_TICK = 2.0
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: WSOL_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("WSOL_CACHE") or platformdirs.user_cache_dir("wsol"))
+
+
+def cached_table(
+    kind: str, version: int, sources: Iterable[Path], build: Callable[[], tuple[pa.Table, Iterable[Path]]]
+) -> pa.Table:
+    """What `build` makes, from the cache if nothing that it read has changed since.
+
+    Changed means: another modification time or size of a file, or another modification time of a folder, which adding,
+    removing or renaming an entry changes. A file that is rewritten in place shows where it is itself among those read.
+
+    Args:
+        kind: what the table holds, for its file's name.
+        version: of its form; a new one ignores old files.
+        sources: what tells this table from others of its kind; made absolute.
+        build: makes the table, and names all files and folders that it has read.
+    """
+    told = [str(Path(one).absolute()) for one in sources]
+    path = cache_folder() / "tables" / f"{kind}-{digest([version, *told])}.parquet"
+    found = _load(path)
+    if found is not None:
+        return found
+    started = time.time()
+    table, read = build()
+    stamps = {str(one): _stamp(one) for one in read}
+    if any(stamp is None or stamp[0] > (started - _TICK) * 1e9 for stamp in stamps.values()):
+        log.info("%s: changed just now, so that its index is not kept yet.", told[0])
+        return table
+    try:
+        with whole_file(path) as aside:
+            pq.write_table(table.replace_schema_metadata({_STAMPS: json.dumps(stamps)}), aside, compression="zstd")
+    except OSError as error:  # a read-only home or a full disk costs the time of an index a run, not the run
+        log.warning("The index %s cannot be written (%s); it is made again next time.", path, error)
+    return table
+
+
+def _load(path: Path) -> pa.Table | None:
+    try:
+        table = pq.read_table(path)
+        stamps = json.loads(table.schema.metadata[_STAMPS])
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        log.warning("The index %s cannot be read (%s); it is made again.", path, error)
+        return None
+    if any(_stamp(Path(one)) != stamp for one, stamp in stamps.items()):
+        return None
+    return table.replace_schema_metadata(None)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Modification time in ns, and the size of a file; None where nothing is."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_mtime_ns, 0 if path.is_dir() else stat.st_size]

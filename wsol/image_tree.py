@@ -1,0 +1,112 @@
+"""Which image files lie below a folder."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wsol.cached_table import cached_table
+from wsol.strings import Strings
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+_VERSION = 1
+_THREADS = 16  # a folder on a network drive answers slowly, and many at once no slower
+
+
+@dataclass(frozen=True)
+class ImageTree:
+    """The images below a folder.
+
+    Attributes:
+        files: N paths from there with forward slashes, sorted.
+        folders: names of the folders at the top that hold some, sorted; "" stands for the top itself.
+        folder_ids: (N,) int64, which of them each file is in, at any depth.
+    """
+
+    files: Strings
+    folders: tuple[str, ...]
+    folder_ids: NDArray[np.int64]
+
+
+def list_images(root: Path) -> ImageTree:
+    """All files whose suffix is an image's; hidden ones are passed over, links to folders are followed once.
+
+    A million files take seconds, or minutes over a network, so the list is kept until a folder changes.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        PermissionError: naming a folder that may not be read.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"No folder of images at {root}.")
+    table = cached_table("images", _VERSION, [root], lambda: _scan(root))
+    files = table["file"].combine_chunks() if len(table) else pa.array([], pa.large_string())
+    tops = table["folder"].combine_chunks().dictionary_encode() if len(table) else None
+    if tops is None:
+        return ImageTree(Strings.of([]), (), np.zeros(0, np.int64))
+    names = tops.dictionary.to_pylist()
+    order = np.argsort(np.array(names))
+    places = np.empty(len(names), np.int64)
+    places[order] = np.arange(len(names))
+    return ImageTree(
+        Strings.from_arrow(files),
+        tuple(names[one] for one in order),
+        places[tops.indices.to_numpy(zero_copy_only=False)],
+    )
+
+
+def _scan(root: Path) -> tuple[pa.Table, list[Path]]:
+    parts, seen, level = list[pa.Array](), set[tuple[int, int]](), [""]
+    folders = list[Path]()
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(desc=f"looking for images in {root.name}", unit="image", delay=2, leave=False, disable=None) as bar,
+    ):
+        while level:
+            new = []
+            for folder in level:
+                stat = (root / folder).stat()
+                if (stat.st_dev, stat.st_ino) not in seen:  # a link that leads back up would never end
+                    seen.add((stat.st_dev, stat.st_ino))
+                    new.append(folder)
+            level = []
+            for folder, (files, below) in zip(new, pool.map(lambda one: _list(root, one), new), strict=True):
+                folders.append(root / folder)
+                parts.append(pa.array(files, pa.large_string()))
+                level += below
+                bar.update(len(files))
+    files = pa.chunked_array(parts, pa.large_string()).combine_chunks()
+    files = files.take(pc.sort_indices(files))
+    first = pc.extract_regex(files, r"^(?P<top>[^/]*)/")
+    tops = pc.fill_null(pc.struct_field(first, "top"), "")
+    return pa.table({"file": files, "folder": tops}), folders
+
+
+def _list(root: Path, folder: str) -> tuple[list[str], list[str]]:
+    """Images and folders inside one folder, as paths from the root."""
+    files, folders = [], []
+    for entry in _entries(root / folder):
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith("."):  # what file managers and archives leave behind
+            continue
+        if entry.name.lower().endswith(SUFFIXES):
+            files.append(path)
+        elif entry.is_dir():
+            folders.append(path)
+    return files, folders
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except PermissionError:
+        raise PermissionError(f"Folder {folder} may not be read; change its permissions.") from None

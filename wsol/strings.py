@@ -1,0 +1,79 @@
+"""Many strings in two arrays, which processes share."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Strings(Sequence[str]):
+    """N strings as one run of UTF-8 bytes.
+
+    A list of a million Python strings takes 100 MB, and as much again in every loader process: looking at one changes
+    its count of references, and so the memory page it stands on is copied. Two tensors are never copied: forked
+    processes go on reading the same pages, and spawned ones are handed them as shared memory.
+    """
+
+    data: Tensor  # (bytes,) uint8
+    ends: Tensor  # (N + 1,) int64; string i is data[ends[i]:ends[i + 1]]
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> "Strings":
+        """From Python strings."""
+        return cls.from_arrow(pa.array(strings, pa.large_string()))
+
+    @classmethod
+    def from_arrow(cls, array: pa.Array | pa.ChunkedArray) -> "Strings":
+        """From an Arrow array of strings without nulls."""
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+        array = array.cast(pa.large_string())
+        _, ends, data = array.buffers()
+        if len(array) == 0 or data is None:
+            text = np.zeros(0, np.uint8)
+            offsets = np.zeros(len(array) + 1, np.int64)
+        else:
+            offsets = np.frombuffer(ends, np.int64)[array.offset : array.offset + len(array) + 1]
+            text = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+            offsets = offsets - offsets[0]
+        return cls(torch.from_numpy(text.copy()), torch.from_numpy(offsets.copy()))
+
+    def to_arrow(self) -> pa.Array:
+        """As an Arrow array that reads the same memory."""
+        ends, data = (pa.py_buffer(one.numpy()) for one in (self.ends, self.data))
+        return pa.Array.from_buffers(pa.large_string(), len(self), [None, ends, data])
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
+        place = range(len(self))[index]
+        return self.data[self.ends[place] : self.ends[place + 1]].numpy().tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.to_arrow().to_pylist()
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the same strings, in a list too."""
+        if isinstance(other, Strings):
+            return torch.equal(self.ends, other.ends) and torch.equal(self.data, other.data)
+        return isinstance(other, list) and list(self) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def select(self, places: NDArray[np.int64]) -> "Strings":
+        """Those at these places, in this order."""
+        return Strings.from_arrow(self.to_arrow().take(pa.array(places, pa.int64())))
+
+    def twice(self) -> str | None:
+        """A string that comes more than once; None if all differ."""
+        found = self.to_arrow().value_counts() if pc.count_distinct(self.to_arrow()).as_py() < len(self) else []
+        return next((one["values"].as_py() for one in found if one["counts"].as_py() > 1), None)
