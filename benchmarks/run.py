@@ -42,15 +42,21 @@ def identity(node: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
 
 
-def experiment_of(cfg: DictConfig) -> Experiment:
-    """What the job trains."""
+def data_identity(node: DictConfig) -> dict[str, Any]:
+    """The same of a data set, less what is null: a new option, which is null by default, renames no run."""
+    return {key: value for key, value in identity(node).items() if value is not None}
+
+
+def experiment_of(cfg: DictConfig, data: str) -> Experiment:
+    """What the job trains, on the data set of this name."""
     choices = HydraConfig.get().runtime.choices
     return Experiment(
-        data=choices["data"],
+        data=data,
+        reader=choices["data"],
         backbone=choices["backbone"],
         pooling=choices["pooling"],
         seed=cfg.seed,
-        settings={part: identity(cfg[part]) for part in ("data", "backbone", "pooling")},
+        settings={"data": data_identity(cfg.data), **{part: identity(cfg[part]) for part in ("backbone", "pooling")}},
         train=build(cfg.train),
         image_size=cfg.data.image_size,
         pooling_layer=build(cfg.pooling),
@@ -102,7 +108,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         progress=cfg.machine.progress,
     )
     rows = run_experiment(
-        experiment_of(cfg),
+        experiment_of(cfg, splits.name),
         splits,
         lambda: Classifier(build(cfg.backbone), build(cfg.pooling), splits.num_classes),
         evaluation,

@@ -75,7 +75,7 @@ def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
         ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
     """
     data = settings["identity"]["data"]
-    here = configuration([f"data={settings['data']}"])
+    here = configuration([f"data={settings.get('reader', settings['data'])}"])
     here.machine = cfg.machine
     splits = build({**here.data, **data["settings"]})
     if splits.fingerprint != data["fingerprint"]:

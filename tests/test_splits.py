@@ -1,3 +1,4 @@
+import hashlib
 import logging
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class TestMakeSplits:
         assert splits_of([0, 1]).fingerprint != reference
         assert splits_of([0, 1, 0], val=(0,)).fingerprint != reference
 
+    def test_fingerprint_is_that_of_the_text_line_by_line(self):
+        text = "('a', 'b')train\tr0\t0\t[]\ntrain\tr1\t1\t[]\n"
+        text += "val\tv0\t0\t[[1.0, 1.0, 5.0, 5.0]]\nval\tv1\t1\t[[1.0, 1.0, 5.0, 5.0]]\n"
+        text += "test\tt0\t1\t[[1.0, 1.0, 5.0, 5.0]]\ntest\tt1\t0\t[[1.0, 1.0, 5.0, 5.0]]\n"
+        assert splits_of([0, 1]).fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def test_a_class_without_training_image_is_named(self):
         with pytest.raises(ValueError, match="class 'b' has no training image"):
             splits_of([0, 0])
@@ -86,6 +93,21 @@ class TestMakeSplits:
     def test_training_images_may_not_be_smaller_than_their_crops(self):
         with pytest.raises(ValueError, match="train_size must be at least image_size"):
             splits_of([0, 1], train_size=4)
+
+
+    def test_a_subset_of_the_classes_is_numbered_anew(self):
+        splits = splits_of([0, 1, 1], classes=["b"])
+        assert splits.class_names == ("b",)
+        assert [entry.image_id for entry in splits.train.entries] == ["r1", "r2"]
+        assert splits.test.class_ids.tolist() == [0]
+        assert splits_of([0, 1], classes=1).class_names == ("a",)
+
+    def test_what_may_be_checked_keeps_the_boxes_of_train(self):
+        assert splits_of([0, 1]).annotated_train[0].boxes.tolist() == [[1, 1, 5, 5]]
+
+    def test_a_name_that_cannot_be_a_folder_is_refused(self):
+        with pytest.raises(ValueError, match="got 'my/birds'"):
+            make_splits("my/birds", [], ([], [], []), image_size=8, train_size=8, max_cache_gib=1)
 
 
 class TestImageSet:

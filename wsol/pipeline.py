@@ -87,6 +87,7 @@ def run_experiment(
     about = {
         "run": name,
         "data": experiment.data,
+        "reader": experiment.reader or experiment.data,
         "backbone": experiment.backbone,
         "pooling": experiment.pooling,
         "seed": experiment.seed,

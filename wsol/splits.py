@@ -1,6 +1,7 @@
 """A data set: its classes and its three splits."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -89,9 +90,11 @@ def make_splits(
         load: entry -> sample at its original size.
 
     Raises:
-        ValueError: if train_size is below image_size, an image id comes twice, a class has no training image, or
+        ValueError: if the name cannot stand in file names, train_size is below image_size, an image id comes twice, a class has no training image, or
             `classes` asks for what is not there.
     """
+    if not re.fullmatch(r"\w[\w.+]*", name):
+        raise ValueError(f"A data set's name stands in file names: letters, digits, _ . and + are allowed, got {name!r}.")
     if not 0 < image_size <= train_size:
         raise ValueError(f"train_size must be at least image_size, got {train_size} and {image_size}.")
     indexes = tuple(Index.of(split) for split in entries)
