@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
-    ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate"],
+    ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings"],
     ["network_state", "token_grid", "pixels"],
     ["class_names", "truth", "protocol", "thresholds", "extent", "rank_correlation"],
-    ["sample"],
+    ["sample", "index", "cached_table"],
+    ["image_tree"],
     ["image_set"],
     ["splits"],
     ["bird_world", "bird_drawing"],
@@ -34,7 +35,7 @@ LAYERS = [
     ["faithfulness", "faithfulness_pass", "theorems"],
     ["engine"],
     ["boxes"],
-    ["otsu", "pointing", "pixel_scores"],
+    ["otsu", "pointing", "pixel_scores", "pixel_record"],
     ["matching", "baselines"],
     ["compilation"],
     ["explanation", "class_units", "generic_features"],
@@ -51,6 +52,7 @@ LAYERS = [
     ["train"],
     ["experiment", "runs"],
     ["sources"],
+    ["true_masks"],
     ["pipeline"],
     ["scored_maps"],
     ["measured"],

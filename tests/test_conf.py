@@ -19,7 +19,7 @@ from wsol.score import Score
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
-SCORE_LISTS = {"all", "diagnosis", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
+SCORE_LISTS = {"all", "diagnosis", "pixels", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
 MAP_LISTS = {"one_pass", "all"}
 GROUPS = {
     "data": "data",

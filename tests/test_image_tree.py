@@ -59,7 +59,7 @@ def test_a_second_look_reads_no_folder_until_one_changes(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No folder of images at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"No folder of images at .*nowhere"):
         list_images(tmp_path / "nowhere")
 
 

@@ -18,7 +18,9 @@ def entry(name, class_id, boxes=(), **kwargs):
 ENTRIES = [
     entry("a", 2, [[0, 1, 2, 3]], origin="boxes.txt, line 1", size=(30, 40)),
     entry("b", 0),
-    entry("c", 1, [[4, 5, 6, 7], [8, 9, 10, 11]], mask_paths=(Path("m.png"),), mask_above=0.5, part_points={"eye": (1, 2)}),
+    entry(
+        "c", 1, [[4, 5, 6, 7], [8, 9, 10, 11]], mask_paths=(Path("m.png"),), mask_above=0.5, part_points={"eye": (1, 2)}
+    ),
     entry("d", 0, [[1, 1, 2, 2]], ignore_path=Path("i.png")),
 ]
 

@@ -94,7 +94,6 @@ class TestMakeSplits:
         with pytest.raises(ValueError, match="train_size must be at least image_size"):
             splits_of([0, 1], train_size=4)
 
-
     def test_a_subset_of_the_classes_is_numbered_anew(self):
         splits = splits_of([0, 1, 1], classes=["b"])
         assert splits.class_names == ("b",)

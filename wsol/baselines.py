@@ -10,7 +10,8 @@ from wsol.geometry import Size
 from wsol.protocol import Protocol
 from wsol.truth import Truth
 
-BASELINES = ("center_gaussian", "whole_frame")
+CENTER_GAUSSIAN = "center_gaussian"
+BASELINES = (CENTER_GAUSSIAN, "whole_frame")
 
 
 def center_gaussian(size: Size, sigma: float = 0.25) -> NDArray[np.float64]:

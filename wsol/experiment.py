@@ -13,7 +13,7 @@ from wsol.faithfulness_measure import FaithfulnessMeasure
 from wsol.identity import describe, digest
 from wsol.map_method import MapMethod
 from wsol.protocol import TIGHT, Protocol
-from wsol.score import NO_BOX, Score
+from wsol.score import NO_BOX, PIXELS, Score
 from wsol.thresholds import find_threshold
 from wsol.train import TrainSettings
 
@@ -69,7 +69,7 @@ class Evaluation:
         if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
             raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
         for name, score in self.scores.items():
-            if score.boxes not in self.boxes:
+            if score.boxes not in (*self.boxes, PIXELS):
                 raise ValueError(
                     f"Score {name!r} reads boxes {score.boxes!r}; choose it in `boxes` (have {sorted(self.boxes)})."
                 )
@@ -99,6 +99,11 @@ class Evaluation:
         """The name of what a measure says of a method's maps."""
         return measure_key(describe(self), name, measure)
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Is there a score against masks?"""
+        return any(score.boxes == PIXELS for score in self.scores.values())
+
     def record_key(self, source: str, rule: str) -> str:
         """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
         return record_key(describe(self), source, rule)
@@ -121,7 +126,8 @@ def measure_key(evaluation: Mapping[str, Any], name: str, measure: str) -> str:
 def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
     """See `Evaluation.record_key`."""
     maps, optimized, boxes = (evaluation[part] for part in ("maps", "optimized", "boxes"))
-    parts = [maps.get(source, source), optimized, boxes[rule], evaluation["thresholds"], evaluation["protocol"]]
+    read = PIXELS if rule == PIXELS else boxes[rule]
+    parts = [maps.get(source, source), optimized, read, evaluation["thresholds"], evaluation["protocol"]]
     return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
 
 

@@ -18,7 +18,7 @@ from wsol.strings import Strings
 log = logging.getLogger(__name__)
 
 # Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
-_OVERHANG = 1.0
+OVERHANG = 1.0
 
 
 def load_entry(entry: Entry) -> Sample:
@@ -32,7 +32,7 @@ def load_entry(entry: Entry) -> Sample:
     height, width = image.shape[:2]
     for x0, y0, x1, y1 in entry.boxes:
         outside = max(-x0, -y0, x1 - width, y1 - height)
-        if x1 <= x0 or y1 <= y0 or outside > _OVERHANG:
+        if x1 <= x0 or y1 <= y0 or outside > OVERHANG:
             what = "is empty" if x1 <= x0 or y1 <= y0 else f"reaches {outside:g} pixels out of the image"
             raise ValueError(
                 f"{entry.origin}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) (x0, y0, x1, y1) of {entry.path} {what}, "

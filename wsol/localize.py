@@ -16,6 +16,7 @@ from wsol.compilation import compile_engine
 from wsol.geometry import Size, resize_boxes
 from wsol.matching import best_of, in_threads, true_boxes_of
 from wsol.otsu import otsu_threshold
+from wsol.pixel_scores import score_histograms
 from wsol.pointing import peak_and_energy
 from wsol.protocol import Protocol
 from wsol.record import LocalizationRecord
@@ -115,6 +116,43 @@ def match_maps(
         for _ in in_threads(score, range(0, count, _BATCH)):
             pass
     return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
+
+
+def match_pixels(
+    maps: MapSource,
+    truth: Truth,
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+    progress: str = "",
+) -> NDArray[np.int32]:
+    """A split's maps against its masks, on all processors.
+
+    Returns:
+        (N, 2, T + 1), for each image as of `score_histograms`.
+
+    Raises:
+        ValueError: if the maps are not those of the split's images, a map holds NaN, or the split has no masks.
+    """
+    if not np.array_equal(maps.image_ids, truth.image_ids):
+        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+    read_mask = truth.read_mask
+    if read_mask is None:
+        raise ValueError("These images have no masks to score pixels against.")
+    compile_engine()
+    found = np.empty((len(truth), 2, len(thresholds) + 1), np.int32)
+    scratch = Scratch()
+
+    def count(n: int) -> None:
+        size = protocol.grid or truth.size(n)
+        score_map = scratch.score_map(size)
+        fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
+        found[n] = score_histograms(score_map, read_mask(n, size), thresholds)
+        bar.update()
+
+    with tqdm(desc=progress, total=len(truth), unit="image", disable=None if progress else True, leave=False) as bar:
+        for _ in in_threads(count, range(len(truth))):
+            pass
+    return found
 
 
 def match_baseline(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.utilities.seed import seed_everything
+from numpy.typing import NDArray
 from torch import nn
 
-from wsol.baselines import BASELINES
+from wsol.baselines import BASELINES, CENTER_GAUSSIAN, CenterGaussians
+from wsol.box_ranges import BoxRule
 from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.faithfulness_pass import measure_faithfulness
 from wsol.forward_pass import forward_pass
 from wsol.identity import describe, digest
 from wsol.infer import infer
-from wsol.localize import Matches, make_record, match_baseline, match_maps
+from wsol.localize import Matches, make_record, match_baseline, match_maps, match_pixels
 from wsol.map_method import MapMethod
 from wsol.optimized import optimize
+from wsol.pixel_record import PixelRecord
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import (
     FACT_COLUMNS,
@@ -31,6 +34,7 @@ from wsol.runs import (
     load_classifier,
     load_maps,
     load_or_none,
+    load_pixel_record,
     load_record,
     read_json,
     read_rows,
@@ -40,11 +44,13 @@ from wsol.runs import (
     write_json,
 )
 from wsol.sample import collate
-from wsol.score import FAITHFULNESS
+from wsol.score import FAITHFULNESS, PIXELS, Records
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
 from wsol.theorems import same_as
 from wsol.train import train
+from wsol.true_masks import true_masks
+from wsol.truth import Truth
 from wsol.versions import commit, versions
 
 log = logging.getLogger(__name__)
@@ -73,7 +79,11 @@ def run_experiment(
 
     Returns:
         The run's rows: one per map and score, columns as in `scores-*.csv`.
+
+    Raises:
+        ValueError: before anything is trained, if the data lack what a score reads.
     """
+    _check_annotations(splits, evaluation)
     data_settings = {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint}
     comparison = {
         "data": data_settings,
@@ -114,6 +124,21 @@ def run_experiment(
     return rows
 
 
+def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
+    for split in (splits.val, splits.test):
+        wanted = [name for name, score in evaluation.scores.items() if score.needs_boxes]
+        if wanted and not len(split.entries.boxes):
+            raise ValueError(
+                f"{split.name} has no boxes, which these scores read: {', '.join(wanted)}. Where there are masks, "
+                "choose scores=pixels."
+            )
+    if evaluation.reads_pixels and true_masks(splits.test) is None:
+        wanted = [name for name, score in evaluation.scores.items() if score.boxes == PIXELS]
+        raise ValueError(
+            f"{splits.test.name} has no masks, which these scores read: {', '.join(wanted)}; leave them out."
+        )
+
+
 @dataclass
 class _Job:
     """The artefacts of one run, each made only when it is missing."""
@@ -126,6 +151,11 @@ class _Job:
     folder: RunFolder
     trained: Classifier | None = None
     inferring: nn.Module | None = None
+
+    @property
+    def rules(self) -> Mapping[str, BoxRule]:
+        """The box rules, where there are true boxes to compare with."""
+        return self.evaluation.boxes if len(self.splits.test.entries.boxes) else {}
 
     def ensure_classifier(self) -> None:
         if not self.folder.classifier_file.exists():
@@ -221,9 +251,9 @@ class _Job:
         assert predictions is not None
         return predictions, {name: one for name, one in stored.items() if one is not None}
 
-    def records(self) -> dict[str, dict[str, LocalizationRecord]]:
-        """Map name -> box rule -> the record on test, read at the operating point that val chose."""
-        found: dict[str, dict[str, LocalizationRecord]] = {name: {} for name in self.evaluation.maps}
+    def records(self) -> dict[str, Records]:
+        """Map name -> box rule -> the record on test, read at the operating point of val; and that of pixels."""
+        found: dict[str, Records] = {name: {} for name in self.evaluation.maps}
         points: dict[tuple[str, str], int] = {}
         for split in SCORED_SPLITS:
             # Every artefact that is missing is remade, so maps and predictions are asked for even if records exist.
@@ -235,11 +265,28 @@ class _Job:
             if absent or not self.folder.predictions_file(split, self.evaluation.optimized).exists():
                 self.predictions_and_maps(split, absent)
             for name in self.evaluation.maps:
-                for rule in self.evaluation.boxes:
+                for rule in self.rules:
                     record = self.record(split, name, rule, points.get((name, rule)))
                     points[name, rule] = record.operating_point
-                    found[name][rule] = record
+                    found[name] = {**found[name], rule: record}
+        if self.evaluation.reads_pixels:
+            for name in self.evaluation.maps:
+                found[name] = {**found[name], PIXELS: self.pixel_record(name)}
         return found
+
+    def pixel_record(self, name: str) -> PixelRecord:
+        def match() -> tuple[NDArray[np.int32], pd.DataFrame]:
+            predictions, maps = self.predictions_and_maps("test", {name: self.evaluation.maps[name]})
+            progress = f"pixels of {name}, test" if self.machine.progress else ""
+            thresholds, protocol = np.asarray(self.evaluation.thresholds), self.evaluation.protocol
+            return match_pixels(maps[name], self.truth(predictions), thresholds, protocol, progress), predictions
+
+        path = self.folder.record_file("test", self.evaluation.record_key(name, PIXELS))
+        return _ensure_pixel_record(path, self.evaluation, match)
+
+    def truth(self, predictions: pd.DataFrame) -> Truth:
+        """That of test, with its masks."""
+        return replace(truth_of(predictions), read_mask=true_masks(self.splits.test))
 
     def record(self, split: str, name: str, rule: str, operating_point: int | None) -> LocalizationRecord:
         evaluation = self.evaluation
@@ -320,12 +367,31 @@ def _ensure_record(
     return record
 
 
-def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, dict[str, LocalizationRecord]]:
+def _ensure_pixel_record(
+    path: Path, evaluation: Evaluation, match: Callable[[], tuple[NDArray[np.int32], pd.DataFrame]]
+) -> PixelRecord:
+    """Load the record of pixels, or make it."""
+    record = load_or_none(path, load_pixel_record)
+    if record is None:
+        histograms, predictions = match()
+        record = PixelRecord(
+            image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
+            class_ids=predictions["class_id"].to_numpy(np.int64),
+            class_rank=predictions["class_rank"].to_numpy(np.int64),
+            histograms=histograms,
+            thresholds=np.asarray(evaluation.thresholds),
+            protocol=describe(evaluation.protocol),
+        )
+        save_frame(path, record.to_frame())
+    return record
+
+
+def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, Records]:
     """Baseline name -> box rule -> the record on test; the ground truth comes with the run's predictions."""
     evaluation = job.evaluation
-    found: dict[str, dict[str, LocalizationRecord]] = {}
+    found: dict[str, Records] = {}
     truths: dict[str, pd.DataFrame] = {}
-    for rule in evaluation.boxes:
+    for rule in job.rules:
         points: dict[str, int] = {}
         for split in SCORED_SPLITS:
             if split not in truths:
@@ -342,7 +408,18 @@ def _baseline_records(folder: RunFolder, job: _Job) -> dict[str, dict[str, Local
                 path = folder.record_file(split, evaluation.record_key(name, rule))
                 record = _ensure_record(path, evaluation, rule, points.get(name), match)
                 points[name] = record.operating_point
-                found.setdefault(name, {})[rule] = record
+                found[name] = {**found.get(name, {}), rule: record}
+    if evaluation.reads_pixels:  # the whole frame is no map
+        path = folder.record_file("test", evaluation.record_key(CENTER_GAUSSIAN, PIXELS))
+
+        def match_center() -> tuple[NDArray[np.int32], pd.DataFrame]:
+            predictions = job.predictions_and_maps("test", {})[0].assign(class_rank=-1)
+            truth, thresholds = job.truth(predictions), np.asarray(evaluation.thresholds)
+            maps = CenterGaussians(truth, evaluation.protocol)
+            return match_pixels(maps, truth, thresholds, evaluation.protocol), predictions
+
+        record_of_pixels = _ensure_pixel_record(path, evaluation, match_center)
+        found[CENTER_GAUSSIAN] = {**found.get(CENTER_GAUSSIAN, {}), PIXELS: record_of_pixels}
     return found
 
 
@@ -350,7 +427,7 @@ def _ensure_scores(
     folder: RunFolder,
     evaluation: Evaluation,
     about: Mapping[str, Any],
-    records: Mapping[str, Mapping[str, LocalizationRecord]],
+    records: Mapping[str, Records],
     command: str,
     job: _Job | None = None,
 ) -> pd.DataFrame:
@@ -377,8 +454,11 @@ def _ensure_scores(
             if job is not None:
                 one, measured = one | job.facts(name), job.faithfulness(name)
             for score_name, score in evaluation.scores.items():
+                record = score.record(by_rule)
+                if record is None:  # a baseline without a map has no pixels' scores
+                    continue
                 told = {"value": score(by_rule), "threshold": score.threshold_used(by_rule)}
-                images = len(by_rule[score.boxes].image_ids)
+                images = len(record.image_ids)
                 made.append(
                     {**one, "score": score_name, "protocol": evaluation.protocol_of(score), **told, "images": images}
                 )

@@ -50,25 +50,35 @@ def _histograms(scores, mask, edges):
 
 
 def px_ap(histograms: NDArray[np.int64]) -> float:
+    """PxAP of one pooled histogram, as of `average_precision`.
+
+    Raises:
+        ValueError: if no pixel is on an object.
+    """
+    found = float(average_precision(histograms))
+    if np.isnan(found):
+        raise ValueError("No mask has a pixel on an object, so PxAP is not defined.")
+    return found
+
+
+def average_precision(histograms: NDArray[np.generic]) -> NDArray[np.float64]:
     """PxAP: the area under the precision-recall curve of all pixels, pooled over images.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.1; the
     sum of precision times the step in recall, as in their evaluation.
 
     Args:
-        histograms: (2, T + 1), as of `score_histograms`, summed over images.
+        histograms: (..., 2, T + 1), as of `score_histograms`, summed or averaged over images.
 
     Returns:
-        A fraction in [0, 1].
-
-    Raises:
-        ValueError: if no pixel is on an object.
+        (...) fractions in [0, 1]; NaN where no pixel is on an object.
     """
-    false, true = histograms[:, ::-1].cumsum(axis=1)  # at or above each threshold, from the highest
-    if true[-1] == 0:
-        raise ValueError("No mask has a pixel on an object, so PxAP is not defined.")
-    precision = np.divide(true, true + false, out=np.zeros(len(true)), where=true + false > 0)
-    return float((precision * np.diff(true / true[-1], prepend=0)).sum())
+    at_least = histograms[..., ::-1].cumsum(axis=-1, dtype=np.float64)  # at or above each threshold, from the highest
+    false, true = at_least[..., 0, :], at_least[..., 1, :]
+    precision = np.divide(true, true + false, out=np.zeros(true.shape), where=true + false > 0)
+    everything = true[..., -1:]
+    recall = np.divide(true, everything, out=np.full(true.shape, np.nan), where=everything > 0)
+    return (precision * np.diff(recall, prepend=0)).sum(axis=-1)
 
 
 def pixel_iou(histograms: NDArray[np.int64]) -> NDArray[np.float64]:

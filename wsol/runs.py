@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import nn
 
+from wsol.pixel_record import PixelRecord
 from wsol.record import LocalizationRecord
 from wsol.stored_maps import StoredMaps
 from wsol.truth import Truth, same_size
@@ -166,7 +168,17 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def load_record(path: Path) -> LocalizationRecord:
-    """Read a record file. Not by way of pandas, which makes an object of every image's list."""
+    """Read a record file."""
+    return LocalizationRecord.from_columns(*_read_columns(path))
+
+
+def load_pixel_record(path: Path) -> PixelRecord:
+    """Read a record file of pixels."""
+    return PixelRecord.from_columns(*_read_columns(path))
+
+
+def _read_columns(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Columns and attrs of a frame; not by way of pandas, which makes an object of every image's list."""
     table = pq.read_table(path)
     columns = {}
     for name in table.column_names:
@@ -175,7 +187,7 @@ def load_record(path: Path) -> LocalizationRecord:
             columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
         else:
             columns[name] = column.to_numpy(zero_copy_only=False)
-    return LocalizationRecord.from_columns(columns, json.loads(table.schema.metadata[b"pandas"])["attributes"])
+    return columns, json.loads(table.schema.metadata[b"pandas"])["attributes"]
 
 
 def load_maps(path: Path) -> StoredMaps:

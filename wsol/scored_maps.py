@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from wsol.experiment import map_key, measure_key, record_key
 from wsol.identity import restore
 from wsol.outcomes import Outcomes, mean_of_known
+from wsol.pixel_record import PixelRecord
 from wsol.protocol import Protocol
 from wsol.record import LocalizationRecord, choose_operating_point
-from wsol.runs import RunFolder, load_maps, load_or_none, load_record, read_json
-from wsol.score import Score
+from wsol.runs import RunFolder, load_maps, load_or_none, load_pixel_record, load_record, read_json
+from wsol.score import PIXELS, Records, Score
 from wsol.stored_maps import StoredMaps
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,11 @@ class ScoredMap:
         file = self.folder.record_file(split, record_key(self.evaluation, self.name, rule))
         return load_or_none(file, load_record)
 
+    def pixel_record(self) -> PixelRecord | None:
+        """The outcomes against masks; None if they are not there."""
+        file = self.folder.record_file("test", record_key(self.evaluation, self.name, PIXELS))
+        return load_or_none(file, load_pixel_record)
+
     def maps(self) -> StoredMaps | None:
         """The activation maps of the test images; None if they are not there, as for a baseline."""
         if self.name not in self.evaluation.get("maps", {}):
@@ -88,11 +94,13 @@ class ScoredMap:
         A score that the test boxes choose a threshold for is followed by the same score at the thresholds that `val`
         chooses, under the name `held_out(name)`.
         """
-        found = {rule: self.record(rule) for rule in sorted({score.boxes for score in scores.values()})}
-        records = {rule: record for rule, record in found.items() if record is not None}
+        rules = sorted({score.boxes for score in scores.values()})
+        found = {rule: self.pixel_record() if rule == PIXELS else self.record(rule) for rule in rules}
+        records: Records = {rule: record for rule, record in found.items() if record is not None}
         points: dict[tuple[str, float], int] = {}
         for name, score in scores.items():
-            if score.boxes not in records:
+            record = score.record(records)
+            if record is None:
                 continue
             if not self.protocol.admits(score.threshold, score.needs_class, score.reads_map):
                 continue
@@ -101,7 +109,7 @@ class ScoredMap:
             except (TypeError, ValueError) as error:
                 log.warning("%s of %s, %s: no outcome for each image (%s)", name, self.run, self.name, error)
                 continue
-            ids = records[score.boxes].image_ids
+            ids = record.image_ids
             yield name, outcomes, ids
             if outcomes.iou_thresholds:
                 wanted = [(score.boxes, delta) for delta in outcomes.iou_thresholds]

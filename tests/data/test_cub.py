@@ -1,5 +1,8 @@
+import logging
+
 import numpy as np
 import pytest
+from metadata_trees import make_cubv2, write_split
 from trees import REAL, edit, make_cub
 
 from wsol.data.cub import cub
@@ -123,3 +126,80 @@ def test_the_real_set():
     assert (boxes[:, 2:] - boxes[:, :2] > 5).all()
     assert boxes.min() >= 0
     assert boxes.max() <= 224
+
+
+class TestCubv2:
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("WSOL_CACHE", str(tmp_path / "cache"))
+
+    @pytest.mark.parametrize("images", ["CUBV2", "CUB", "CUB_200_2011/images"])
+    def test_is_val_and_nothing_is_held_out_of_train(self, folder, images):
+        make_cubv2(folder.parent, images)
+        splits = load_all(folder.parent, val="cubv2")
+        assert [len(one) for one in (splits.train, splits.val, splits.test)] == [8, 4, 4]
+        assert splits.val.image_ids[2:] == ["002.Auklet/10.jpg", "002.Auklet/11.jpg"]  # the absent species is left out
+        assert splits.val.class_ids.tolist() == [0, 0, 1, 1]
+        # 5, 4, 25, 16 as edges in 50 x 20 pixels, on 32 x 32
+        np.testing.assert_allclose(splits.val[0].boxes, [[3.2, 6.4, 16, 25.6]], rtol=1e-6)
+        assert splits.val.entries[3].origin.endswith("metadata/CUB/val/localization.txt, line 4")
+        assert splits.val.entries[3].size == (20, 50)
+
+    def test_without_it_val_is_as_ever(self, folder):
+        before = cub(folder.parent, image_size=32).fingerprint
+        make_cubv2(folder.parent)
+        assert cub(folder.parent, image_size=32).fingerprint == before
+
+    def test_the_folder_of_cub_is_a_root_too(self, folder):
+        make_cubv2(folder.parent)
+        assert len(load_all(folder, val="cubv2").val) == 4
+
+    @pytest.mark.parametrize("given", ["texts", "texts/CUB", "texts/CUB/val"])
+    def test_its_texts_may_be_elsewhere(self, folder, given):
+        make_cubv2(folder.parent)
+        (folder.parent / "metadata").rename(folder.parent / "texts")
+        assert len(load_all(folder.parent, val="cubv2", metadata=folder.parent / given).val) == 4
+        assert len(load_all(folder.parent, val="cubv2", metadata=given).val) == 4
+
+    def test_species_can_be_chosen(self, folder):
+        make_cubv2(folder.parent)
+        splits = load_all(folder.parent, val="cubv2", classes=["Auklet"])
+        assert splits.val.image_ids == ["002.Auklet/10.jpg", "002.Auklet/11.jpg"]
+
+    def test_the_log_says_where_boxes_come_from(self, folder, caplog):
+        caplog.set_level(logging.INFO)
+        texts = make_cubv2(folder.parent)
+        cub(folder.parent, val="cubv2")
+        assert f"boxes of test are those of {folder / 'bounding_boxes.txt'}" in caplog.text
+        assert f"4 images in {folder.parent / 'CUBV2'} of 2 species" in caplog.text
+        assert f"its boxes are those of {texts / 'localization.txt'}" in caplog.text
+
+    def test_missing_boxes_say_how_to_get_them(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"No boxes of CUBV2 in .*data.py fetch cubv2_boxes"):
+            cub(folder.parent, val="cubv2")
+
+    def test_missing_images_say_how_to_get_them(self, folder):
+        make_cubv2(folder.parent, None)
+        with pytest.raises(FileNotFoundError, match=r"001.Albatross/0.jpg of CUBV2 is not in .* Download CUBV2.tar"):
+            cub(folder.parent, val="cubv2")
+
+    def test_a_missing_image_is_counted(self, folder):
+        make_cubv2(folder.parent)
+        (folder.parent / "CUBV2" / "002.Auklet" / "11.jpg").unlink()
+        with pytest.raises(FileNotFoundError, match=r"1 of the 4 images of CUBV2 are missing .* 002.Auklet/11.jpg"):
+            cub(folder.parent, val="cubv2")
+
+    def test_a_label_of_two_species_is_named(self, folder):
+        texts = make_cubv2(folder.parent)
+        edit(texts / "class_labels.txt", 3, "002.Auklet/10.jpg,0")
+        with pytest.raises(ValueError, match=r"class 0 has images of 001.Albatross and of 002.Auklet"):
+            cub(folder.parent, val="cubv2")
+
+    def test_other_species_alone_are_no_val(self, folder):
+        write_split(folder.parent / "metadata" / "CUB" / "val", {"009.Crow/1.jpg": 0}, None, ["009.Crow/1.jpg,1,1,9,9"])
+        with pytest.raises(ValueError, match=r"no image of the 2 species"):
+            cub(folder.parent, val="cubv2")
+
+    def test_another_val_is_refused(self, folder):
+        with pytest.raises(ValueError, match=r"data.val must be null .* or cubv2, got 'cubv3'"):
+            cub(folder.parent, val="cubv3")

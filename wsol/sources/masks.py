@@ -42,9 +42,13 @@ class MaskFiles:
         return mask
 
     def _set(self, path: Path, size: Size) -> NDArray[np.bool_]:
-        gray = read_mask(path)
-        rows, columns = (_nearest(old, new) for old, new in zip(gray.shape, size, strict=True))
-        return gray[rows[:, None], columns] > self.above
+        return resize_mask(read_mask(path), size) > self.above
+
+
+def resize_mask(mask: NDArray, size: Size) -> NDArray:
+    """A mask on another grid of (height, width), each pixel the nearest old one."""
+    rows, columns = (_nearest(old, new) for old, new in zip(mask.shape, size, strict=True))
+    return mask[rows[:, None], columns]
 
 
 def _nearest(length: int, new_length: int) -> NDArray[np.int64]:

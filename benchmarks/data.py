@@ -1,0 +1,205 @@
+"""Data sets: which there are, how to get them, and whether what is at hand can be used.
+
+python benchmarks/data.py list [data_root=DIR]
+python benchmarks/data.py fetch NAME [data_root=DIR]
+python benchmarks/data.py check NAME [data.KEY=VALUE ...] [data_root=DIR] [out=FILE.csv] [duplicates=no]
+
+list shows the data sets of the catalog, and the readers: the options data=... of benchmarks/run.py. fetch downloads,
+checks and unpacks one of the catalog. check decodes every image that a reader finds and holds every annotation against
+it; NAME is a reader, with its settings:
+
+python benchmarks/data.py check folder data.images=photos data.boxes=boxes.csv
+
+data_root is WSOL_DATA_ROOT, or data. All problems are listed in results/data/NAME-check.csv, with a summary beside it.
+Exit status: 1 where there are problems, 2 where something was wrong with what was given.
+"""
+
+import argparse
+import csv
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from run import build
+from saved_runs import CONF, configuration, end, made_by
+from tabulate import tabulate
+
+from wsol.catalog import CATALOG, Source
+from wsol.check import check
+from wsol.check_summary import speed, summary
+from wsol.fetch import fetch, is_present
+from wsol.problems import Problem
+from wsol.published import published_for
+from wsol.splits import Splits
+from wsol.whole_files import whole_file, write_text
+
+# Where what is got by hand is looked for, below the data root; the readers know more places.
+_BY_HAND = {
+    "cubv2": ("CUBV2", "CUB"),
+    "imagenet": ("ILSVRC", "imagenet", "ImageNet", "ILSVRC2012", "imagenet-object-localization-challenge"),
+    "openimages30k": ("OpenImages",),
+}
+_WIDTHS = [17, 34, 9, 34, 22, 12]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(prog="data.py", description=__doc__, formatter_class=raw)
+    commands = made.add_subparsers(dest="command", required=True, metavar="list | fetch NAME | check NAME")
+    for name, of in (("list", ""), ("fetch", "a data set of the catalog"), ("check", "a reader, as cub or folder")):
+        command = commands.add_parser(name, description=__doc__, formatter_class=raw)
+        if of:
+            command.add_argument("name", metavar="NAME", help=of)
+        command.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    return made
+
+
+def settings_of(words: Sequence[str], known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The command's own settings, and those of the reader.
+
+    Raises:
+        ValueError: for a word that is neither.
+    """
+    own: dict[str, str] = {}
+    of_reader = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if re.fullmatch(r"(\+{0,2}data\.\S+=.*)|(~data\.\S+)", word, re.DOTALL) and "data." in known:
+            of_reader.append(word)
+        elif equals and value and key in known:
+            own[key] = value
+        else:
+            listed = ", ".join(f"{one}KEY=VALUE" if one.endswith(".") else f"{one}=VALUE" for one in known)
+            raise ValueError(f"{word}: expected {listed}.")
+    return own, of_reader
+
+
+def list_all(data_root: Path) -> None:
+    """Print the catalog and the readers."""
+    rows = [
+        [
+            source.name,
+            f"{source.title}. {source.what}",
+            _size(source.size),
+            source.terms,
+            "fetch" if source.fetchable else f"by hand: {source.why_not}",
+            _presence(source, data_root),
+        ]
+        for source in CATALOG.values()
+    ]
+    headers = ["name", "what", "download", "terms", "how", "there"]
+    print(f"Data sets, to get with: python benchmarks/data.py fetch NAME. Looked for in {data_root}.\n")
+    print(tabulate(rows, headers, tablefmt="simple", maxcolwidths=_WIDTHS, disable_numparse=True))
+    print("\nthere: the folder is; whether it is whole, check NAME tells. by hand: fetch NAME tells how.")
+    print("\nReaders, to use with data=NAME, and to try with: python benchmarks/data.py check NAME\n")
+    print(tabulate([[name, _comment(name)] for name in readers()], ["name", "reads"], maxcolwidths=[None, 100]))
+
+
+def readers() -> list[str]:
+    """The options of `data`."""
+    return sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+
+
+def _comment(name: str) -> str:
+    """What the option's file says of it."""
+    lines = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    text = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        text.append(line.lstrip("# "))
+    return " ".join(text).replace("${machine.data_root}", "data_root")
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
+def _presence(source: Source, data_root: Path) -> str:
+    if not source.files:
+        found = [one for one in _BY_HAND.get(source.name, ()) if (data_root / one).is_dir()]
+        return f"yes, {found[0]}" if found else "no"
+    there = [file.target for file in source.files if is_present(file, data_root)]
+    if len(there) == len(source.files):
+        return "yes"
+    return f"in part: {', '.join(there)}" if there else "no"
+
+
+def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[DictConfig, Splits]:
+    """The configuration, and what the reader finds.
+
+    Raises:
+        ValueError: for an unknown reader, or one that lacks a setting; and as the reader.
+        FileNotFoundError: as the reader.
+    """
+    if name not in readers():
+        raise ValueError(f"there is no reader {name!r}; choose from {', '.join(readers())}.")
+    cfg = configuration([f"data={name}", *settings])
+    if data_root is not None:
+        cfg.machine.data_root = data_root
+    missing = sorted(OmegaConf.missing_keys(cfg.data))
+    if missing:
+        raise ValueError(f"data={name} needs {' and '.join(f'data.{key}=...' for key in missing)}.")
+    return cfg, build(cfg.data)
+
+
+def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
+    """Print and write what is found; the exit status is 1 if there are problems."""
+    logging.getLogger("wsol").setLevel(logging.INFO)  # the reader tells what it takes the files for
+    cfg, splits = read(name, settings, own.get("data_root"))
+    out = Path(own.get("out", Path(cfg.machine.results) / "data" / f"{splits.name}-check.csv"))
+    with whole_file(out) as aside, aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["split", "image_id", "kind", "message"])
+
+        def tell(problem: Problem) -> None:
+            lines.writerow([problem.split, problem.image_id, problem.kind, problem.message])
+
+        found = check(
+            splits,
+            published_for(name, cfg.data),
+            tell=tell,
+            duplicates=own.get("duplicates", "yes") == "yes",
+            progress=cfg.machine.progress,
+        )
+    text = summary(found, out)
+    write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")
+    print(f"{text}\n{speed(found)}; written to {out} and {out.with_suffix('.md').name}")
+    return 0 if found.is_ready else 1
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command."""
+    made = parser()
+    arguments = made.parse_args(words)
+    known = ["data_root", "out", "duplicates", "data."] if arguments.command == "check" else ["data_root"]
+    try:
+        own, settings = settings_of(arguments.settings, known)
+        if own.get("duplicates", "yes") not in ("yes", "no"):
+            raise ValueError(f"duplicates={own['duplicates']}: say yes or no.")
+        if not own.get("out", ".csv").endswith(".csv"):
+            raise ValueError(f"out={own['out']}: name a file that ends in .csv.")
+    except ValueError as error:
+        made.error(str(error))
+
+    def command() -> int:
+        if arguments.command == "check":
+            return check_one(arguments.name, own, settings)
+        data_root = Path(own.get("data_root") or configuration([]).machine.data_root)
+        if arguments.command == "list":
+            list_all(data_root)
+        else:
+            print(*fetch(arguments.name, data_root), sep="\n")
+        return 0
+
+    return end(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The conventions that boxes of one's own may follow, and the signs that they follow another one."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wsol.geometry import Size, as_boxes, from_inclusive, from_xywh
+
+BoxFormat = Literal["edges", "inclusive", "xywh", "normalized"]
+FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
+MEANING = {
+    "edges": "x0, y0, x1, y1 in pixels, x1 and y1 outside",
+    "inclusive": "x0, y0, x1, y1 in pixels, the pixel (x1, y1) inside",
+    "xywh": "x0, y0, width, height in pixels",
+    "normalized": "x0, y0, x1, y1 as fractions of the image",
+}
+
+# As `load_entry`: published boxes are rounded, some to just outside the image.
+_OVERHANG = 1.0
+# From this share of crossed boxes on it is the convention that is wrong, and not a line.
+_MANY = 0.05
+
+
+def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None) -> NDArray[np.float32]:
+    """Boxes of one image as edges in pixels.
+
+    Args:
+        numbers: (B, 4) as written.
+        box_format: their convention.
+        size: (height, width) of the image; `normalized` needs it.
+
+    Returns:
+        (B, 4) float32 edges.
+
+    Raises:
+        ValueError: for an unknown convention, or a size that is missing.
+    """
+    if box_format == "edges":
+        return as_boxes(numbers)
+    if box_format == "inclusive":
+        return from_inclusive(numbers)
+    if box_format == "xywh":
+        return from_xywh(numbers) if len(as_boxes(numbers)) else as_boxes([])
+    if box_format != "normalized":
+        raise ValueError(f"box_format must be one of {', '.join(FORMATS)}, got {box_format!r}.")
+    if size is None:
+        raise ValueError("Normalized boxes need the size of their image.")
+    height, width = size
+    return as_boxes(np.asarray(numbers, np.float64) * [width, height, width, height] if np.size(numbers) else [])
+
+
+def check_numbers(
+    numbers: NDArray[np.float64], origins: Sequence[str], box_format: BoxFormat, statement: Callable[[str], str]
+) -> None:
+    """Do all boxes of a file hold pixels in the convention that they are said to follow?
+
+    Args:
+        numbers: (M, 4) as written, of the whole file.
+        origins: M places in the file.
+        box_format: what they are read as.
+        statement: says how another convention is stated.
+
+    Raises:
+        ValueError: naming the first line that is wrong, how many are, and the convention that they may follow.
+    """
+    if not len(numbers):
+        return
+    widest = 1 if box_format == "inclusive" else 0
+    extent = numbers[:, 2:] + widest - (0 if box_format == "xywh" else numbers[:, :2])
+    (empty,) = np.nonzero((extent <= 0).any(axis=1))
+    (crossed,) = np.nonzero((numbers[:, 2:] < numbers[:, :2]).any(axis=1))
+    if box_format in ("edges", "inclusive") and len(crossed) > max(1, _MANY * len(numbers)):
+        raise ValueError(
+            f"{origins[crossed[0]]}: x1 < x0 or y1 < y0 in {_of(crossed, numbers)}, first in "
+            f"{_text(numbers[crossed[0]])}; if they are x0, y0, width, height, {statement('xywh')}."
+        )
+    if len(empty):
+        first = int(empty[0])
+        says = "x0, y0, width, height" if box_format == "xywh" else "x0, y0, x1, y1"
+        hint = "" if box_format != "edges" else f", or, if pixel (x1, y1) is inside, {statement('inclusive')}"
+        raise ValueError(
+            f"{origins[first]}: the box {_text(numbers[first])} ({says}) is empty, as {_of(empty, numbers)}; "
+            f"correct the line{hint}."
+        )
+    outside = (numbers < 0) | (numbers > 1)
+    if box_format == "normalized" and outside.any():
+        (wrong,) = np.nonzero(outside.any(axis=1))
+        raise ValueError(
+            f"{origins[wrong[0]]}: the box {_text(numbers[wrong[0]])} is said to be normalized but leaves [0, 1], as "
+            f"{_of(wrong, numbers)}; correct the line, or, if they are pixels, {statement('edges')}."
+        )
+
+
+def look_normalized(boxes: ArrayLike) -> bool:
+    """Are there boxes, and lie all coordinates of all of them in [0, 1]?"""
+    array = as_boxes(boxes)
+    return len(array) > 0 and bool(array.min() >= 0) and bool(array.max() <= 1)
+
+
+def check_inside(boxes: Sequence[ArrayLike], sizes: Sequence[Size | None], origins: Sequence[str], remedy: str) -> None:
+    """Do all boxes lie in their images, but for a pixel of rounding?
+
+    Args:
+        boxes: for each image (B, 4) edges.
+        sizes: for each image (height, width); None: not known, and not checked.
+        origins: for each image where its boxes stand.
+        remedy: what to do, for the message.
+
+    Raises:
+        ValueError: naming the first box outside, and how many there are.
+    """
+    wrong = []
+    for of_image, size, origin in zip(boxes, sizes, origins, strict=True):
+        array = as_boxes(of_image)
+        if size is None or not len(array):
+            continue
+        height, width = size
+        outside = np.maximum((-array).max(axis=1), (array - [width, height, width, height]).max(axis=1))
+        wrong += [(origin, array[one], size) for one in np.flatnonzero(outside > _OVERHANG)]
+    if wrong:
+        origin, box, (height, width) = wrong[0]
+        count = sum(len(as_boxes(one)) for one in boxes)
+        raise ValueError(
+            f"{origin}: the box {_text(box)} (x0, y0, x1, y1 as edges) reaches out of its image, which is {width} x "
+            f"{height}, as {len(wrong)} of {count} boxes do; {remedy}."
+        )
+
+
+def _of(places: NDArray[np.int64], numbers: NDArray[np.float64]) -> str:
+    return f"{len(places)} of {len(numbers)} boxes"
+
+
+def _text(box: ArrayLike) -> str:
+    return f"({', '.join(f'{value:g}' for value in np.asarray(box))})"

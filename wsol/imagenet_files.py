@@ -1,0 +1,215 @@
+"""Where the parts of ImageNet-1k lie, in the layouts that its distributors and the field's programs leave."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_WNID = re.compile(r"n\d{8}$")
+_VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.", re.IGNORECASE)
+
+# Below the root, the folder itself first.
+_NAMES = ("", "imagenet", "ImageNet", "ILSVRC2012", "ILSVRC", "imagenet-object-localization-challenge")
+_KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+
+_VAL_BOXES = (
+    "Annotations/CLS-LOC/val",
+    "bbox_val",
+    "val_xml",
+    "ILSVRC2012_bbox_val_v3/val",
+    "ILSVRC2012_bbox_val_v3",
+    "ILSVRC2012_bbox_val_v3.tgz",
+    "LOC_val_solution.csv",
+    "metadata/ILSVRC/test",
+)
+_TRAIN_BOXES = (
+    "Annotations/CLS-LOC/train",
+    "bbox_train",
+    "ILSVRC2012_bbox_train_v2",
+    "ILSVRC2012_bbox_train_v2.tar.gz",
+    "LOC_train_solution.csv",
+)
+_DEVKIT = ("ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12.tar.gz")
+_V2 = ("imagenetv2-threshold0.7", "imagenetv2-threshold0.7-format-val", "val2")
+
+_HELP = (
+    "ImageNet takes an account: join https://www.kaggle.com/c/imagenet-object-localization-challenge and unpack its "
+    "archive, or unpack ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar of https://image-net.org/download to "
+    "ILSVRC/train/<wnid>/ and ILSVRC/val/; then say machine.data_root=FOLDER, the folder that holds ILSVRC."
+)
+_BOXES_HELP = (
+    "Unpack Kaggle's Annotations or LOC_val_solution.csv beside the images, or put ILSVRC2012_bbox_val_v3.tgz of "
+    "https://image-net.org/download there as it is, or say data.boxes=PATH."
+)
+_TRAIN_BOXES_HELP = (
+    "Unpack Kaggle's Annotations or LOC_train_solution.csv beside the images, put ILSVRC2012_bbox_train_v2.tar.gz of "
+    "https://image-net.org/download there as it is, or choose thresholds on data.val=imagenetv2."
+)
+V2_HELP = (
+    "Get the images with `python benchmarks/data.py fetch imagenetv2` and their boxes with `python benchmarks/data.py "
+    "fetch imagenetv2_boxes`, or hold images of train out with data.val=train."
+)
+
+
+@dataclass(frozen=True)
+class ImageNetFiles:
+    """One copy of ImageNet.
+
+    Attributes:
+        layout: what it is called in the log.
+        images: the folder that holds train/ and val/.
+        places: the folders in which annotations are looked for, in this order.
+        outside: those in which ImageNetV2 and its metadata are looked for.
+    """
+
+    layout: str
+    images: Path
+    places: tuple[Path, ...]
+    outside: tuple[Path, ...]
+
+    def val_boxes(self, given: str | Path | None = None) -> Path:
+        """A folder of XML, a tar of XML, a solution .csv, or the field's metadata/ILSVRC/test.
+
+        Args:
+            given: taken in place of all that could be found.
+
+        Raises:
+            FileNotFoundError: naming what was looked at, with what to do.
+        """
+        if given is not None:
+            if not is_annotation(Path(given)):
+                raise FileNotFoundError(
+                    f"data.boxes={given} is no folder of .xml files, no tar, no .csv and no folder with "
+                    f"localization.txt. {_BOXES_HELP}"
+                )
+            return Path(given)
+        return _first(self.places, _VAL_BOXES, "boxes of ImageNet's val", _BOXES_HELP)
+
+    def train_boxes(self) -> Path:
+        """As `val_boxes`, of training images; about half of them have some.
+
+        Raises:
+            FileNotFoundError: naming what was looked at, with what to do.
+        """
+        return _first(self.places, _TRAIN_BOXES, "boxes of ImageNet's train", _TRAIN_BOXES_HELP)
+
+    def devkit(self) -> Path | None:
+        """The development kit, a folder or a .tar.gz, if it is there."""
+        return next((one for one in _paths(self.places, _DEVKIT) if one.exists()), None)
+
+    def synset_mapping(self) -> Path | None:
+        """Kaggle's list of class names, if it is there."""
+        return next((one for one in _paths(self.places, ["LOC_synset_mapping.txt"]) if one.is_file()), None)
+
+    def v2_images(self) -> Path:
+        """The folder of ImageNetV2 (threshold 0.7), with class folders 0 ... 999.
+
+        Raises:
+            FileNotFoundError: naming what was looked at, with what to do.
+        """
+        return _first(self.outside, _V2, "ImageNetV2", V2_HELP, is_right=lambda one: (one / "0").is_dir())
+
+    def v2_metadata(self, given: str | Path | None = None) -> Path:
+        """The folder with the field's localization.txt of ImageNetV2.
+
+        Args:
+            given: that folder, or metadata/ILSVRC or metadata above it; taken in place of all that could be found.
+
+        Raises:
+            FileNotFoundError: naming what was looked at, with what to do.
+        """
+        above = self.outside if given is None else (Path(given),)
+        names = ["metadata/ILSVRC/val"] if given is None else ["", "val", "ILSVRC/val", "metadata/ILSVRC/val"]
+        return _first(above, names, "boxes of ImageNetV2", V2_HELP)
+
+
+def find_imagenet(root: Path) -> ImageNetFiles:
+    """The first folder at or below the root that holds both train/ and val/ of ImageNet.
+
+    Raises:
+        FileNotFoundError: naming what was looked at and what is missing, with what to do.
+        PermissionError: naming a folder that may not be read.
+    """
+    looked, half = [], []
+    for base in (root / name for name in _NAMES):
+        for images in (*(base / inner for inner in _KAGGLE), base):
+            train, val = _holds(images / "train", _is_wnid), _holds(images / "val", _is_val)
+            if train and val:
+                return _files(root, base, images)
+            if train or val:
+                half.append(f"{images} holds {'train' if train else 'val'}/ but no {'val' if train else 'train'}/")
+            looked.append(str(images))
+    if half:
+        wants = "train/ has a folder for each wnid, val/ the same or ILSVRC2012_val_00000001.JPEG ..."
+        raise FileNotFoundError(f"ImageNet is not whole: {'; '.join(half)} ({wants}). {_HELP}")
+    raise FileNotFoundError(f"No ImageNet at {root}: looked for train/ and val/ in {', '.join(looked)}. {_HELP}")
+
+
+def is_annotation(path: Path) -> bool:
+    """A folder of XML, a tar, a .csv, or a folder with the field's text files."""
+    if path.is_dir():
+        return (path / "localization.txt").is_file() or bool(next(xml_files(path), None))
+    return path.is_file() and (path.suffix == ".csv" or is_tar(path))
+
+
+def is_tar(path: Path) -> bool:
+    """By its name."""
+    return path.name.endswith((".tar", ".tgz", ".tar.gz"))
+
+
+def xml_files(folder: Path) -> Iterator[Path]:
+    """The .xml files of a folder and of the folders in it, unsorted."""
+    below = []
+    for entry in _entries(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.name.endswith(".xml"):
+            yield Path(entry.path)
+        elif entry.is_dir():
+            below.append(Path(entry.path))
+    for one in below:
+        yield from (Path(entry.path) for entry in _entries(one) if entry.name.endswith(".xml") and entry.name[0] != ".")
+
+
+def _files(root: Path, base: Path, images: Path) -> ImageNetFiles:
+    above = [] if images == base else [images.parents[1], images.parents[2]]  # ILSVRC/ and what holds it
+    flat = not _holds(images / "val", _is_wnid)
+    layout = ("Kaggle's layout" if above else "train/ and val/") + (" with val/ flat" if flat else "")
+    places = tuple(dict.fromkeys([images, *above, base, root]))
+    # The field's metadata/ lies beside the folder that it calls ILSVRC, so above a root that is this very folder.
+    outside = tuple(dict.fromkeys([*places, root.absolute().parent, base.absolute().parent]))
+    return ImageNetFiles(layout, images, places, outside)
+
+
+def _is_wnid(entry: os.DirEntry[str]) -> bool:
+    return bool(_WNID.match(entry.name)) and entry.is_dir()
+
+
+def _is_val(entry: os.DirEntry[str]) -> bool:
+    return bool(_VAL_IMAGE.match(entry.name)) or _is_wnid(entry)
+
+
+def _holds(folder: Path, wanted) -> bool:
+    return folder.is_dir() and any(wanted(entry) for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except PermissionError:
+        raise PermissionError(f"Folder {folder} may not be read; change its permissions.") from None
+
+
+def _paths(places: Iterable[Path], names: Iterable[str]) -> list[Path]:
+    names = list(names)
+    return [place / name for place in places for name in names]
+
+
+def _first(places: Iterable[Path], names: Iterable[str], what: str, remedy: str, is_right=is_annotation) -> Path:
+    paths = _paths(places, names)
+    found = next((one for one in paths if is_right(one)), None)
+    if found is None:
+        raise FileNotFoundError(f"No {what}: looked for {', '.join(str(one) for one in paths)}. {remedy}")
+    return found

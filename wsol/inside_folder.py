@@ -1,0 +1,72 @@
+"""Files that annotations name, which must lie in the folder of the images."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+_LISTED = 3
+
+
+def inside(name: str, origin: str) -> str:
+    """The path that annotations give an image, with `.` and doubled slashes taken out.
+
+    Args:
+        name: as written.
+        origin: where, for messages.
+
+    Raises:
+        ValueError: if it is empty, absolute, or leaves the folder by `..`: a file from elsewhere must not make this
+            program open any file that it names.
+    """
+    parts = re.split(r"[/\\]", name)
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\") or ".." in parts:
+        raise ValueError(
+            f"{origin}: the path {name!r} leaves the folder of the images; give paths from that folder, without '..'."
+        )
+    path = PurePosixPath(name).as_posix()
+    if path == "." or "\0" in path:
+        raise ValueError(f"{origin}: {name!r} names no image; correct it.")
+    return path
+
+
+def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collection[str], source: str) -> None:
+    """Are all images there that annotations name?
+
+    Args:
+        folder: of the images.
+        names: for each image its path from there, and where it is named.
+        listed: paths that are known to be there.
+        source: what names them, for messages.
+
+    Raises:
+        FileNotFoundError: with how many are missing, and the first of them.
+        PermissionError: for a folder that may not be read.
+    """
+    missing, count = list[tuple[str, str]](), 0
+    for name, origin in names:
+        count += 1
+        try:
+            if name not in listed and not (folder / name).is_file():
+                missing.append((name, origin))
+        except PermissionError:
+            raise PermissionError(f"{folder / name} may not be looked at; change the permissions above it.") from None
+    if missing:
+        raise missing_images(folder, missing, count, source)
+
+
+def missing_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> FileNotFoundError:
+    """The error of images that are not there.
+
+    Args:
+        folder: of the images.
+        missing: for each image what it is called, and where it is named.
+        count: of all images that are named.
+        source: what names them.
+    """
+    shown = ", ".join(f"{name!r} ({origin})" for name, origin in missing[:_LISTED])
+    more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+    hint = " Write / and not \\ between folders." if any("\\" in name for name, _ in missing) else ""
+    return FileNotFoundError(
+        f"{source}: {len(missing)} of {count} images are not in {folder}: {shown}{more}. Paths start from that folder; "
+        f"correct them, or the folder.{hint}"
+    )

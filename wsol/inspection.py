@@ -1,0 +1,173 @@
+"""Everything that is wrong with one image and its annotations, and what kind of file it is."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from wsol.geometry import Size, as_boxes
+from wsol.index import Entry
+from wsol.problems import Kind
+from wsol.sample import Sample
+
+Load = Callable[[Entry], Sample]
+
+# Of a million different files two share 8 bytes with probability 3e-8; as integers they are sorted in a second.
+_DIGEST_BYTES = 8
+
+_NO_DIGEST = 0
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was found.
+
+    Attributes:
+        size: (height, width) in pixels of the image as it is loaded; None: it cannot be.
+        traits: of its file: grayscale, CMYK, 16-bit, palette, transparent, turned by EXIF.
+        digest: of the file's bytes, or of the pixels where the image is in no file; 0: there is none.
+        problems: each with its message.
+    """
+
+    size: Size | None
+    traits: tuple[str, ...]
+    digest: int
+    problems: tuple[tuple[Kind, str], ...]
+
+
+def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = True) -> Inspected:
+    """Load an image as a run does, and find all that is wrong with it, not only what a run would stop at.
+
+    Args:
+        entry: with its boxes.
+        load: as the data set loads it; what it raises is the problem.
+        must_have_box: an image without box or mask is a problem.
+        with_digest: compute it.
+    """
+    problems: list[tuple[Kind, str]] = []
+    traits: tuple[str, ...] = ()
+    digest, of_file = _NO_DIGEST, Kind.UNDECODABLE
+    with ExitStack() as stack:
+        file: BinaryIO | None = None
+        try:
+            file = stack.enter_context(entry.path.open("rb"))
+            if with_digest:
+                digest = _to_int(hashlib.file_digest(file, _blake2b))
+        except FileNotFoundError:
+            pass  # `load` raises the same, unless the image is in no file of its own
+        except OSError:
+            of_file = Kind.UNREADABLE
+        sample = _load(entry, load, of_file, problems)
+        if sample is not None and file is not None:
+            file.seek(0)
+            traits = _traits(file)
+    if sample is not None:
+        problems += _of_sample(entry, sample)
+        if with_digest and digest == _NO_DIGEST:
+            digest = _digest_of_pixels(sample.image)
+    if entry.ignore_path is not None and sample is not None:
+        _try(replace(_bare(entry), mask_paths=(entry.ignore_path,)), load, Kind.MASK, problems)
+    if must_have_box and not len(entry.boxes) and not entry.mask_paths and (sample is None or sample.mask is None):
+        problems.append(
+            (Kind.NO_BOX, f"{entry.path} has no box or mask, and is scored; give it one, or move it to train.")
+        )
+    return Inspected(None if sample is None else sample.size, traits, digest, tuple(problems))
+
+
+def _load(entry: Entry, load: Load, of_file: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
+    """The sample; after an error, which is only the first, piece by piece. None if there are no pixels."""
+    try:
+        return load(entry)
+    except Exception as error:  # a damaged file can raise anything in a decoder, and must not end the check
+        first = _message(entry, error)
+    known = len(problems)
+    bare = _bare(entry)
+    sample = _try(replace(bare, size=None), load, of_file, problems)
+    if sample is None or _try(bare, load, Kind.SIZE, problems) is None:
+        return sample  # boxes are on another grid, or on none
+    for box in entry.boxes:
+        x0, y0, x1, y1 = box
+        kind = Kind.EMPTY_BOX if x1 <= x0 or y1 <= y0 else Kind.OUTSIDE
+        _try(replace(bare, boxes=box[None]), load, kind, problems)
+    for path in entry.mask_paths:
+        _try(replace(bare, mask_paths=(path,)), load, Kind.MASK, problems)
+    if len(problems) == known:
+        problems.append((Kind.UNDECODABLE, first))
+    return replace(sample, boxes=as_boxes([]), mask=None)
+
+
+def _bare(entry: Entry) -> Entry:
+    return replace(entry, boxes=as_boxes([]), mask_paths=(), ignore_path=None)
+
+
+def _try(entry: Entry, load: Load, kind: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
+    try:
+        return load(entry)
+    except FileNotFoundError as error:
+        problems.append((kind if kind is Kind.MASK else Kind.MISSING, _message(entry, error)))
+    except Exception as error:  # as above
+        problems.append((kind, _message(entry, error)))
+    return None
+
+
+def _message(entry: Entry, error: Exception) -> str:
+    """The error in one line, with the image and the line of its annotation."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, (ValueError, OSError)):
+        text = f"{entry.path} cannot be decoded ({type(error).__name__}: {text}); unpack its archive again."
+    return text if entry.origin in text else f"{text} Its annotation is {entry.origin}."
+
+
+def _of_sample(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
+    """What loads, and yet is nothing that a score can be computed of."""
+    found: list[tuple[Kind, str]] = []
+    where = f"{entry.origin}: " if entry.origin else ""
+    empty = np.any(sample.boxes[:, 2:] <= sample.boxes[:, :2], axis=1)
+    for box in entry.boxes[np.flatnonzero(empty)]:  # boxes are in the order of the entry's
+        numbers = ", ".join(f"{one:g}" for one in box)
+        height, width = sample.size
+        found.append(
+            (
+                Kind.OUTSIDE,
+                f"{where}the box ({numbers}) (x0, y0, x1, y1) of {entry.path} covers nothing of the image, which is "
+                f"{width} x {height}; correct the line.",
+            )
+        )
+    if sample.mask is not None and not sample.mask.any():
+        files = ", ".join(map(str, entry.mask_paths)) or "the mask"
+        found.append((Kind.MASK, f"{where}{files} of {entry.path}: no pixel is set; unpack the masks again."))
+    return found
+
+
+def _traits(file: BinaryIO) -> tuple[str, ...]:
+    """Of an image file that could be decoded."""
+    with Image.open(file) as image:
+        found = {
+            "grayscale": image.mode in ("1", "L", "LA", "La"),
+            "CMYK": image.mode in ("CMYK", "YCCK"),
+            "16-bit": image.mode.startswith("I"),
+            "palette": image.mode in ("P", "PA"),
+            "transparent": image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info,
+            "turned by EXIF": image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
+        }
+    return tuple(name for name, has in found.items() if has)
+
+
+def _blake2b() -> "hashlib._Hash":
+    return hashlib.blake2b(digest_size=_DIGEST_BYTES)  # type: ignore[return-value]
+
+
+def _digest_of_pixels(image: NDArray[np.uint8]) -> int:
+    made = _blake2b()
+    made.update(repr(image.shape).encode())
+    made.update(np.ascontiguousarray(image).data)
+    return _to_int(made)
+
+
+def _to_int(made: "hashlib._Hash") -> int:
+    return int.from_bytes(made.digest(), "little") or 1
