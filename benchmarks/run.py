@@ -8,12 +8,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.classifier import Classifier
@@ -43,8 +43,14 @@ def identity(node: DictConfig) -> dict[str, Any]:
 
 
 def data_identity(node: DictConfig) -> dict[str, Any]:
-    """The same of a data set, less what is null: a new option, which is null by default, renames no run."""
-    return {key: value for key, value in identity(node).items() if value is not None}
+    """The same of a data set, less its files and folders, and less what is null.
+
+    Where images and boxes lie cannot change a number: what they are stands in the fingerprint. A new option, which is
+    null by default, renames no run.
+    """
+    hints = get_type_hints(get_method(node["_target_"]))
+    places = {key for key, hint in hints.items() if Path in (hint, *get_args(hint))}
+    return {key: value for key, value in identity(node).items() if value is not None and key not in places}
 
 
 def experiment_of(cfg: DictConfig, data: str) -> Experiment:
@@ -52,7 +58,7 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     choices = HydraConfig.get().runtime.choices
     return Experiment(
         data=data,
-        reader=choices["data"],
+        reader={"option": choices["data"], "settings": identity(cfg.data)},
         backbone=choices["backbone"],
         pooling=choices["pooling"],
         seed=cfg.seed,

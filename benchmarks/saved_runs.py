@@ -75,9 +75,10 @@ def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
         ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
     """
     data = settings["identity"]["data"]
-    here = configuration([f"data={settings.get('reader', settings['data'])}"])
+    reader = settings.get("reader") or {"option": settings["data"], "settings": data["settings"]}
+    here = configuration([f"data={reader['option']}"])
     here.machine = cfg.machine
-    splits = build({**here.data, **data["settings"]})
+    splits = build({**here.data, **reader["settings"]})
     if splits.fingerprint != data["fingerprint"]:
         raise ValueError(
             f"the data set {settings['data']!r} at hand is another than {settings['run']} was trained on "

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ def measure(reader: str, root: Path, workers: int) -> dict[str, Any]:
         found = {"images": len(dataset)}
     found |= {"seconds": seconds, "before": before, "peak": peak_mib()}
     if workers:
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # on a machine with fewer processors
         shown = np.random.default_rng(0).permutation(len(dataset)).tolist()
         loader = DataLoader(dataset, batch_size=50, sampler=shown, num_workers=workers, collate_fn=len)
         batches = iter(loader)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import savemat
 from trees import write_image
 
-from wsol.imagenet_labels import imagenet_wnids
+from wsol.ilsvrc.labels import imagenet_wnids
 
 TENCH, SNAKE, POT = "n01440764", "n01751748", "n03991062"  # 0, 65 and 738 of the sorted wnids
 SYNONYMS = {TENCH: "tench, Tinca tinca", SNAKE: "sea snake", POT: "pot, flowerpot"}

@@ -10,12 +10,15 @@ ROOT = Path(__file__).parents[1]
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
     ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings"],
+    ["voc_xml", "download", "unpack", "catalog"],
+    ["fetch"],
     ["network_state", "token_grid", "pixels"],
     ["class_names", "truth", "protocol", "thresholds", "extent", "rank_correlation"],
     ["sample", "index", "cached_table"],
-    ["image_tree"],
+    ["image_tree", "metadata_files"],
     ["image_set"],
-    ["splits"],
+    ["splits", "metadata_images"],
+    ["ilsvrc", "own_data", "hub"],
     ["bird_world", "bird_drawing"],
     ["data"],
     ["backbone", "pretrained", "channel_pooling"],

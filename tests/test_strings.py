@@ -46,8 +46,17 @@ def test_arrow_reads_the_same_memory():
 
 def test_a_string_that_comes_twice_is_found():
     assert Strings.of(["b", "a", "c", "a"]).twice() == "a"
+    assert Strings.of(["a", "a", "b"]).twice() == "a"
+    assert Strings.of(["a", "b", "c"]).twice() is None
     assert Strings.of(WORDS).twice() is None
     assert Strings.of([]).twice() is None
+
+
+def test_a_string_that_two_share_is_found():
+    assert Strings.of(["b", "a"]).shared(Strings.of(["c", "b", "d"])) == "b"
+    assert Strings.of(["c", "b", "d"]).shared(Strings.of(["b", "a"])) == "b"
+    assert Strings.of(WORDS).shared(Strings.of(["A"])) is None
+    assert Strings.of([]).shared(Strings.of(WORDS)) is None
 
 
 def test_survives_pickling():

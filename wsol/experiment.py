@@ -24,7 +24,7 @@ class Experiment:
 
     Attributes:
         data: short name of the data set, for folder names and tables; so are backbone and pooling.
-        reader: what reads it, an option of the group `data`; empty: one of the data set's name.
+        reader: what reads the data set again, as plain data, its files and folders too; tells no two runs apart.
         seed: of the weights, the order of the images and their augmentation.
         settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
         pooling_layer: the pooling itself, for what is known of it by theorem; None: nothing.
@@ -38,7 +38,7 @@ class Experiment:
     train: TrainSettings
     image_size: int
     pooling_layer: nn.Module | None = None
-    reader: str = ""
+    reader: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def run_experiment(
     about = {
         "run": name,
         "data": experiment.data,
-        "reader": experiment.reader or experiment.data,
+        "reader": dict(experiment.reader),
         "backbone": experiment.backbone,
         "pooling": experiment.pooling,
         "seed": experiment.seed,

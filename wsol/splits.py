@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +111,9 @@ def make_splits(
         indexes = tuple(index.with_classes(new_ids) for index in indexes)
         class_names = [class_names[class_id] for class_id in chosen]
     train, val, test = indexes
-    twice = Strings.from_arrow(pa.chunked_array([index.image_ids.to_arrow() for index in indexes])).twice()
+    ids = [index.image_ids for index in indexes]
+    found = [one.twice() for one in ids] + [one.shared(other) for one, other in combinations(ids, 2)]
+    twice = next((one for one in found if one is not None), None)
     if twice is not None:
         raise ValueError(f"{name}: image id {twice!r} comes twice; every image may be in one split, once.")
     trained = np.zeros(len(class_names), bool)

@@ -75,5 +75,14 @@ class Strings(Sequence[str]):
 
     def twice(self) -> str | None:
         """A string that comes more than once; None if all differ."""
-        found = self.to_arrow().value_counts() if pc.count_distinct(self.to_arrow()).as_py() < len(self) else []
+        array = self.to_arrow()
+        if pc.all(pc.less(array[:-1], array[1:])).as_py():  # files are listed in order, and this is quickly seen
+            return None
+        found = array.value_counts() if pc.count_distinct(array).as_py() < len(self) else []
         return next((one["values"].as_py() for one in found if one["counts"].as_py() > 1), None)
+
+    def shared(self, other: "Strings") -> str | None:
+        """A string that comes in both; None if there is none."""
+        many, few = sorted((self, other), key=len, reverse=True)
+        both = many.to_arrow().filter(pc.is_in(many.to_arrow(), few.to_arrow()))
+        return both[0].as_py() if len(both) else None

@@ -15,12 +15,11 @@ from PIL import Image
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the first import: nothing is asked of the hub here
 datasets = pytest.importorskip("datasets")
 
-from wsol import hub_streams  # noqa: E402
-from wsol.arrow_columns import read_boxes  # noqa: E402
 from wsol.data.hugging_face import hugging_face  # noqa: E402
 from wsol.decode import read_image, read_size  # noqa: E402
-from wsol.hub_splits import HubSource  # noqa: E402
-from wsol.hub_streams import stored_stream  # noqa: E402
+from wsol.hub.arrow_columns import read_boxes  # noqa: E402
+from wsol.hub.splits import HubSource  # noqa: E402
+from wsol.hub.streams import stored_stream  # noqa: E402
 
 SIZE: dict[str, Any] = {"image_size": 32, "train_size": 36}
 
@@ -469,7 +468,7 @@ class TestStreams:
         def refuse(*_, **__):
             raise AssertionError
 
-        monkeypatch.setattr(hub_streams, "open_splits", refuse)
+        monkeypatch.setattr(streams, "open_splits", refuse)
         assert read(parquet, streaming=True).fingerprint == first.fingerprint
 
     def test_are_read_again_when_a_local_file_changes(self, parquet):
@@ -494,14 +493,14 @@ class TestStreams:
 
     def test_that_were_interrupted_go_on_after_the_last_whole_file(self, parquet, tmp_path, monkeypatch):
         arguments = HubSource(str(parquet)), ["train"], ["image", "label"], "image", 1, 7000  # two images a file
-        whole = hub_streams._write
+        whole = streams._write
 
         def break_off(folder, split, number, rows):
             if number == 2:
                 raise KeyboardInterrupt
             return whole(folder, split, number, rows)
 
-        monkeypatch.setattr(hub_streams, "_write", break_off)
+        monkeypatch.setattr(streams, "_write", break_off)
         with pytest.raises(KeyboardInterrupt):
             stored_stream(*arguments)
         streams = tmp_path / "wsol-cache" / "streams"
@@ -513,7 +512,7 @@ class TestStreams:
             written.append((number, len(rows)))
             return whole(folder, split, number, rows)
 
-        monkeypatch.setattr(hub_streams, "_write", watch)
+        monkeypatch.setattr(streams, "_write", watch)
         rows = stored_stream(*arguments)["train"]
         assert written == [(2, 2)]
         assert [one["bytes"] for one in rows.cast_column("image", datasets.Image(decode=False))["image"]] == [

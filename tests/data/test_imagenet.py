@@ -33,7 +33,6 @@ from imagenet_trees import (
 )
 from trees import edit, write_image
 
-from wsol import imagenet_boxes
 from wsol.data.imagenet import imagenet
 
 SIZES: dict[str, Any] = {"image_size": 32, "train_size": 36}
@@ -212,7 +211,7 @@ def test_a_second_read_parses_nothing(root, layout, monkeypatch):
         raise AssertionError("parsed again")
 
     for name in ("parse_voc", "read_lines"):
-        monkeypatch.setattr(imagenet_boxes, name, parse)
+        monkeypatch.setattr(boxes, name, parse)
     assert imagenet(root).fingerprint == expected
 
 
@@ -397,7 +396,7 @@ def test_training_images_with_unsound_boxes_stay_in_train(root, text, caplog):
         path.write_text(text)
     splits = load_all(root, val="train", val_fraction=0.5)
     assert [int(one[-6]) in (2, 3) for one in splits.val.image_ids if TENCH in one] == [True]
-    assert f"2 of 8 training images with boxes cannot be held out: .*{bad[0]}".split(".*")[0] in caplog.text
+    assert "2 of 8 training images with boxes cannot be held out" in caplog.text
     assert str(bad[0]) in caplog.text
 
 

@@ -140,7 +140,7 @@ def test_a_second_run_reads_the_index(root, monkeypatch):
     for path in [*root.rglob("*.xml"), root / "Annotations"]:
         os.utime(path, (1e9, 1e9))  # what changed just now is not kept
     first = read(root)
-    monkeypatch.setattr("wsol.voc_folder.parse_voc", None)
+    monkeypatch.setattr("wsol.own_data.voc_folder.parse_voc", None)
     assert read(root).fingerprint == first.fingerprint
     assert read(root).test.entries[0].origin == first.test.entries[0].origin
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsol.box_format import check_inside, check_numbers, look_normalized, to_edges
+from wsol.own_data.box_format import check_inside, check_numbers, look_normalized, to_edges
 
 
 def say(box_format):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.annotations import Line, read_lines
+from wsol.ilsvrc.boxes import read_image_boxes
+from wsol.ilsvrc.labels import imagenet_wnids
 from wsol.image_tree import list_images
-from wsol.imagenet_boxes import read_image_boxes
-from wsol.imagenet_labels import imagenet_wnids
 from wsol.index import Index
 from wsol.strings import Strings
 

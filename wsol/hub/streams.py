@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from tqdm import tqdm
 
-from wsol.arrow_columns import split_name
 from wsol.cached_table import cache_folder
-from wsol.hub_splits import HubSource, library, open_splits
+from wsol.hub.arrow_columns import split_name
+from wsol.hub.splits import HubSource, library, open_splits
 from wsol.identity import digest
 from wsol.whole_files import whole_file, write_text
 

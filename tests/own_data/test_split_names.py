@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wsol.split_names import find_layout, split_name
+from wsol.own_data.split_names import find_layout, split_name
 
 
 def test_splits_are_called_train_val_and_test():

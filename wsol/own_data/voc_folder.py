@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from wsol.cached_table import cached_table
 from wsol.geometry import Size
-from wsol.inside_folder import inside
+from wsol.own_data.inside_folder import inside
 from wsol.voc_xml import parse_voc
 
 _VERSION = 1

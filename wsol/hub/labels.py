@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wsol.hub_rows import HubSplit
+from wsol.hub.rows import HubSplit
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import pytest
 
 from wsol.geometry import as_boxes
 from wsol.index import Entry
-from wsol.labelled import Labelled
-from wsol.own_splits import own_splits
-from wsol.seeded_split import hold_out_boxed, seeded_split
-from wsol.split_names import SplitName
+from wsol.own_data.labelled import Labelled
+from wsol.own_data.seeded_split import hold_out_boxed, seeded_split
+from wsol.own_data.split_names import SplitName
+from wsol.own_data.splits import own_splits
 
 Parts = dict[SplitName, list[Labelled]]
 

@@ -1,7 +1,7 @@
 import pytest
 from trees import edit
 
-from wsol.boxes_table import by_image, read_boxes_table
+from wsol.own_data.boxes_table import by_image, read_boxes_table
 
 TEXT = """image,label,x0,y0,x1,y1,split,width,height
 cats/a b.jpg,cat,1,2,3,4,test,40,30

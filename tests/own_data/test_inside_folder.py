@@ -3,7 +3,7 @@ import os
 import pytest
 from trees import write_image
 
-from wsol.inside_folder import check_present, inside
+from wsol.own_data.inside_folder import check_present, inside
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.arrow_columns import as_array, check_counts, field, first_null, numbered, read_boxes, split_name
 from wsol.cached_table import cached_table
 from wsol.decode import read_image, read_size
 from wsol.geometry import as_boxes, from_xywh
-from wsol.hub_splits import library
+from wsol.hub.arrow_columns import as_array, check_counts, field, first_null, numbered, read_boxes, split_name
+from wsol.hub.splits import library
 from wsol.image_set import OVERHANG
 from wsol.index import Entry, Index
 from wsol.sample import Sample

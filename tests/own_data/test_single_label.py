@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from wsol.geometry import as_boxes
-from wsol.labelled import Labelled, number_labels
-from wsol.single_label import Annotated, single_labels
+from wsol.own_data.labelled import Labelled, number_labels
+from wsol.own_data.single_label import Annotated, single_labels
 
 
 def annotated(image_id, **boxes):

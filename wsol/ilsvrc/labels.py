@@ -18,10 +18,9 @@ _META = "data/meta.mat"
 _LARGEST = 64 * 2**20  # both files are below 1 MiB
 
 
-@cache
 def imagenet_wnids() -> tuple[str, ...]:
     """The 1,000 wnids of ILSVRC, sorted: the order of the outputs of every network, and of ImageNetV2's folders."""
-    return tuple(ImageNetInfo("imagenet-1k").label_names())
+    return tuple(_info().label_names())
 
 
 def imagenet_class_names(wnids: Sequence[str], synset_mapping: Path | None = None) -> list[str]:
@@ -35,8 +34,7 @@ def imagenet_class_names(wnids: Sequence[str], synset_mapping: Path | None = Non
         ValueError: for a malformed line, naming it.
     """
     if synset_mapping is None:
-        info = ImageNetInfo("imagenet-1k")
-        words = {wnid: _first_synonym(info.label_name_to_description(wnid)) for wnid in wnids}
+        words = {wnid: _first_synonym(_info().label_name_to_description(wnid)) for wnid in wnids}
     else:
         words = read_table(read_lines(synset_mapping, 2, maxsplit=1), lambda line: _first_synonym(line.fields[1]))
     return [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
@@ -69,6 +67,11 @@ def devkit_labels(devkit: Path) -> list[str]:
     if not lines:
         raise ValueError(f"{path} is empty; unpack the development kit again.")
     return [_wnid(line, wnids) for line in lines]
+
+
+@cache
+def _info() -> ImageNetInfo:
+    return ImageNetInfo("imagenet-1k")  # reads the names of all 21,000 classes
 
 
 def _first_synonym(words: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from wsol.box_format import FORMATS, BoxFormat
 from wsol.geometry import Size
+from wsol.own_data.box_format import FORMATS, BoxFormat
 
 _BOX = ("x0", "y0", "x1", "y1")
 _XYWH = ("x", "y", "w", "h")  # names that state the convention by themselves

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from wsol.annotations import Line, read_lines, read_table
 from wsol.cached_table import cached_table
-from wsol.imagenet_files import is_tar, xml_files
-from wsol.imagenet_labels import imagenet_wnids
+from wsol.ilsvrc.files import is_tar, xml_files
+from wsol.ilsvrc.labels import imagenet_wnids
 from wsol.index import Index
 from wsol.strings import Strings
 from wsol.voc_xml import parse_voc

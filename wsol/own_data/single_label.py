@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.geometry import Size, box_area
-from wsol.labelled import Labelled
+from wsol.own_data.labelled import Labelled
 
 log = logging.getLogger(__name__)
 

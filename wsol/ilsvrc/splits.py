@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wsol.ilsvrc.boxes import ImageBoxes, prefixed
+from wsol.ilsvrc.labels import devkit_labels
 from wsol.image_tree import list_images
-from wsol.imagenet_boxes import ImageBoxes, prefixed
-from wsol.imagenet_labels import devkit_labels
 from wsol.index import Index
 from wsol.splits import hold_out
 from wsol.strings import Strings

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def xml_files(folder: Path) -> Iterator[Path]:
 
 def _files(root: Path, base: Path, images: Path) -> ImageNetFiles:
     above = [] if images == base else [images.parents[1], images.parents[2]]  # ILSVRC/ and what holds it
-    flat = not _holds(images / "val", _is_wnid)
+    flat = next(entry for entry in _entries(images / "val") if _is_val(entry)).is_file()
     layout = ("Kaggle's layout" if above else "train/ and val/") + (" with val/ flat" if flat else "")
     places = tuple(dict.fromkeys([images, *above, base, root]))
     # The field's metadata/ lies beside the folder that it calls ILSVRC, so above a root that is this very folder.
@@ -190,7 +190,7 @@ def _is_val(entry: os.DirEntry[str]) -> bool:
     return bool(_VAL_IMAGE.match(entry.name)) or _is_wnid(entry)
 
 
-def _holds(folder: Path, wanted) -> bool:
+def _holds(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> bool:
     return folder.is_dir() and any(wanted(entry) for entry in _entries(folder))
 
 
@@ -207,7 +207,13 @@ def _paths(places: Iterable[Path], names: Iterable[str]) -> list[Path]:
     return [place / name for place in places for name in names]
 
 
-def _first(places: Iterable[Path], names: Iterable[str], what: str, remedy: str, is_right=is_annotation) -> Path:
+def _first(
+    places: Iterable[Path],
+    names: Iterable[str],
+    what: str,
+    remedy: str,
+    is_right: Callable[[Path], bool] = is_annotation,
+) -> Path:
     paths = _paths(places, names)
     found = next((one for one in paths if is_right(one)), None)
     if found is None:

@@ -7,9 +7,9 @@ import numpy as np
 
 from wsol.class_names import Classes
 from wsol.index import Entry
-from wsol.labelled import Labelled, number_labels
-from wsol.seeded_split import hold_out_boxed, seeded_split
-from wsol.split_names import SPLITS, SplitName
+from wsol.own_data.labelled import Labelled, number_labels
+from wsol.own_data.seeded_split import hold_out_boxed, seeded_split
+from wsol.own_data.split_names import SPLITS, SplitName
 from wsol.splits import Splits, make_splits
 
 log = logging.getLogger(__name__)
