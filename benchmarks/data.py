@@ -145,7 +145,7 @@ def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[Dic
         cfg.machine.data_root = data_root
     missing = sorted(OmegaConf.missing_keys(cfg.data))
     if missing:
-        raise ValueError(f"data={name} needs {' and '.join(f'data.{key}=...' for key in missing)}.")
+        raise ValueError(f"data={name} needs {' and '.join(missing)}; say {'=... '.join(missing)}=...")
     return cfg, build(cfg.data)
 
 

@@ -162,9 +162,11 @@ def check(
     for (_, _, index), one in zip(parts, facts, strict=True):
         for problem in _fractions(one, index):
             add(problem)
-    compared = tuple(Compared(one, _count(one, facts)) for one in published.figures) if published else ()
-    for problem in _differing(published, compared, splits.num_classes):
-        add(problem)
+    compared: tuple[Compared, ...] = ()
+    if published is not None:
+        compared = tuple(Compared(one, _count(one, facts)) for one in published.figures)
+        for problem in _differing(published, compared, splits.num_classes):
+            add(problem)
     return Report(splits.name, splits.class_names, facts, published, compared, tallies, seconds, processors())
 
 
@@ -240,10 +242,9 @@ def _count(figure: Figure, facts: Iterable[SplitFacts]) -> int:
     return sum(one.boxes if figure.of_boxes else one.images for one in facts if one.name in figure.splits)
 
 
-def _differing(published: Published | None, compared: Iterable[Compared], num_classes: int) -> Iterator[Problem]:
+def _differing(published: Published, compared: Iterable[Compared], num_classes: int) -> Iterator[Problem]:
     """Numbers that cannot be: of all classes others than published, of a part of them more."""
     for one in compared:
-        assert published is not None
         whole = num_classes >= published.num_classes
         if one.found > one.figure.count or (whole and one.found != one.figure.count):
             kind = Kind.BOX_COUNT if one.figure.of_boxes else Kind.COUNT

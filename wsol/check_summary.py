@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from wsol.check import Report, SplitFacts
 from wsol.problems import Kind, Tally
+from wsol.published import Published
 
 
 def summary(report: Report, listed_in: Path) -> str:
@@ -22,7 +23,7 @@ def summary(report: Report, listed_in: Path) -> str:
     wrong = {kind: tally for kind, tally in report.tallies.items() if not kind.is_warning}
     blocks = [f"# {report.name}: {verdict(report)}", _table(report.splits), _classes(report)]
     if report.published is not None:
-        blocks.append(_published(report))
+        blocks.append(_beside(report.published, report))
     if warned:
         blocks.append(_listed("Warnings", warned))
     if wrong:
@@ -85,9 +86,7 @@ def _classes(report: Report) -> str:
     return text
 
 
-def _published(report: Report) -> str:
-    published = report.published
-    assert published is not None
+def _beside(published: Published, report: Report) -> str:
     count = len(report.class_names)
     text = f"{published.title}: {count:,} of {published.num_classes:,} classes"
     text += "; counts are those of a subset." if count < published.num_classes else "."

@@ -60,7 +60,7 @@ def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = T
                 digest = _to_int(hashlib.file_digest(file, _blake2b))
         except FileNotFoundError:
             pass  # `load` raises the same, unless the image is in no file of its own
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no file can have such a name
             of_file = Kind.UNREADABLE
         sample = _load(entry, load, of_file, problems)
         if sample is not None and file is not None:
@@ -147,12 +147,13 @@ def _of_sample(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
 def _traits(file: BinaryIO) -> tuple[str, ...]:
     """Of an image file that could be decoded."""
     with Image.open(file) as image:
+        mode = image.mode
         found = {
-            "grayscale": image.mode in ("1", "L", "LA", "La"),
-            "CMYK": image.mode in ("CMYK", "YCCK"),
-            "16-bit": image.mode.startswith("I"),
-            "palette": image.mode in ("P", "PA"),
-            "transparent": image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info,
+            "grayscale": mode in ("1", "L", "LA"),
+            "CMYK": mode == "CMYK",
+            "16-bit": mode.startswith("I"),
+            "palette": mode in ("P", "PA"),
+            "transparent": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
             "turned by EXIF": image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
         }
     return tuple(name for name, has in found.items() if has)

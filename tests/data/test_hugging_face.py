@@ -17,6 +17,7 @@ datasets = pytest.importorskip("datasets")
 
 from wsol.data.hugging_face import hugging_face  # noqa: E402
 from wsol.decode import read_image, read_size  # noqa: E402
+from wsol.hub import streams  # noqa: E402
 from wsol.hub.arrow_columns import read_boxes  # noqa: E402
 from wsol.hub.splits import HubSource  # noqa: E402
 from wsol.hub.streams import stored_stream  # noqa: E402

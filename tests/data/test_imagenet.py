@@ -34,6 +34,7 @@ from imagenet_trees import (
 from trees import edit, write_image
 
 from wsol.data.imagenet import imagenet
+from wsol.ilsvrc import boxes
 
 SIZES: dict[str, Any] = {"image_size": 32, "train_size": 36}
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.box_format import check_inside, look_normalized
 from wsol.class_names import Classes
-from wsol.coco_json import CocoImage, read_coco
 from wsol.geometry import as_boxes, from_xywh
 from wsol.image_tree import list_images
-from wsol.inside_folder import check_present, inside
-from wsol.labelled import Labelled
-from wsol.own_splits import own_splits
-from wsol.single_label import Annotated, Several, single_labels
-from wsol.split_names import SPLITS, SplitName, split_name
+from wsol.own_data.box_format import check_inside, look_normalized
+from wsol.own_data.coco_json import CocoImage, read_coco
+from wsol.own_data.inside_folder import check_present, inside
+from wsol.own_data.labelled import Labelled
+from wsol.own_data.single_label import Annotated, Several, single_labels
+from wsol.own_data.split_names import SPLITS, SplitName, split_name
+from wsol.own_data.splits import own_splits
 from wsol.splits import Splits
 
 log = logging.getLogger(__name__)

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.box_format import MEANING, BoxFormat, check_inside, check_numbers, look_normalized, to_edges
-from wsol.boxes_table import BoxesTable, ImageRows, by_image, read_boxes_table
 from wsol.class_names import Classes
 from wsol.geometry import Size, as_boxes
-from wsol.image_sizes import read_sizes
 from wsol.image_tree import list_images
-from wsol.inside_folder import check_present, inside
-from wsol.labelled import Labelled
-from wsol.own_splits import own_splits
-from wsol.split_names import Layout, SplitName, find_layout, split_name
+from wsol.own_data.box_format import MEANING, BoxFormat, check_inside, check_numbers, look_normalized, to_edges
+from wsol.own_data.boxes_table import BoxesTable, ImageRows, by_image, read_boxes_table
+from wsol.own_data.image_sizes import read_sizes
+from wsol.own_data.inside_folder import check_present, inside
+from wsol.own_data.labelled import Labelled
+from wsol.own_data.split_names import Layout, SplitName, find_layout, split_name
+from wsol.own_data.splits import own_splits
 from wsol.splits import Splits
 
 log = logging.getLogger(__name__)

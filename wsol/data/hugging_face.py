@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from wsol.class_names import Classes
-from wsol.hub_labels import class_ids_of
-from wsol.hub_rows import BoxFormat, Columns, HubSplit, load_row
-from wsol.hub_splits import HubSource, open_splits
-from wsol.hub_streams import stored_stream
+from wsol.hub.labels import class_ids_of
+from wsol.hub.rows import BoxFormat, Columns, HubSplit, load_row
+from wsol.hub.splits import HubSource, open_splits
+from wsol.hub.streams import stored_stream
 from wsol.index import Index
 from wsol.splits import Splits, hold_out, make_splits
 from wsol.strings import Strings

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.class_names import Classes
+from wsol.ilsvrc.boxes import prefixed, read_image_boxes
+from wsol.ilsvrc.files import find_imagenet
+from wsol.ilsvrc.labels import imagenet_class_names, imagenet_wnids
+from wsol.ilsvrc.splits import hold_out_of_train, official_val
+from wsol.ilsvrc.v2 import read_imagenet_v2
 from wsol.image_tree import ImageTree, list_images
-from wsol.imagenet_boxes import prefixed, read_image_boxes
-from wsol.imagenet_files import find_imagenet
-from wsol.imagenet_labels import imagenet_class_names, imagenet_wnids
-from wsol.imagenet_splits import hold_out_of_train, official_val
-from wsol.imagenet_v2 import read_imagenet_v2
 from wsol.index import Index
 from wsol.splits import Splits, make_splits
 from wsol.strings import Strings

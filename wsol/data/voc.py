@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.annotations import Line, read_lines, read_table
-from wsol.box_format import check_inside, check_numbers, look_normalized
 from wsol.class_names import Classes
 from wsol.geometry import as_boxes
 from wsol.image_tree import list_images
-from wsol.inside_folder import missing_images
-from wsol.labelled import Labelled
-from wsol.own_splits import own_splits
-from wsol.single_label import Annotated, Several, single_labels
-from wsol.split_names import SPLITS, SplitName, find_layout, split_name
+from wsol.own_data.box_format import check_inside, check_numbers, look_normalized
+from wsol.own_data.inside_folder import missing_images
+from wsol.own_data.labelled import Labelled
+from wsol.own_data.single_label import Annotated, Several, single_labels
+from wsol.own_data.split_names import SPLITS, SplitName, find_layout, split_name
+from wsol.own_data.splits import own_splits
+from wsol.own_data.voc_folder import VocFile, find_images, read_voc_folder
 from wsol.splits import Splits
-from wsol.voc_folder import VocFile, find_images, read_voc_folder
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.box_format import check_numbers, look_normalized, to_edges
-from wsol.boxes_table import by_image, read_boxes_table
 from wsol.decode import read_size
+from wsol.own_data.box_format import check_numbers, look_normalized, to_edges
+from wsol.own_data.boxes_table import by_image, read_boxes_table
 from wsol.truth import Truth
 
 
