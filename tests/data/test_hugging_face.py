@@ -504,9 +504,9 @@ class TestStreams:
         monkeypatch.setattr(streams, "_write", break_off)
         with pytest.raises(KeyboardInterrupt):
             stored_stream(*arguments)
-        streams = tmp_path / "wsol-cache" / "streams"
-        assert len(list(streams.rglob("*.parquet"))) == 2
-        assert not list(streams.rglob("train.json"))  # not whole yet
+        streamed = tmp_path / "wsol-cache" / "streams"
+        assert len(list(streamed.rglob("*.parquet"))) == 2
+        assert not list(streamed.rglob("train.json"))  # not whole yet
         written = []
 
         def watch(folder, split, number, rows):
