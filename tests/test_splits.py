@@ -101,6 +101,19 @@ class TestMakeSplits:
         assert splits.test.class_ids.tolist() == [0]
         assert splits_of([0, 1], classes=1).class_names == ("a",)
 
+    def test_reduced_decoding_asks_for_no_less_than_the_network_reads(self):
+        asked = []
+
+        def loading(entry, at_least=None):
+            asked.append(at_least)
+            return load(entry)
+
+        splits = splits_of([0, 1], train_size=12, load=loading, decode="reduced")
+        _ = splits.train[0], splits.val[0]
+        assert asked == [(12, 12), (8, 8)]
+        with pytest.raises(ValueError, match="decode must be exact or reduced, got 'fast'"):
+            splits_of([0, 1], decode="fast")
+
     def test_what_may_be_checked_keeps_the_boxes_of_train(self):
         assert splits_of([0, 1]).annotated_train[0].boxes.tolist() == [[1, 1, 5, 5]]
 

@@ -4,15 +4,17 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wsol.decode import read_image, read_mask
+from wsol.decode import read_image, read_mask, read_reduced
+from wsol.geometry import Size
 from wsol.index import Entry, Index
-from wsol.sample import Sample
+from wsol.sample import Sample, resize_annotations
 from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
@@ -20,16 +22,23 @@ log = logging.getLogger(__name__)
 # Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
 OVERHANG = 1.0
 
+Decode = Literal["exact", "reduced"]
 
-def load_entry(entry: Entry) -> Sample:
+
+def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
     """Decode an image file and check its boxes against it.
+
+    Args:
+        entry: what the index knows of it.
+        at_least: a JPEG may come out smaller, but not below this (height, width), as of `read_reduced`; boxes, mask and
+            points are then of the smaller image.
 
     Raises:
         ValueError: naming image, annotation line and remedy, for a box that is empty or reaches more than a pixel out
             of the image; and as `read_image`.
     """
-    image = _read_as_annotated(entry)
-    height, width = image.shape[:2]
+    image, size = _read_as_annotated(entry, at_least)
+    height, width = size
     for x0, y0, x1, y1 in entry.boxes:
         outside = max(-x0, -y0, x1 - width, y1 - height)
         if x1 <= x0 or y1 <= y0 or outside > OVERHANG:
@@ -42,21 +51,30 @@ def load_entry(entry: Entry) -> Sample:
     mask = None
     for path in entry.mask_paths:
         gray = read_mask(path)
-        if gray.shape != image.shape[:2]:
-            raise ValueError(f"Mask {path} is {gray.shape}, its image {image.shape[:2]}; unpack both again.")
+        if gray.shape != size:
+            raise ValueError(f"Mask {path} is {gray.shape}, its image {size}; unpack both again.")
         mask = gray > entry.mask_above if mask is None else mask | (gray > entry.mask_above)
     points = {name: np.array(point, np.float32) for name, point in entry.part_points.items()}
-    return Sample(image, entry.class_id, entry.image_id, boxes, mask, part_points=points)
+    sample = Sample(image, entry.class_id, entry.image_id, boxes, mask, part_points=points)
+    return sample if sample.size == size else resize_annotations(sample, size)
 
 
-def _read_as_annotated(entry: Entry) -> NDArray[np.uint8]:
-    """The pixels on the grid that the boxes are on: upright, or as stored where the annotations say that size."""
+def _read_as_annotated(entry: Entry, at_least: Size | None) -> tuple[NDArray[np.uint8], Size]:
+    """The pixels on the grid that the boxes are on, upright, or as stored where the annotations say that size.
+
+    Returns:
+        The image, and the size of that grid, which is the image's own unless it was decoded at a fraction of it.
+    """
+    if at_least is not None:
+        reduced, size = read_reduced(entry.path, at_least)
+        if entry.size in (None, size):
+            return reduced, size
     image = read_image(entry.path)
     if entry.size in (None, image.shape[:2]):
-        return image
+        return image, image.shape[:2]
     stored = read_image(entry.path, upright=False)
     if stored.shape[:2] == entry.size:  # some cameras' photographs were annotated before any tool turned them
-        return stored
+        return stored, entry.size
     (height, width), (says_height, says_width) = image.shape[:2], entry.size
     raise ValueError(
         f"{entry.origin or entry.path}: the annotations say that {entry.path} has {says_width} x {says_height} pixels, "
@@ -125,7 +143,7 @@ class ImageSet(Dataset[Sample]):
         size = self[0].image.nbytes * len(self)
         if size > self._max_cache_bytes:
             log.info(
-                "%s: %d images need %.0f MiB, more than may be kept; decoded on access.",
+                "%s: %d images need %.0f MiB, more than may be kept; decoded on access, in machine.workers processes.",
                 self.name,
                 len(self),
                 size / 2**20,

@@ -96,7 +96,7 @@ def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
             )
 
 
-def load_with_masks(entry: Entry) -> Sample:
+def load_with_masks(entry: Entry, at_least: Size | None = None) -> Sample:
     """Decode an image and its objects' masks, which may be of another resolution.
 
     Most masks of Open Images are: 1,600 pixels long where images have 1,024 (github.com/openimages/dataset, issue 92).
@@ -105,7 +105,7 @@ def load_with_masks(entry: Entry) -> Sample:
     Raises:
         ValueError: for a mask whose sides are not in the proportion of its image's; and as `load_entry`.
     """
-    sample = load_entry(replace(entry, mask_paths=()))
+    sample = load_entry(replace(entry, mask_paths=()), at_least)
     height, width = sample.size
     mask = np.zeros(sample.size, bool)
     for path in entry.mask_paths:

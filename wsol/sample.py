@@ -70,16 +70,22 @@ def resize_sample(sample: Sample, size: Size) -> Sample:
     if sample.size == tuple(size):
         return sample
     height, width = size
-    scale = np.array([width / sample.size[1], height / sample.size[0]], dtype=np.float32)
+    image = Image.fromarray(sample.image).resize((width, height), Image.Resampling.BILINEAR)
+    return resize_annotations(replace(sample, image=np.asarray(image)), sample.size)
+
+
+def resize_annotations(sample: Sample, from_size: Size) -> Sample:
+    """Bring boxes, mask and parts, which are on a grid of (height, width), to the image's own."""
+    height, width = size = sample.size
+    scale = np.array([width / from_size[1], height / from_size[0]], dtype=np.float32)
     mask = sample.mask
     return replace(
         sample,
-        image=np.asarray(Image.fromarray(sample.image).resize((width, height), Image.Resampling.BILINEAR)),
-        boxes=resize_boxes(sample.boxes, sample.size, size),
+        boxes=resize_boxes(sample.boxes, from_size, size),
         mask=None
         if mask is None
         else np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)),
-        part_boxes={name: resize_boxes(box[None], sample.size, size)[0] for name, box in sample.part_boxes.items()},
+        part_boxes={name: resize_boxes(box[None], from_size, size)[0] for name, box in sample.part_boxes.items()},
         part_points={name: point * scale for name, point in sample.part_points.items()},
     )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsol.class_names import Classes, choose_classes
-from wsol.image_set import ImageSet, load_entry
+from wsol.image_set import Decode, ImageSet, load_entry
 from wsol.index import Entry, Index
 from wsol.sample import Sample, resize_sample
 from wsol.strings import Strings
@@ -79,7 +79,8 @@ def make_splits(
     train_size: int,
     max_cache_gib: float,
     classes: Classes = None,
-    load: Callable[[Entry], Sample] = load_entry,
+    decode: Decode | None = None,
+    load: Callable[..., Sample] = load_entry,
 ) -> Splits:
     """Three splits of square images: `train` at train_size, to be cropped at random, the others at image_size.
 
@@ -91,7 +92,9 @@ def make_splits(
         train_size: side in pixels that training crops are cut from.
         max_cache_gib: decoded images kept in memory, per split.
         classes: those to keep, see `choose_classes`.
-        load: entry -> sample at its original size.
+        decode: `exact`, or None; or `reduced`: JPEGs at least twice as large as they have to be come out at a fraction
+            of their size, which is faster, and moves numbers. See results/tables/speed_decode.md.
+        load: entry -> sample at its original size; for `reduced` it takes `at_least`, as `load_entry` does.
 
     Raises:
         ValueError: if the name cannot stand in file names, train_size is below image_size, an image id comes twice, a
@@ -101,6 +104,8 @@ def make_splits(
         raise ValueError(
             f"A data set's name stands in file names: letters, digits, _ . and + are allowed, got {name!r}."
         )
+    if decode not in (None, "exact", "reduced"):
+        raise ValueError(f"decode must be exact or reduced, got {decode!r}.")
     if not 0 < image_size <= train_size:
         raise ValueError(f"train_size must be at least image_size, got {train_size} and {image_size}.")
     indexes = tuple(Index.of(split) for split in entries)
@@ -125,7 +130,7 @@ def make_splits(
     def split(index: Index, title: str, size: int) -> ImageSet:
         return ImageSet(
             index,
-            load,
+            partial(load, at_least=(size, size)) if decode == "reduced" else load,
             partial(resize_sample, size=(size, size)),  # not a lambda: loader processes are handed it pickled
             labels_only=index is train,
             max_cache_bytes=max_cache_gib * 2**30,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.class_names import Classes
 from wsol.geometry import as_boxes, from_xywh
+from wsol.image_set import Decode
 from wsol.image_tree import list_images
 from wsol.own_data.box_format import check_inside, look_normalized
 from wsol.own_data.coco_json import CocoImage, read_coco
@@ -42,6 +43,7 @@ def coco(
     name: str = "coco",
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """Any images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
@@ -66,6 +68,7 @@ def coco(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k by name, or a list of names.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -97,6 +100,7 @@ def coco(
         split_seed=split_seed,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

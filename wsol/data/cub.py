@@ -11,6 +11,7 @@ import numpy as np
 from wsol.annotations import Line, read_lines, read_table
 from wsol.class_names import Classes
 from wsol.geometry import from_xywh
+from wsol.image_set import Decode
 from wsol.index import Entry, Index
 from wsol.metadata_files import read_split
 from wsol.metadata_images import check_files, index_of
@@ -43,6 +44,7 @@ def cub(
     classes: Classes = None,
     val: Literal["cubv2"] | None = None,
     metadata: str | Path | None = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """CUB-200-2011 in its official layout; segmentations and part locations come along where they are present.
 
@@ -62,6 +64,7 @@ def cub(
         classes: a subset of the species: the first k, or a list of names.
         val: `cubv2`: its images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -123,6 +126,7 @@ def cub(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.class_names import Classes
 from wsol.geometry import Size, as_boxes
+from wsol.image_set import Decode
 from wsol.image_tree import list_images
 from wsol.own_data.box_format import MEANING, BoxFormat, check_inside, check_numbers, look_normalized, to_edges
 from wsol.own_data.boxes_table import BoxesTable, ImageRows, by_image, read_boxes_table
@@ -40,6 +41,7 @@ def folder(
     name: str = "folder",
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """Any images in a folder, with their boxes in a CSV file.
 
@@ -65,6 +67,7 @@ def folder(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k, or a list of names.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -120,6 +123,7 @@ def folder(
         split_seed=split_seed,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

@@ -13,6 +13,7 @@ from wsol.ilsvrc.files import find_imagenet
 from wsol.ilsvrc.labels import imagenet_class_names, imagenet_wnids
 from wsol.ilsvrc.splits import hold_out_of_train, official_val
 from wsol.ilsvrc.v2 import read_imagenet_v2
+from wsol.image_set import Decode
 from wsol.image_tree import ImageTree, list_images
 from wsol.index import Index
 from wsol.splits import Splits, make_splits
@@ -32,6 +33,7 @@ def imagenet(
     metadata: str | Path | None = None,
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """ImageNet-1k (ILSVRC2012, CLS-LOC), in whichever of its layouts is found; any subset of its class folders.
 
@@ -57,6 +59,7 @@ def imagenet(
         metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation, where it is not found.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k by wnid, or a list of wnids or names.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with where it was looked for and what to do.
@@ -100,6 +103,7 @@ def imagenet(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

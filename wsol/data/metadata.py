@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from wsol.class_names import Classes
+from wsol.image_set import Decode
 from wsol.index import Index
 from wsol.metadata_files import MetadataSplit, read_split
 from wsol.metadata_images import check_files, folder_names, index_of, load_with_masks, mask_files
@@ -26,6 +27,7 @@ def metadata(
     train_size: int = 256,
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """The text files and folders of github.com/clovaai/wsolevaluation, as its scripts prepare them.
 
@@ -44,6 +46,7 @@ def metadata(
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k, or a list of names. A class is named after the folder of its training images,
             where that folder holds no other class, else `class 0`, `class 1`, ...
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
@@ -66,6 +69,7 @@ def metadata(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
         load=load_with_masks,
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wsol.class_names import Classes
 from wsol.data.metadata import metadata as read
+from wsol.image_set import Decode
 from wsol.splits import Splits
 
 
@@ -17,6 +18,7 @@ def openimages(
     train_size: int = 256,
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """OpenImages30k: 100 classes with instance masks and ignored regions, no boxes.
 
@@ -36,12 +38,13 @@ def openimages(
         train_size: side in pixels that training crops are cut from.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k, or a list of Open Images' labels, `01226z` for /m/01226z.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
         ValueError: for a malformed line, naming it; or if val or test have boxes instead of masks.
     """
-    splits = read(root, name, metadata, images, masks, image_size, train_size, max_cache_gib, classes)
+    splits = read(root, name, metadata, images, masks, image_size, train_size, max_cache_gib, classes, decode)
     for title, split in (("val", splits.val), ("test", splits.test)):
         if len(split.entries.boxes):
             raise ValueError(

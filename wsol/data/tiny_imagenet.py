@@ -5,6 +5,7 @@ from pathlib import Path
 from wsol.annotations import Line, read_lines, read_table
 from wsol.class_names import Classes
 from wsol.geometry import from_inclusive
+from wsol.image_set import Decode
 from wsol.index import Entry
 from wsol.splits import Splits, hold_out, make_splits
 
@@ -22,6 +23,7 @@ def tiny_imagenet(
     split_seed: int = 0,
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """Tiny ImageNet (64 px photographs with ImageNet's boxes) in its official layout; any subset of its classes.
 
@@ -36,6 +38,7 @@ def tiny_imagenet(
         split_seed: chooses them.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k by wnid, or a list of wnids or names.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -75,6 +78,7 @@ def tiny_imagenet(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wsol.annotations import Line, read_lines, read_table
 from wsol.class_names import Classes
 from wsol.geometry import as_boxes
+from wsol.image_set import Decode
 from wsol.image_tree import list_images
 from wsol.own_data.box_format import check_inside, check_numbers, look_normalized
 from wsol.own_data.inside_folder import missing_images
@@ -48,6 +49,7 @@ def voc(
     name: str = "voc",
     max_cache_gib: float = 4,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """Any images with an XML file each in the form of Pascal VOC; each image gets one label.
 
@@ -75,6 +77,7 @@ def voc(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k by name, or a list of names.
+        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
@@ -122,6 +125,7 @@ def voc(
         split_seed=split_seed,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wsol.class_names import Classes
+from wsol.image_set import Decode
 from wsol.index import Entry
 from wsol.own_data.labelled import Labelled, number_labels
 from wsol.own_data.seeded_split import hold_out_boxed, seeded_split
@@ -27,6 +28,7 @@ def own_splits(
     split_seed: int,
     max_cache_gib: float,
     classes: Classes = None,
+    decode: Decode | None = None,
 ) -> Splits:
     """Number the labels, split where no split is given, and check that every split holds what it is for.
 
@@ -42,6 +44,7 @@ def own_splits(
         split_seed: chooses them.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes.
+        decode: as of `make_splits`.
 
     Raises:
         ValueError: for a split that is missing or lacks boxes, a class without training image, fewer than two classes;
@@ -93,6 +96,7 @@ def own_splits(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
+        decode=decode,
     )
 
 
