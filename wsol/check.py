@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from wsol.image_set import ImageSet
 from wsol.index import Index
-from wsol.inspection import Inspected, inspect
+from wsol.inspection import Inspected, Load, inspect
 from wsol.matching import in_threads, processors
 from wsol.problems import Kind, Problem, Tally
 from wsol.published import Figure, Published
@@ -184,7 +185,7 @@ def _look_through(
 ) -> _Looked:
     sizes, digests = np.zeros((len(index), 2), np.int32), np.zeros(len(index), np.uint64)
     traits: Counter[str] = Counter()
-    load, must_have_box = images._load, name != "train"
+    load, must_have_box = _whole(images._load), name != "train"
 
     def look(start: int) -> list[tuple[str, Inspected]]:
         entries = (index[place] for place in range(start, min(start + _AT_ONCE, len(index))))
@@ -200,6 +201,13 @@ def _look_through(
                 add(Problem(name, image_id, kind, message))
         bar.update(len(found))
     return _Looked(sizes, digests, traits)
+
+
+def _whole(load: Load) -> Load:
+    """The same at full size, where a split's images come out at a fraction of it."""
+    if isinstance(load, partial) and "at_least" in load.keywords:
+        return partial(load, at_least=None)
+    return load
 
 
 def _copies(

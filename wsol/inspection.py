@@ -147,14 +147,14 @@ def _of_sample(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
 def _traits(file: BinaryIO) -> tuple[str, ...]:
     """Of an image file that could be decoded."""
     with Image.open(file) as image:
-        mode = image.mode
+        mode, exif = image.mode, Image.Image.getexif(image)  # a PNG's own getexif would decode it once more
         found = {
             "grayscale": mode in ("1", "L", "LA"),
             "CMYK": mode == "CMYK",
             "16-bit": mode.startswith("I"),
             "palette": mode in ("P", "PA"),
             "transparent": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
-            "turned by EXIF": image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
+            "turned by EXIF": exif.get(ExifTags.Base.Orientation, 1) in range(2, 9),
         }
     return tuple(name for name, has in found.items() if has)
 
