@@ -28,11 +28,11 @@ from saved_runs import CONF, configuration, end, made_by
 from tabulate import tabulate
 
 from wsol.catalog import CATALOG, Source
-from wsol.check import check
-from wsol.check_summary import speed, summary
+from wsol.checking.check import check
+from wsol.checking.problems import Problem
+from wsol.checking.published import published_for
+from wsol.checking.summary import speed, summary
 from wsol.fetch import fetch, is_present
-from wsol.problems import Problem
-from wsol.published import published_for
 from wsol.splits import Splits
 from wsol.whole_files import whole_file, write_text
 

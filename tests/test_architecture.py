@@ -40,7 +40,7 @@ LAYERS = [
     ["boxes"],
     ["otsu", "pointing", "pixel_scores", "pixel_record"],
     ["matching", "baselines"],
-    ["compilation"],
+    ["compilation", "checking"],
     ["explanation", "class_units", "generic_features"],
     ["outcomes"],
     ["record"],

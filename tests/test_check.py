@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 from trees import CUB_NAMES, edit, make_cub, make_tiny_imagenet, write_image
 
-from wsol.check import check
-from wsol.check_summary import summary, verdict
+from wsol.checking.check import check
+from wsol.checking.problems import Kind
+from wsol.checking.published import Figure, Published, published_for
+from wsol.checking.same_files import same_files
+from wsol.checking.summary import summary, verdict
 from wsol.data.cub import cub
 from wsol.data.metadata import load_with_masks
 from wsol.data.synthetic import synthetic
@@ -20,9 +23,6 @@ from wsol.geometry import as_boxes
 from wsol.image_set import load_entry
 from wsol.index import Entry, Index
 from wsol.matching import processors
-from wsol.problems import Kind
-from wsol.published import Figure, Published, published_for
-from wsol.same_files import same_files
 from wsol.splits import make_splits
 
 BOX = [10, 5, 30, 25]
@@ -383,6 +383,13 @@ def test_entries_are_made_as_they_are_needed(make_entry, monkeypatch):
     run(splits, duplicates=False)
     assert waiting["entries"] == 0
     assert most[0] <= processors()
+
+
+def test_sizes_are_those_of_the_files_whatever_is_decoded_of_them(make_entry):
+    parts = tuple([make_entry(f"{split}.jpg")] for split in ("train", "val", "test"))
+    report, told = run(make_splits("birds", ["one"], parts, decode="reduced", **SIZES))
+    assert told == []
+    assert [one.sizes.tolist() for one in report.splits] == [[[30, 40]]] * 3
 
 
 def test_filters_of_warnings_are_left_as_they_were(tmp_path):

@@ -11,6 +11,7 @@ from trees import make_tiny_imagenet
 from wsol.backbones.small_cnn import small_cnn
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
+from wsol.comparisons import measure, read_comparisons
 from wsol.data.openimages import openimages
 from wsol.data.synthetic import synthetic
 from wsol.data.tiny_imagenet import tiny_imagenet
@@ -20,6 +21,7 @@ from wsol.pipeline import run_experiment
 from wsol.pixel_record import PixelRecord
 from wsol.pooling.gap import GAP
 from wsol.protocol import TIGHT
+from wsol.report_section import write_section
 from wsol.runs import load_maps, load_pixel_record, read_rows
 from wsol.score import Score
 from wsol.score_map import to_score_maps
@@ -33,7 +35,7 @@ from wsol.truth import IGNORED, OBJECT
 
 TAUS = (0.0, 0.25, 0.5, 0.75)
 PIXELS = {
-    "px_ap": Score(px_ap, "pixels", None, reads_map=True),
+    "px_ap": Score(partial(px_ap), "pixels", None, reads_map=True),
     "top1_cls": Score(partial(top_k_cls, k=1), "largest", None),
 }
 
@@ -137,6 +139,16 @@ def test_masks_without_boxes_are_enough(tmp_path):
     assert IGNORED in mask
     assert record.histograms[0].sum() == (mask != IGNORED).sum()  # every pixel that counts, once
     assert record.histograms[0, 1].sum() == (mask == OBJECT).sum()
+
+
+def test_a_report_shows_what_there_is_of_masks_without_boxes(tmp_path):
+    make_masks(tmp_path)
+    run(tmp_path, openimages(tmp_path, image_size=32, train_size=32), size=32)
+    (comparison,) = read_comparisons(tmp_path / "results")
+    lines = comparison.lines(tmp_path / "results")
+    written = write_section(tmp_path / "results", comparison, lines, measure(lines))
+    assert any("px_ap" in str(column) for column in written.table.columns)
+    assert written.section.gallery is None  # there is no box to show
 
 
 def test_scores_that_read_boxes_are_refused_before_training_where_there_are_none(tmp_path):

@@ -113,7 +113,7 @@ class ImageSet(Dataset[Sample]):
         self.entries = index.without_boxes() if labels_only else index
         self.name = name
         self.class_ids = index.class_ids.numpy()
-        self._load, self._prepare, self._labels_only = load, prepare, labels_only
+        self.load, self._prepare, self._labels_only = load, prepare, labels_only
         self._max_cache_bytes = max_cache_bytes
         self._memory: list[Sample] | None = None
 
@@ -128,7 +128,7 @@ class ImageSet(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if self._memory is not None:
             return self._memory[index]
-        sample = self._load(self.entries[index])
+        sample = self.load(self.entries[index])
         sample = sample if self._prepare is None else self._prepare(sample)
         return sample.without_boxes() if self._labels_only else sample
 

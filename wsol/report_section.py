@@ -123,10 +123,11 @@ def _records(seeds: Sequence[ScoredMap]) -> list[LocalizationRecord]:
 
 
 def _predictions(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> pd.DataFrame | None:
+    """With the true boxes of every image; None where they are not on disk, or the data have masks alone."""
     for (pooling, _), seeds in lines.items():
         for one in seeds if pooling != NONE else ():
             found = one.predictions()
-            if found is not None:
+            if found is not None and all(len(boxes) for boxes in found["boxes"]):
                 return found
     return None
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from wsol.check import Report, SplitFacts
-from wsol.problems import Kind, Tally
-from wsol.published import Published
+from wsol.checking.check import Report, SplitFacts
+from wsol.checking.problems import Kind, Tally
+from wsol.checking.published import Published
 
 
 def summary(report: Report, listed_in: Path) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from wsol.checking.problems import Kind
 from wsol.geometry import Size, as_boxes
 from wsol.index import Entry
-from wsol.problems import Kind
 from wsol.sample import Sample
 
 Load = Callable[[Entry], Sample]

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wsol.checking.inspection import Inspected, Load, inspect
+from wsol.checking.problems import Kind, Problem, Tally
+from wsol.checking.published import Figure, Published
+from wsol.checking.same_files import same_files
 from wsol.image_set import ImageSet
 from wsol.index import Index
-from wsol.inspection import Inspected, Load, inspect
 from wsol.matching import in_threads, processors
-from wsol.problems import Kind, Problem, Tally
-from wsol.published import Figure, Published
-from wsol.same_files import same_files
 from wsol.splits import Splits
 
 # Images that a thread takes at once: the hand-over costs as much as decoding a third of a small image.
@@ -185,7 +185,7 @@ def _look_through(
 ) -> _Looked:
     sizes, digests = np.zeros((len(index), 2), np.int32), np.zeros(len(index), np.uint64)
     traits: Counter[str] = Counter()
-    load, must_have_box = _whole(images._load), name != "train"
+    load, must_have_box = _whole(images.load), name != "train"
 
     def look(start: int) -> list[tuple[str, Inspected]]:
         entries = (index[place] for place in range(start, min(start + _AT_ONCE, len(index))))
