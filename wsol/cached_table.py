@@ -53,7 +53,8 @@ def cached_table(
         return table
     try:
         with whole_file(path) as aside:
-            pq.write_table(table.replace_schema_metadata({_STAMPS: json.dumps(stamps)}), aside, compression="zstd")
+            kept = {**(table.schema.metadata or {}), _STAMPS: json.dumps(stamps)}
+            pq.write_table(table.replace_schema_metadata(kept), aside, compression="zstd")
     except OSError as error:  # a read-only home or a full disk costs the time of an index a run, not the run
         log.warning("The index %s cannot be written (%s); it is made again next time.", path, error)
     return table
@@ -70,7 +71,7 @@ def _load(path: Path) -> pa.Table | None:
         return None
     if any(_stamp(Path(one)) != stamp for one, stamp in stamps.items()):
         return None
-    return table.replace_schema_metadata(None)
+    return table
 
 
 def _stamp(path: Path) -> list[int] | None:

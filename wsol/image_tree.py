@@ -17,7 +17,8 @@ from wsol.strings import Strings
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
-_VERSION = 1
+_VERSION = 2
+_FOLDERS = b"wsol_folders"
 _THREADS = 16  # a folder on a network drive answers slowly, and many at once no slower
 
 
@@ -48,19 +49,9 @@ def list_images(root: Path) -> ImageTree:
     if not root.is_dir():
         raise FileNotFoundError(f"No folder of images at {root}.")
     table = cached_table("images", _VERSION, [root], lambda: _scan(root))
-    files = table["file"].combine_chunks() if len(table) else pa.array([], pa.large_string())
-    tops = table["folder"].combine_chunks().dictionary_encode() if len(table) else None
-    if tops is None:
-        return ImageTree(Strings.of([]), (), np.zeros(0, np.int64))
-    names = tops.dictionary.to_pylist()
-    order = np.argsort(np.array(names))
-    places = np.empty(len(names), np.int64)
-    places[order] = np.arange(len(names))
-    return ImageTree(
-        Strings.from_arrow(files),
-        tuple(names[one] for one in order),
-        places[tops.indices.to_numpy(zero_copy_only=False)],
-    )
+    tops = table["folder"].to_numpy()
+    names = table.schema.metadata[_FOLDERS].decode().split("/") if len(tops) else []
+    return ImageTree(Strings.from_arrow(table["file"]), tuple(names), tops.astype(np.int64))
 
 
 def _scan(root: Path) -> tuple[pa.Table, list[Path]]:
@@ -86,8 +77,12 @@ def _scan(root: Path) -> tuple[pa.Table, list[Path]]:
     files = pa.chunked_array(parts, pa.large_string()).combine_chunks()
     files = files.take(pc.sort_indices(files))
     first = pc.extract_regex(files, r"^(?P<top>[^/]*)/")
-    tops = pc.fill_null(pc.struct_field(first, "top"), "")
-    return pa.table({"file": files, "folder": tops}), folders
+    tops = pc.fill_null(pc.struct_field(first, "top"), "").dictionary_encode()
+    order = pc.sort_indices(tops.dictionary)
+    places = np.argsort(order.to_numpy())[tops.indices.to_numpy()]
+    # A name of a folder holds no slash.
+    told = {_FOLDERS: "/".join(tops.dictionary.take(order).to_pylist())}
+    return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(told), folders
 
 
 def _list(root: Path, folder: str) -> tuple[list[str], list[str]]:

@@ -105,11 +105,10 @@ class Index(Sequence[Entry]):
         )
 
     @classmethod
-    def of_files(cls, folder: Path, files: Strings, class_ids: NDArray[np.int64], prefix: str = "") -> "Index":
-        """Images without boxes: files below a folder, whose image ids are their paths from there, after a prefix."""
-        ids = files if not prefix else Strings.of(prefix + one for one in files)
+    def of_files(cls, folder: Path, files: Strings, class_ids: NDArray[np.int64]) -> "Index":
+        """Images without boxes: files below a folder, whose image ids are their paths from there."""
         return cls(
-            image_ids=ids,
+            image_ids=files,
             class_ids=torch.from_numpy(np.asarray(class_ids, np.int64)),
             folder=str(folder),
             paths=files,

@@ -17,6 +17,8 @@ from wsol.index import Entry, Index
 from wsol.sample import Sample, resize_sample
 from wsol.strings import Strings
 
+_AT_ONCE = 100_000  # images whose text is made at a time
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -64,10 +66,12 @@ def _lines(split: str, index: Index) -> Iterator[bytes]:
         return
     # A training split can have a million images: Arrow makes the same text a hundred times as fast.
     class_ids = pa.array(index.class_ids.numpy()).cast(pa.large_string())
-    ends = pa.scalar("[]\n", pa.large_string())
-    start, tab = pa.scalar(split, pa.large_string()), pa.scalar("\t", pa.large_string())
-    lines = pc.binary_join_element_wise(start, index.image_ids.to_arrow(), class_ids, ends, tab)
-    yield Strings.from_arrow(lines).data.numpy().tobytes()
+    name, nothing, tab = (pa.scalar(one, pa.large_string()) for one in (split, "[]\n", "\t"))
+    ids = index.image_ids.to_arrow()
+    for start in range(0, len(index), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        lines = pc.binary_join_element_wise(name, ids[some], class_ids[some], nothing, tab)
+        yield Strings.from_arrow(lines).data.numpy().tobytes()
 
 
 def make_splits(

@@ -36,13 +36,12 @@ class Strings(Sequence[str]):
         array = array.cast(pa.large_string())
         _, ends, data = array.buffers()
         if len(array) == 0 or data is None:
-            text = np.zeros(0, np.uint8)
-            offsets = np.zeros(len(array) + 1, np.int64)
-        else:
-            offsets = np.frombuffer(ends, np.int64)[array.offset : array.offset + len(array) + 1]
-            text = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
-            offsets = offsets - offsets[0]
-        return cls(torch.from_numpy(text.copy()), torch.from_numpy(offsets.copy()))
+            return cls(torch.zeros(0, dtype=torch.uint8), torch.zeros(len(array) + 1, dtype=torch.int64))
+        # Nothing is copied: at a million strings that would be felt. DLPack hands Arrow's memory to torch.
+        offsets = torch.from_dlpack(pa.Array.from_buffers(pa.int64(), len(array) + 1, [None, ends], 0, array.offset))
+        text = torch.from_dlpack(pa.Array.from_buffers(pa.uint8(), len(data), [None, data], 0))
+        first, last = int(offsets[0]), int(offsets[-1])
+        return cls(text[first:last], offsets - first if first else offsets)
 
     def to_arrow(self) -> pa.Array:
         """As an Arrow array that reads the same memory."""

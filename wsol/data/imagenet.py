@@ -122,6 +122,5 @@ def _class_ids(tree: ImageTree, wnids: Sequence[str], folder: Path) -> NDArray[n
 
 
 def _train(tree: ImageTree, folder: Path) -> Index:
-    # Not the prefix of `of_files`: ids that are the paths are kept once, and no string of Python's is made.
     ids = Strings.from_arrow(prefixed("train/", tree.files.to_arrow()))
     return Index.of_files(folder, ids, tree.folder_ids)  # folders are sorted, as classes are
