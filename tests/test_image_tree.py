@@ -29,6 +29,15 @@ def test_lists_images_of_all_suffixes_by_folder(tmp_path):
     assert [tree.folders[one] for one in tree.folder_ids] == ["a", "b", "b", ""]
 
 
+def test_a_prefix_stands_before_every_path(tmp_path):
+    root = make(tmp_path / "a", "b/1.png", "c/2.png")
+    for _ in range(2):  # made, and from the cache
+        tree = list_images(root, "train/")
+        assert list(tree.files) == ["train/b/1.png", "train/c/2.png"]
+        assert tree.folders == ("b", "c")
+    assert list(list_images(root).files) == ["b/1.png", "c/2.png"]
+
+
 def test_hidden_files_and_folders_are_passed_over(tmp_path):
     assert list(list_images(make(tmp_path / "a", "b/._1.jpg", ".cache/2.jpg", "b/3.jpg")).files) == ["b/3.jpg"]
 

@@ -62,7 +62,8 @@ def cached_table(
 
 def _load(path: Path) -> pa.Table | None:
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table would import pandas
+            table = file.read()
         stamps = json.loads(table.schema.metadata[_STAMPS])
     except FileNotFoundError:
         return None

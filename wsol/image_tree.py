@@ -27,7 +27,7 @@ class ImageTree:
     """The images below a folder.
 
     Attributes:
-        files: N paths from there with forward slashes, sorted.
+        files: N paths from there with forward slashes, sorted; each after the prefix that was asked for.
         folders: names of the folders at the top that hold some, sorted; "" stands for the top itself.
         folder_ids: (N,) int64, which of them each file is in, at any depth.
     """
@@ -37,10 +37,14 @@ class ImageTree:
     folder_ids: NDArray[np.int64]
 
 
-def list_images(root: Path) -> ImageTree:
+def list_images(root: Path, prefix: str = "") -> ImageTree:
     """All files whose suffix is an image's; hidden ones are passed over, links to folders are followed once.
 
     A million files take seconds, or minutes over a network, so the list is kept until a folder changes.
+
+    Args:
+        root: the folder.
+        prefix: stands before every path; `train/` for the folder train of a data set.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -48,13 +52,14 @@ def list_images(root: Path) -> ImageTree:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"No folder of images at {root}.")
-    table = cached_table("images", _VERSION, [root], lambda: _scan(root))
+    kind = "-".join(["images", *prefix.split("/")]).rstrip("-")
+    table = cached_table(kind, _VERSION, [root], lambda: _scan(root, prefix))
     tops = table["folder"].to_numpy()
     names = table.schema.metadata[_FOLDERS].decode().split("/") if len(tops) else []
     return ImageTree(Strings.from_arrow(table["file"]), tuple(names), tops.astype(np.int64))
 
 
-def _scan(root: Path) -> tuple[pa.Table, list[Path]]:
+def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
     parts, seen, level = list[pa.Array](), set[tuple[int, int]](), [""]
     folders = list[Path]()
     with (
@@ -80,6 +85,8 @@ def _scan(root: Path) -> tuple[pa.Table, list[Path]]:
     tops = pc.fill_null(pc.struct_field(first, "top"), "").dictionary_encode()
     order = pc.sort_indices(tops.dictionary)
     places = np.argsort(order.to_numpy())[tops.indices.to_numpy()]
+    if prefix:
+        files = pc.binary_join_element_wise(pa.scalar(prefix, files.type), files, pa.scalar("", files.type))
     # A name of a folder holds no slash.
     told = {_FOLDERS: "/".join(tops.dictionary.take(order).to_pylist())}
     return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(told), folders

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.class_names import Classes
-from wsol.ilsvrc.boxes import prefixed, read_image_boxes
+from wsol.ilsvrc.boxes import read_image_boxes
 from wsol.ilsvrc.files import find_imagenet
 from wsol.ilsvrc.labels import imagenet_class_names, imagenet_wnids
 from wsol.ilsvrc.splits import hold_out_of_train, official_val
@@ -17,7 +17,6 @@ from wsol.image_set import Decode
 from wsol.image_tree import ImageTree, list_images
 from wsol.index import Index
 from wsol.splits import Splits, make_splits
-from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +68,9 @@ def imagenet(
         raise ValueError(f"data.val must be imagenetv2 or train, got {val!r}.")
     files = find_imagenet(Path(root))
     wnids = imagenet_wnids()
-    tree = list_images(files.images / "train")
+    tree = list_images(files.images / "train", "train/")
     class_of = _class_ids(tree, wnids, files.images / "train")
-    train = _train(tree, files.images)
+    train = Index.of_files(files.images, tree.files, tree.folder_ids)  # folders are sorted, as classes are
     boxes_from = files.val_boxes(boxes)
     test = official_val(files.images / "val", files.devkit(), read_image_boxes(boxes_from), wnids, class_of)
     if val == "imagenetv2":
@@ -119,8 +118,3 @@ def _class_ids(tree: ImageTree, wnids: Sequence[str], folder: Path) -> NDArray[n
     class_of = np.full(len(wnids), -1, np.int64)
     class_of[[places[name] for name in tree.folders]] = np.arange(len(tree.folders))
     return class_of
-
-
-def _train(tree: ImageTree, folder: Path) -> Index:
-    ids = Strings.from_arrow(prefixed("train/", tree.files.to_arrow()))
-    return Index.of_files(folder, ids, tree.folder_ids)  # folders are sorted, as classes are
