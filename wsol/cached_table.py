@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -46,7 +47,8 @@ def cached_table(
     if found is not None:
         return found
     started = time.time()
-    table, read = build()
+    with _plain_memory():
+        table, read = build()
     stamps = {str(one): _stamp(one) for one in read}
     if any(stamp is None or stamp[0] > (started - _TICK) * 1e9 for stamp in stamps.values()):
         log.info("%s: changed just now, so that its index is not kept yet.", told[0])
@@ -54,7 +56,14 @@ def cached_table(
     try:
         with whole_file(path) as aside:
             kept = {**(table.schema.metadata or {}), _STAMPS: json.dumps(stamps)}
-            pq.write_table(table.replace_schema_metadata(kept), aside, compression="zstd")
+            # Small pieces are decoded in little memory; a dictionary would hold what differs in every row.
+            pq.write_table(
+                table.replace_schema_metadata(kept),
+                aside,
+                compression="zstd",
+                use_dictionary=False,
+                row_group_size=2**16,
+            )
     except OSError as error:  # a read-only home or a full disk costs the time of an index a run, not the run
         log.warning("The index %s cannot be written (%s); it is made again next time.", path, error)
     return table
@@ -62,7 +71,7 @@ def cached_table(
 
 def _load(path: Path) -> pa.Table | None:
     try:
-        with pq.ParquetFile(path) as file:  # read_table would import pandas
+        with _plain_memory(), pq.ParquetFile(path) as file:  # read_table would import pandas
             table = file.read()
         stamps = json.loads(table.schema.metadata[_STAMPS])
     except FileNotFoundError:
@@ -73,6 +82,17 @@ def _load(path: Path) -> pa.Table | None:
     if any(_stamp(Path(one)) != stamp for one, stamp in stamps.items()):
         return None
     return table
+
+
+@contextmanager
+def _plain_memory() -> Iterator[None]:
+    """Arrow takes memory from the system: its own pool would keep over 100 MB more after a list of a million files."""
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
 
 
 def _stamp(path: Path) -> list[int] | None:
