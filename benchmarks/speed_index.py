@@ -171,10 +171,12 @@ def table_of(root: Path, workers: int) -> str:
         ["first time, s", f"{first['seconds']:.2f}", f"{folders[0]['seconds']:.2f}"],
         ["afterwards, s (median of 3)", f"{seconds[0]:.2f}", f"{seconds[1]:.2f}"],
         ["memory it adds to the process, MiB", *(f"{one['peak'] - one['before']:.0f}" for one in (later[0], peer))],
+        ["the libraries before, MiB", f"{ours['before']:.0f}", f"{peer['before']:.0f}"],
         [f"process in all, with {workers} loader processes, MiB", f"{ours['parent']:.0f}", f"{peer['parent']:.0f}"],
         ["memory of its own in each loader process, MiB", f"{ours['private']:.0f}", f"{peer['private']:.0f}"],
     ]
-    return tabulate(rows, [f"{first['images']:,} training images", "ours", "ImageFolder"], tablefmt="github")
+    headers = [f"{first['images']:,} training images", "ours", "ImageFolder"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def main() -> int:
