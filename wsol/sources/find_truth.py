@@ -9,10 +9,13 @@ from tqdm import tqdm
 from wsol.data.cub import cub
 from wsol.data.tiny_imagenet import tiny_imagenet
 from wsol.decode import read_size
+from wsol.ilsvrc.files import is_annotation
 from wsol.image_set import ImageSet
 from wsol.matching import in_threads
 from wsol.runs import truth_of
 from wsol.sources.boxes_csv import read_csv
+from wsol.sources.coco import read_coco_boxes
+from wsol.sources.ilsvrc_xml import read_ilsvrc_xml
 from wsol.sources.masks import MaskFiles
 from wsol.sources.metadata import read_metadata
 from wsol.splits import Splits
@@ -20,7 +23,8 @@ from wsol.truth import Truth
 
 _FORMS = (
     "a folder of the field's metadata (image_ids.txt, localization.txt, ...) or one with a folder for each split, "
-    "CUB_200_2011, tiny-imagenet-200, a .csv file (image,x0,y0,x1,y1,...), or a predictions-*.parquet of a run"
+    "CUB_200_2011, tiny-imagenet-200, a .csv file (image,x0,y0,x1,y1,...), a COCO .json, ILSVRC's XML in a folder or a "
+    "tar, or a predictions-*.parquet of a run"
 )
 
 
@@ -37,7 +41,7 @@ def find_truth(
         source: what `_FORMS` lists; recognized by its files.
         split: `train`, `val` or `test`.
         masks: where mask files lie, for metadata that name some.
-        images: where image files lie, for a CSV file that does not say their sizes.
+        images: where image files lie, for a CSV or JSON file that does not say their sizes.
         inclusive: of a CSV file: the pixel (x1, y1) lies inside its box.
 
     Raises:
@@ -45,6 +49,8 @@ def find_truth(
     """
     if source.suffix == ".csv":
         return read_csv(source, split, images, inclusive)
+    if source.suffix == ".json":
+        return read_coco_boxes(source, images)
     if source.suffix == ".parquet":
         if not source.is_file():
             raise FileNotFoundError(f"No predictions at {source}.")
@@ -57,6 +63,8 @@ def find_truth(
     for name, reader in (("CUB_200_2011", cub), ("tiny-imagenet-200", tiny_imagenet)):
         if (source / name).is_dir() or source.name == name:
             return _of_splits(reader(source), split)
+    if source.exists() and is_annotation(source):
+        return read_ilsvrc_xml(source)
     raise FileNotFoundError(f"No annotations at {source}: give {_FORMS}.")
 
 
