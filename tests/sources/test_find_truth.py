@@ -80,9 +80,8 @@ def test_coco_boxes_alone(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match=r"has no width and height; add them, or give --images"):
         find_truth(path, "test")
-    (tmp_path / "none.json").write_text(
-        json.dumps({**document, "annotations": [{**one, "iscrowd": 1} for one in document["annotations"]]})
-    )
+    crowds = [{**one, "iscrowd": 1} for one in document["annotations"]]
+    (tmp_path / "none.json").write_text(json.dumps({**document, "annotations": crowds}))
     with pytest.raises(ValueError, match=r"none\.json holds no box"):
         find_truth(tmp_path / "none.json", "test")
 
