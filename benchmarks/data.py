@@ -19,7 +19,8 @@ import csv
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -29,10 +30,11 @@ from tabulate import tabulate
 
 from wsol.catalog import CATALOG, Source
 from wsol.checking.check import check
-from wsol.checking.problems import Problem
+from wsol.checking.problems import Kind, Problem
 from wsol.checking.published import published_for
 from wsol.checking.summary import speed, summary
 from wsol.fetch import fetch, is_present
+from wsol.missing_files import MissingFiles
 from wsol.splits import Splits
 from wsol.whole_files import whole_file, write_text
 
@@ -149,18 +151,30 @@ def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[Dic
     return cfg, build(cfg.data)
 
 
-def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
-    """Print and write what is found; the exit status is 1 if there are problems."""
-    logging.getLogger("wsol").setLevel(logging.INFO)  # the reader tells what it takes the files for
-    cfg, splits = read(name, settings, own.get("data_root"))
-    out = Path(own.get("out", Path(cfg.machine.results) / "data" / f"{splits.name}-check.csv"))
+@contextmanager
+def problem_list(out: Path) -> Iterator[Callable[[Problem], None]]:
+    """A CSV file of problems, one a line, which is there when the block has ended."""
     with whole_file(out) as aside, aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["split", "image_id", "kind", "message"])
+        yield lambda problem: lines.writerow([problem.split, problem.image_id, problem.kind, problem.message])
 
-        def tell(problem: Problem) -> None:
-            lines.writerow([problem.split, problem.image_id, problem.kind, problem.message])
 
+def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
+    """Print and write what is found; the exit status is 1 if there are problems."""
+    logging.getLogger("wsol").setLevel(logging.INFO)  # the reader tells what it takes the files for
+    folder = Path(configuration([]).machine.results) / "data"
+    try:
+        cfg, splits = read(name, settings, own.get("data_root"))
+    except MissingFiles as error:  # the reader needs them all, so that nothing else can be checked yet
+        out = Path(own.get("out", folder / f"{name}-check.csv"))
+        with problem_list(out) as tell:
+            for path in error.paths:
+                tell(Problem("", str(path), Kind.MISSING, f"{path} is missing."))
+        print(f"# {name}: {len(error.paths):,} problems\n\n{error}\n\nAll of them are listed in {out}.")
+        return 1
+    out = Path(own.get("out", folder / f"{splits.name}-check.csv"))
+    with problem_list(out) as tell:
         found = check(
             splits,
             published_for(name, cfg.data),

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
     ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings"],
-    ["voc_xml", "download", "unpack", "catalog"],
+    ["voc_xml", "download", "unpack", "catalog", "missing_files"],
     ["fetch"],
     ["network_state", "token_grid", "pixels"],
     ["class_names", "truth", "protocol", "thresholds", "extent", "rank_correlation"],

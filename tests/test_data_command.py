@@ -102,6 +102,21 @@ def test_a_bad_one_is_told_in_full(call, tmp_path):
     assert (tmp_path / "o" / "bad.md").is_file()
 
 
+def test_all_missing_images_are_listed(call, tmp_path):
+    folder = make_cub(tmp_path / "data")
+    gone = sorted((folder / "images").glob("*/*.jpg"))[3:9]
+    for path in gone:
+        path.unlink()
+    status, out, _ = call("check", "cub")
+    assert status == 1
+    assert out.startswith("# cub: 6 problems\n")
+    assert "images.txt: 6 of 12 images are missing: " in out
+    assert " and 3 more; unpack the archive again." in out
+    rows = rows_of(tmp_path / "results" / "data" / "cub-check.csv")[1:]
+    assert sorted(row[1] for row in rows) == [str(Path("data") / path.relative_to(tmp_path / "data")) for path in gone]
+    assert {row[2] for row in rows} == {"missing file"}
+
+
 def test_settings_go_to_the_reader(call, tmp_path):
     make_cub(tmp_path / "data")
     status, out, _ = call("check", "cub", "data.classes=1", "data.val_fraction=0.5", "duplicates=no")

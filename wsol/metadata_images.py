@@ -14,6 +14,7 @@ from wsol.image_set import load_entry
 from wsol.image_tree import list_images
 from wsol.index import Entry, Index
 from wsol.metadata_files import MetadataSplit
+from wsol.missing_files import MissingFiles
 from wsol.sample import Sample
 from wsol.strings import Strings
 
@@ -78,7 +79,7 @@ def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
         remedy: what to do if some are missing.
 
     Raises:
-        FileNotFoundError: that counts those missing and names the first.
+        MissingFiles: that counts those missing and names the first.
     """
     absent = files
     if len(files) > _ONE_BY_ONE and folder.is_dir():
@@ -90,9 +91,11 @@ def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
     for start in range(0, len(absent), max(step, 1)):
         missing = [one for one in absent[start : start + step] if not (folder / one).is_file()]
         if missing:
-            count = len(missing) if step == len(files) else len(absent) - start
-            raise FileNotFoundError(
-                f"{count:,} of the {len(files):,} {what} are missing in {folder}, the first is {missing[0]}. {remedy}"
+            every = missing if step == len(files) else absent[start:]
+            raise MissingFiles(
+                f"{len(every):,} of the {len(files):,} {what} are missing in {folder}, the first is {missing[0]}. "
+                f"{remedy}",
+                [folder / one for one in every],
             )
 
 

@@ -325,7 +325,9 @@ def test_a_bad_table_of_names(root, line, text, message):
 def test_an_image_of_v2_that_is_missing(root):
     make_kaggle(root)
     (root / "imagenetv2-threshold0.7-format-val/65/1.jpeg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no .*65/1.jpeg, which has a box; unpack its archive again"):
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks 1 of 4 images that have a box, the first is .*65/1.jpeg; unpack"
+    ):
         imagenet(root)
 
 

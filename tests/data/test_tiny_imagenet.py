@@ -51,7 +51,7 @@ def test_no_class_folder_at_all(folder, tmp_path):
             "train/n01/n01_boxes.txt",
             3,
             "n01_9.JPEG\t0\t1\t62\t63",
-            r"n01_boxes.txt, line 3: image .*n01_9.JPEG is miss",
+            r"1 of 12 images is missing: .*n01_9.JPEG; unpack",
         ),
         ("val/val_annotations.txt", 1, "val_0.JPEG\tn77\t1\t2\t3\t4", r"line 1: class 'n77' is not in wnids.txt"),
         ("val/val_annotations.txt", 1, "val_0.JPEG\tn01\t1\t2\t3\tx", r"val_annotations.txt, line 1: expected numbers"),

@@ -15,6 +15,7 @@ from wsol.image_set import Decode
 from wsol.index import Entry, Index
 from wsol.metadata_files import read_split
 from wsol.metadata_images import check_files, index_of
+from wsol.missing_files import missing_images
 from wsol.splits import Splits, hold_out, make_splits
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,6 @@ def cub(
         if label not in class_ids:
             continue
         path = folder / "images" / image_id
-        if not path.is_file():
-            raise FileNotFoundError(f"{line.origin}: image {path} is missing; unpack the archive again.")
         box_line, xywh = boxes[number]
         entry = Entry(
             image_id=image_id,
@@ -111,6 +110,9 @@ def cub(
             part_points=points.get(number, {}),
         )
         (train if is_train[number] else test).append(entry)
+    missing = [entry.path for entry in (*train, *test) if not entry.path.is_file()]
+    if missing:
+        raise missing_images(missing, len(train) + len(test), folder / "images.txt")
     if val is None:
         kept, held = hold_out(train, val_fraction, split_seed)
         log.info("CUB: boxes of val (held out of train) and of test are those of %s.", folder / "bounding_boxes.txt")

@@ -7,6 +7,7 @@ from wsol.class_names import Classes
 from wsol.geometry import from_inclusive
 from wsol.image_set import Decode
 from wsol.index import Entry
+from wsol.missing_files import missing_images
 from wsol.splits import Splits, hold_out, make_splits
 
 _HELP = (
@@ -67,6 +68,9 @@ def tiny_imagenet(
             raise line.error(f"class {wnid!r} is not in wnids.txt.")
         if wnid in class_ids:
             test.append(_entry(folder, folder / "val" / "images" / line.fields[0], class_ids[wnid], line, 2))
+    missing = [entry.path for entry in (*train, *test) if not entry.path.is_file()]
+    if missing:
+        raise missing_images(missing, len(train) + len(test), folder)
     kept, held = hold_out(train, val_fraction, split_seed)
     words = _words(folder / "words.txt")
     class_names = [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
@@ -83,8 +87,6 @@ def tiny_imagenet(
 
 
 def _entry(folder: Path, path: Path, class_id: int, line: Line, first: int) -> Entry:
-    if not path.is_file():
-        raise FileNotFoundError(f"{line.origin}: image {path} is missing; unpack the archive again.")
     return Entry(
         image_id=path.relative_to(folder).as_posix(),
         class_id=class_id,

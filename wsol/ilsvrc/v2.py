@@ -12,6 +12,7 @@ from wsol.ilsvrc.boxes import read_image_boxes
 from wsol.ilsvrc.labels import imagenet_wnids
 from wsol.image_tree import list_images
 from wsol.index import Index
+from wsol.missing_files import MissingFiles
 from wsol.strings import Strings
 
 _OLD_NAME = re.compile(r"\d{1,3}/\d+\.jpeg")
@@ -60,8 +61,12 @@ def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
         return keys
     renamed = next((one for one in sorted(found) if _NEW_NAME.fullmatch(one)), None)
     if renamed is None:
-        missing = next(key for key in keys if key not in found)
-        raise FileNotFoundError(f"ImageNetV2 has no {images / missing}, which has a box; unpack its archive again.")
+        missing = [images / key for key in keys if key not in found]
+        raise MissingFiles(
+            f"ImageNetV2 lacks {len(missing)} of {len(keys)} images that have a box, the first is {missing[0]}; unpack "
+            "its archive again.",
+            missing,
+        )
     places = [folder / _MAPPING for folder in (images, images.parent, metadata)]
     table = next((path for path in places if path.is_file()), None)
     if table is None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from wsol.missing_files import MissingFiles
+
 _LISTED = 3
 
 
@@ -39,7 +41,7 @@ def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collec
         source: what names them, for messages.
 
     Raises:
-        FileNotFoundError: with how many are missing, and the first of them.
+        MissingFiles: with how many are missing, and the first of them.
         PermissionError: for a folder that may not be read.
     """
     missing, count = list[tuple[str, str]](), 0
@@ -54,7 +56,7 @@ def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collec
         raise missing_images(folder, missing, count, source)
 
 
-def missing_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> FileNotFoundError:
+def missing_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> MissingFiles:
     """The error of images that are not there.
 
     Args:
@@ -66,7 +68,8 @@ def missing_images(folder: Path, missing: Sequence[tuple[str, str]], count: int,
     shown = ", ".join(f"{name!r} ({origin})" for name, origin in missing[:_LISTED])
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
     hint = " Write / and not \\ between folders." if any("\\" in name for name, _ in missing) else ""
-    return FileNotFoundError(
+    return MissingFiles(
         f"{source}: {len(missing)} of {count} images are not in {folder}: {shown}{more}. Paths start from that folder; "
-        f"correct them, or the folder.{hint}"
+        f"correct them, or the folder.{hint}",
+        [folder / name for name, _ in missing],
     )
