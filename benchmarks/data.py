@@ -171,7 +171,8 @@ def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
         with problem_list(out) as tell:
             for path in error.paths:
                 tell(Problem("", str(path), Kind.MISSING, f"{path} is missing."))
-        print(f"# {name}: {len(error.paths):,} problems\n\n{error}\n\nAll of them are listed in {out}.")
+        count = f"{len(error.paths):,} problem{'s' if len(error.paths) > 1 else ''}"
+        print(f"# {name}: {count}\n\n{error}\n\nAll of them are listed in {out}.")
         return 1
     out = Path(own.get("out", folder / f"{splits.name}-check.csv"))
     with problem_list(out) as tell:
