@@ -175,14 +175,16 @@ def measure_one(scored: ScoredMap, scores: Mapping[str, Score]) -> dict[str, One
     images = len(next(iter(outcomes.values())).values)
     drawn = resamples_of(images).replicates_of(list(outcomes.values()))
     return {
-        name: OneSeed(one.value(), replicates, images, ids, one.hits, _is_bounded(one))
+        name: OneSeed(one.value(), replicates, images, ids, one.hits, is_bounded(one))
         for (name, one), replicates in zip(outcomes.items(), drawn, strict=True)
     }
 
 
-def _is_bounded(outcomes: Outcomes) -> bool:
-    """Means of values in [0, 1] lie there too; a ratio of areas, whose outcomes are logarithms, need not."""
+def is_bounded(outcomes: Outcomes) -> bool:
+    """Where the score does not say so: means of values in [0, 1] lie there too."""
     values = outcomes.values
+    if outcomes.bounded is not None:
+        return outcomes.bounded
     return bool(values.dtype == bool or (values.min() >= 0 and values.max() <= 1))
 
 

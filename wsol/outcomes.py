@@ -35,11 +35,13 @@ class Outcomes:
         values: (N, K), bool or float.
         combine: from their K means to the score.
         iou_thresholds: of a score that takes the best of T score-map thresholds, for each of these D: K = D T.
+        bounded: the score lies in [0, 1] whatever the images are; None: as its values do.
     """
 
     values: NDArray[np.generic]
     combine: Combine = only
     iou_thresholds: tuple[float, ...] = ()
+    bounded: bool | None = None
 
     def value(self) -> float:
         """The score of the images as they are; NaN where one of them has none."""
