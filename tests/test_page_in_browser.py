@@ -1,6 +1,7 @@
 """The report's page in Chromium: what is clicked, filtered, scrolled and typed."""
 
 import shutil
+import time
 from dataclasses import replace
 
 import matplotlib
@@ -117,9 +118,18 @@ def drawn(tab):
     return tab.locator(".card:has(.frame) .name").all_text_contents()
 
 
+def wait_until(tab, condition, arg=None):
+    """Wait until a function of the page says yes. The page forbids eval, which Playwright's own wait polls with."""
+    end = time.monotonic() + 10
+    while not tab.evaluate(condition, arg):
+        assert time.monotonic() < end, f"never came true: {condition}"
+        tab.wait_for_timeout(20)
+
+
 def at_rest(tab):
     """Wait until every card is drawn or not as its place wants it."""
-    tab.wait_for_function(
+    wait_until(
+        tab,
         """([near, height]) => [...document.querySelectorAll('.card')].every((card) => {
           const { top, bottom } = card.getBoundingClientRect();
           return card.classList.contains('far') === (bottom < -near || top > height + near);
@@ -330,9 +340,7 @@ def test_only_pictures_near_the_window_exist(show):
     assert tab.locator(".cards canvas").count() == 4 * len(first)
     tab.mouse.move(600, 400)
     tab.mouse.wheel(0, 2000)
-    tab.wait_for_function(
-        "(name) => document.querySelector('.card:has(.frame) .name').textContent !== name", arg=first[0]
-    )
+    wait_until(tab, "(name) => document.querySelector('.card:has(.frame) .name').textContent !== name", first[0])
     at_rest(tab)
     second = drawn(tab)
     assert set(second) - set(first)
@@ -364,7 +372,7 @@ def flat_gallery(level, photo=""):
 @pytest.mark.parametrize("level", [0, 97, 180, 255])
 def test_score_maps_are_coloured_with_inferno(show, level):
     tab = show(Page("t", "m", sections=[Section("s", "S", gallery=flat_gallery(level))]))
-    tab.wait_for_function("document.querySelector('canvas')?.width === 224")
+    wait_until(tab, "() => document.querySelector('canvas')?.width === 224")
     assert tab.evaluate("document.querySelector('canvas').height") == 112
     pixel = tab.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(99, 50, 1, 1).data]")
     expected = 255 * np.array(matplotlib.colormaps["inferno"](level))
