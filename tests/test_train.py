@@ -6,6 +6,8 @@ import pytest
 import torch
 from networks import tiny_classifier
 
+from wsol.backbones.small_cnn import small_cnn
+from wsol.classifier import Classifier
 from wsol.data.synthetic import synthetic
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
@@ -165,7 +167,9 @@ def test_a_last_batch_of_one_image_does_not_break_batch_norm():
 
 @pytest.mark.slow
 def test_two_devices_share_each_batch(tmp_path):
-    classifier = tiny_classifier(GAP(), 2)
+    torch.manual_seed(0)
+    classifier = Classifier(small_cnn(channels=(16, 128)), GAP(), 2)
+    assert sum(weight.nbytes for weight in classifier.state_dict().values()) > 2**16  # more than a pipe holds
     before = weights(classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the processes' backends, about this machine

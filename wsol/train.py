@@ -5,11 +5,11 @@ promise what a benchmark needs: a resumed run that ends with exactly the weights
 checkpoints that are whole or not there.
 """
 
-import io
 import logging
 import math
 import os
 import pickle
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -121,8 +121,12 @@ def train(
     else:
         # Processes of their own, and not copies of the whole program: only the training is spread over devices.
         fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn", precision=settings.precision)
-        history, trained = fabric.launch(partial(_fit_and_return, job))
-        classifier.load_state_dict(torch.load(io.BytesIO(trained), weights_only=True, map_location="cpu"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trained.pt"
+            fabric.launch(partial(_fit_and_save, job, path))
+            trained = torch.load(path, weights_only=True, map_location="cpu")
+        classifier.load_state_dict(trained["classifier"])
+        history = trained["history"]
     classifier.eval()
     return history
 
@@ -139,11 +143,14 @@ class _Job:
     progress: bool
 
 
-def _fit_and_return(job: _Job, fabric: Fabric) -> tuple[list[dict[str, Any]], bytes]:
+def _fit_and_save(job: _Job, path: Path, fabric: Fabric) -> None:
+    """Leaves the result in a file: the launcher waits for the processes before it takes what they return.
+
+    What is larger than a pipe holds, 64 KiB, would be waited for from both sides, and for ever.
+    """
     history = _fit(job, fabric)
-    trained = io.BytesIO()  # bytes outlive this process; a tensor in shared memory would not
-    torch.save(job.classifier.state_dict(), trained)
-    return history, trained.getvalue()
+    if fabric.is_global_zero:
+        torch.save({"classifier": job.classifier.state_dict(), "history": history}, path)
 
 
 def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
