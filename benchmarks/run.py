@@ -45,8 +45,8 @@ def identity(node: DictConfig) -> dict[str, Any]:
 def data_identity(node: DictConfig) -> dict[str, Any]:
     """The same of a data set, less its files and folders, and less what is null.
 
-    Where images and boxes lie cannot change a number: what they are stands in the fingerprint. A new option, which is
-    null by default, renames no run.
+    Where images, boxes and masks lie cannot change a number: what they are stands in the fingerprint. A new option,
+    which is null by default, renames no run.
     """
     hints = get_type_hints(get_method(node["_target_"]))
     places = {key for key, hint in hints.items() if Path in (hint, *get_args(hint))}

@@ -15,7 +15,7 @@ LAYERS = [
     ["network_state", "token_grid", "pixels"],
     ["class_names", "truth", "protocol", "thresholds", "extent", "rank_correlation"],
     ["sample", "index", "cached_table"],
-    ["image_tree", "metadata_files"],
+    ["image_tree", "metadata_files", "mask_digest"],
     ["image_set"],
     ["splits", "metadata_images"],
     ["ilsvrc", "own_data", "hub"],

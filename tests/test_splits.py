@@ -1,5 +1,6 @@
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from wsol.geometry import as_boxes
 from wsol.image_set import ImageSet
 from wsol.index import Entry
 from wsol.sample import Sample
-from wsol.splits import hold_out, make_splits
+from wsol.splits import hold_out, hold_out_boxed, make_splits
 
 
 def entries(prefix, classes):
@@ -55,6 +56,20 @@ class TestHoldOut:
             hold_out(entries("x", [0, 0]), fraction, 0)
 
 
+class TestHoldOutBoxed:
+    def test_takes_of_the_images_with_boxes_and_leaves_a_class_its_only_one(self):
+        bare = [replace(one, boxes=as_boxes([])) for one in entries("bare", [0, 1, 1])]
+        everything = [*entries("x", [0] * 4 + [1]), *bare]
+        kept, held = hold_out_boxed(everything, 0.5, 0)
+        assert len(held) == 2
+        assert all(one.class_id == 0 and len(one.boxes) for one in held)
+        assert sorted([*kept.image_ids, *held.image_ids]) == sorted(one.image_id for one in everything)
+
+    def test_without_two_boxes_in_any_class_it_says_so(self):
+        with pytest.raises(ValueError, match="2 images, 2 with boxes: no class has two images with boxes"):
+            hold_out_boxed(entries("x", [0, 1]), 0.5, 0)
+
+
 class TestMakeSplits:
     def test_train_hands_out_no_boxes(self):
         splits = splits_of([0, 1])
@@ -74,6 +89,29 @@ class TestMakeSplits:
         text += "val\tv0\t0\t[[1.0, 1.0, 5.0, 5.0]]\nval\tv1\t1\t[[1.0, 1.0, 5.0, 5.0]]\n"
         text += "test\tt0\t1\t[[1.0, 1.0, 5.0, 5.0]]\ntest\tt1\t0\t[[1.0, 1.0, 5.0, 5.0]]\n"
         assert splits_of([0, 1]).fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def test_fingerprint_follows_what_masks_say_and_not_where_they_lie(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("WSOL_CACHE", str(tmp_path / "cache"))
+
+        def fingerprint(folder, mask=b"one", ignored=b"", above=127.0):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "m.png").write_bytes(mask)
+            (tmp_path / folder / "i.png").write_bytes(ignored)
+            masked = {"mask_paths": (tmp_path / folder / "m.png",), "mask_above": above}
+            test = [
+                replace(one, ignore_path=tmp_path / folder / "i.png" if ignored else None, **masked)
+                for one in entries("t", [1, 0])
+            ]
+            settings = {"image_size": 8, "train_size": 8, "max_cache_gib": 1, "load": load}
+            return make_splits(
+                "set", ["a", "b"], (entries("r", [0, 1]), entries("v", [0]), test), **settings
+            ).fingerprint
+
+        first = fingerprint("a")
+        assert fingerprint("b") == first
+        assert fingerprint("b", mask=b"two") != first
+        assert fingerprint("b", ignored=b"some") != first
+        assert fingerprint("b", above=0.5) != first
 
     def test_a_class_without_training_image_is_named(self):
         with pytest.raises(ValueError, match="class 'b' has no training image"):
@@ -111,7 +149,7 @@ class TestMakeSplits:
         splits = splits_of([0, 1], train_size=12, load=loading, decode="reduced")
         _ = splits.train[0], splits.val[0]
         assert asked == [(12, 12), (8, 8)]
-        with pytest.raises(ValueError, match="decode must be exact or reduced, got 'fast'"):
+        with pytest.raises(ValueError, match="decode must be null or reduced, got 'fast'"):
             splits_of([0, 1], decode="fast")
 
     def test_what_may_be_checked_keeps_the_boxes_of_train(self):

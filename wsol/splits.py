@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from wsol.class_names import Classes, choose_classes
 from wsol.image_set import Decode, ImageSet, load_entry
 from wsol.index import Entry, Index
+from wsol.mask_digest import mask_digest
 from wsol.sample import Sample, resize_sample
 from wsol.strings import Strings
 
@@ -48,11 +49,15 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that stand for the images, labels and boxes, so that results of two subsets never mix."""
+        """16 hex digits that stand for ids, labels, boxes and masks, so that results of two subsets never mix.
+
+        An image is its id: that its pixels are the published ones, the check of the data tells.
+        """
         text = hashlib.sha256(repr(self.class_names).encode())
         for split, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             for part in _lines(split, images.entries):
                 text.update(part)
+            text.update(mask_digest(images.entries).encode())
         return text.hexdigest()[:16]
 
 
@@ -96,7 +101,7 @@ def make_splits(
         train_size: side in pixels that training crops are cut from.
         max_cache_gib: decoded images kept in memory, per split.
         classes: those to keep, see `choose_classes`.
-        decode: `exact`, or None; or `reduced`: JPEGs at least twice as large as they have to be come out at a fraction
+        decode: `reduced`: JPEGs at least twice as large as they have to be come out at a fraction
             of their size, which is faster, and moves numbers. See results/tables/speed_decode.md.
         load: entry -> sample at its original size; for `reduced` it takes `at_least`, as `load_entry` does.
 
@@ -108,8 +113,8 @@ def make_splits(
         raise ValueError(
             f"A data set's name stands in file names: letters, digits, _ . and + are allowed, got {name!r}."
         )
-    if decode not in (None, "exact", "reduced"):
-        raise ValueError(f"decode must be exact or reduced, got {decode!r}.")
+    if decode not in (None, "reduced"):
+        raise ValueError(f"decode must be null or reduced, got {decode!r}.")
     if not 0 < image_size <= train_size:
         raise ValueError(f"train_size must be at least image_size, got {train_size} and {image_size}.")
     indexes = tuple(Index.of(split) for split in entries)
@@ -175,3 +180,24 @@ def hold_out(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Inde
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held[generator.permutation(members)[:count]] = True
     return index.select(np.flatnonzero(~held)), index.select(np.flatnonzero(held))
+
+
+def hold_out_boxed(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Index, Index]:
+    """The same of those images that have boxes; a class's only image with boxes is never held out.
+
+    Raises:
+        ValueError: if no class has two images with boxes, or the fraction is not inside (0, 1).
+    """
+    index = Index.of(entries)
+    class_ids = index.class_ids.numpy()
+    boxed = np.flatnonzero(index.box_counts)
+    counts = np.bincount(class_ids[boxed], minlength=1)
+    several = boxed[counts[class_ids[boxed]] > 1]
+    if not len(several):
+        raise ValueError(
+            f"{len(index)} images, {len(boxed)} with boxes: no class has two images with boxes, of which one could be "
+            "held out; give more boxes."
+        )
+    _, held = hold_out(index.select(several), fraction, seed)
+    stays = pc.invert(pc.is_in(index.image_ids.to_arrow(), held.image_ids.to_arrow()))
+    return index.select(np.flatnonzero(stays.to_numpy(zero_copy_only=False))), held

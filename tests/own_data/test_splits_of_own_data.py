@@ -7,9 +7,10 @@ import pytest
 from wsol.geometry import as_boxes
 from wsol.index import Entry
 from wsol.own_data.labelled import Labelled
-from wsol.own_data.seeded_split import hold_out_boxed, seeded_split
+from wsol.own_data.seeded_split import seeded_split
 from wsol.own_data.split_names import SplitName
 from wsol.own_data.splits import own_splits
+from wsol.splits import hold_out_boxed
 
 Parts = dict[SplitName, list[Labelled]]
 
@@ -45,9 +46,9 @@ class TestSeededSplit:
     def test_holds_out_images_with_boxes_of_every_class(self):
         train, val, test = seeded_split(entries(both("x", 10, 5)), 0.2, 0.4, seed=0)
         assert [len(train), len(val), len(test)] == [2 * (4 + 5), 2 * 2, 2 * 4]
-        assert all(len(one.boxes) for one in val + test)
+        assert all(len(one.boxes) for one in [*val, *test])
         assert {one.class_id for one in val} == {one.class_id for one in test} == {0, 1}
-        assert sorted(one.image_id for one in train + val + test) == sorted(one.image_id for one in both("x", 10, 5))
+        assert sorted(one.image_id for one in [*train, *val, *test]) == sorted(one.image_id for one in both("x", 10, 5))
 
     def test_is_seeded(self):
         ids = [[one.image_id for one in seeded_split(entries(both("x", 20)), 0.2, 0.2, s)[2]] for s in (0, 0, 1)]

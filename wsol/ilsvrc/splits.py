@@ -14,7 +14,7 @@ from wsol.ilsvrc.boxes import ImageBoxes, prefixed
 from wsol.ilsvrc.labels import devkit_labels
 from wsol.image_tree import list_images
 from wsol.index import Index
-from wsol.splits import hold_out
+from wsol.splits import hold_out_boxed
 from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def hold_out_of_train(
         seed: chooses them.
 
     Raises:
-        ValueError: if there is none to choose from; and as `hold_out`.
+        ValueError: if there is none to choose from; and as `hold_out_boxed`.
     """
     stems = pc.replace_substring_regex(train.image_ids.to_arrow(), r"^.*/|\.[^.]*$", "")
     places = boxes.find(stems)
@@ -217,6 +217,6 @@ def hold_out_of_train(
         )
     if not len(chosen):
         raise ValueError(f"{boxes.source} has no sound box for any image of train; unpack or download it again.")
-    _, held = hold_out(boxes.index(places[chosen], train.select(chosen)), fraction, seed)
+    _, held = hold_out_boxed(boxes.index(places[chosen], train.select(chosen)), fraction, seed)
     stays = pc.invert(pc.is_in(train.image_ids.to_arrow(), value_set=held.image_ids.to_arrow()))
     return train.select(np.flatnonzero(stays.to_numpy(zero_copy_only=False))), held

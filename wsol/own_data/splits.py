@@ -7,11 +7,11 @@ import numpy as np
 
 from wsol.class_names import Classes
 from wsol.image_set import Decode
-from wsol.index import Entry
+from wsol.index import Entry, Index
 from wsol.own_data.labelled import Labelled, number_labels
-from wsol.own_data.seeded_split import hold_out_boxed, seeded_split
+from wsol.own_data.seeded_split import seeded_split
 from wsol.own_data.split_names import SPLITS, SplitName
-from wsol.splits import Splits, make_splits
+from wsol.splits import Splits, hold_out_boxed, make_splits
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def own_splits(
         how = f"no split is given; test ({test_fraction:g}) and val ({val_fraction:g}) are held out of the images with "
         how += f"boxes, seed {split_seed}"
     else:
-        train, val, test = (_entries(stated.get(one, ()), class_ids) for one in SPLITS)
+        train, val, test = (Index.of(_entries(stated.get(one, ()), class_ids)) for one in SPLITS)
         how = "splits as given"
         if not train or not test:
             raise ValueError(_missing_split(source, stated))
