@@ -59,6 +59,21 @@ def test_a_file_of_another_size_makes_it_anew_though_its_time_is_the_same(number
     assert numbers.read() == ["three"]
 
 
+def test_a_file_of_the_same_size_whose_time_was_put_back_makes_it_anew(numbers):
+    numbers.read()
+    write(numbers.path, "six")
+    assert numbers.read() == ["six"]
+
+
+def test_the_working_directory_does_not_matter(numbers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "data")
+    relative = Numbers(Path("a.txt"))
+    relative.read()
+    monkeypatch.chdir(tmp_path)
+    numbers.read()
+    assert relative.made + numbers.made == 1
+
+
 def test_a_new_file_in_a_folder_makes_it_anew(numbers):
     numbers.read()
     write(numbers.path.with_name("b.txt"), "", LONG_AGO + 1)

@@ -56,6 +56,13 @@ def test_linked_folders_are_followed_and_loops_end(tmp_path):
     assert list(list_images(root).files) == ["b/1.jpg", "c/2.jpg"]
 
 
+def test_a_folder_is_listed_by_its_own_name_and_not_by_a_links(tmp_path):
+    root = make(tmp_path / "a", "z/real/1.jpg", "y/2.jpg")
+    (root / "y" / "link").symlink_to(root / "z" / "real")
+    (root / "b").symlink_to(root / "z")
+    assert list(list_images(root).files) == ["y/2.jpg", "z/real/1.jpg"]
+
+
 def test_a_second_look_reads_no_folder_until_one_changes(tmp_path, monkeypatch):
     root = make(tmp_path / "a", "b/1.jpg", "c/2.jpg")
     list_images(root)
@@ -81,3 +88,14 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path):
             list_images(root)
     finally:
         (root / "b").chmod(0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 there")
+def test_a_name_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    try:
+        os.close(os.open(os.fsencode(tmp_path / "a") + b"/\xff.jpg", os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(ValueError, match=r"udcff\.jpg' in .* has a name that is not UTF-8; rename it"):
+        list_images(tmp_path / "a")

@@ -32,8 +32,9 @@ def cached_table(
 ) -> pa.Table:
     """What `build` makes, from the cache if nothing that it read has changed since.
 
-    Changed means: another modification time or size of a file, or another modification time of a folder, which adding,
-    removing or renaming an entry changes. A file that is rewritten in place shows where it is itself among those read.
+    Changed means: another time or size of a file, or another time of a folder, which adding, removing or renaming an
+    entry changes. Of the times both are looked at, that of the contents, which copying programs put back, and that of
+    the last change of anything. A file that is rewritten in place shows where it is itself among those read.
 
     Args:
         kind: what the table holds, for its file's name.
@@ -49,7 +50,7 @@ def cached_table(
     started = time.time()
     with _plain_memory():
         table, read = build()
-    stamps = {str(one): _stamp(one) for one in read}
+    stamps = {str(Path(one).absolute()): _stamp(one) for one in read}
     if any(stamp is None or stamp[0] > (started - _TICK) * 1e9 for stamp in stamps.values()):
         log.info("%s: changed just now, so that its index is not kept yet.", told[0])
         return table
@@ -96,9 +97,9 @@ def _plain_memory() -> Iterator[None]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Modification time in ns, and the size of a file; None where nothing is."""
+    """Times of modification and of change in ns, and the size of a file; None where nothing is."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return [stat.st_mtime_ns, 0 if path.is_dir() else stat.st_size]
+    return [stat.st_mtime_ns, stat.st_ctime_ns, 0 if path.is_dir() else stat.st_size]

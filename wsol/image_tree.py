@@ -49,6 +49,7 @@ def list_images(root: Path, prefix: str = "") -> ImageTree:
     Raises:
         FileNotFoundError: if there is no such folder.
         PermissionError: naming a folder that may not be read.
+        ValueError: naming a file whose name is not UTF-8.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"No folder of images at {root}.")
@@ -60,7 +61,7 @@ def list_images(root: Path, prefix: str = "") -> ImageTree:
 
 
 def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
-    parts, seen, level = list[pa.Array](), set[tuple[int, int]](), [""]
+    parts, seen, level = list[pa.Array](), set[tuple[int, int]](), [(False, "")]
     folders = list[Path]()
     with (
         ThreadPoolExecutor(_THREADS) as pool,
@@ -68,7 +69,7 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
     ):
         while level:
             new = []
-            for folder in level:
+            for _, folder in sorted(level):  # links last, so that a folder is listed by its own name
                 stat = (root / folder).stat()
                 if (stat.st_dev, stat.st_ino) not in seen:  # a link that leads back up would never end
                     seen.add((stat.st_dev, stat.st_ino))
@@ -76,7 +77,7 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
             level = []
             for folder, (files, below) in zip(new, pool.map(lambda one: _list(root, one), new), strict=True):
                 folders.append(root / folder)
-                parts.append(pa.array(files, pa.large_string()))
+                parts.append(_as_array(root, files))
                 level += below
                 bar.update(len(files))
     files = pa.chunked_array(parts, pa.large_string()).combine_chunks()
@@ -92,8 +93,15 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
     return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(told), folders
 
 
-def _list(root: Path, folder: str) -> tuple[list[str], list[str]]:
-    """Images and folders inside one folder, as paths from the root."""
+def _as_array(root: Path, files: list[str]) -> pa.Array:
+    try:
+        return pa.array(files, pa.large_string())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The file {error.object!a} in {root} has a name that is not UTF-8; rename it.") from None
+
+
+def _list(root: Path, folder: str) -> tuple[list[str], list[tuple[bool, str]]]:
+    """Images and folders inside one folder, as paths from the root; of a folder also whether it is a link."""
     files, folders = [], []
     for entry in _entries(root / folder):
         path = f"{folder}/{entry.name}" if folder else entry.name
@@ -102,7 +110,7 @@ def _list(root: Path, folder: str) -> tuple[list[str], list[str]]:
         if entry.name.lower().endswith(SUFFIXES):
             files.append(path)
         elif entry.is_dir():
-            folders.append(path)
+            folders.append((entry.is_symlink(), path))
     return files, folders
 
 

@@ -4,16 +4,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the yielded path; it takes the name `path` when the block ends well, and vanishes when it does not.
 
-    The process id is in the temporary name, so that two processes never write into one file.
+    The temporary name is drawn anew each time, so that two writers never write into one file: not two threads, nor two
+    containers, whose processes can have one number.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # the suffix stays: writers go by it
+    aside = path.with_name(f".{path.stem}.{uuid4().hex[:12]}.part{path.suffix}")  # the suffix stays: writers go by it
     try:
         yield aside
         os.replace(aside, path)

@@ -35,6 +35,7 @@ from trees import edit, write_image
 
 from wsol.data.imagenet import imagenet
 from wsol.ilsvrc import boxes
+from wsol.missing_files import MissingFiles
 
 SIZES: dict[str, Any] = {"image_size": 32, "train_size": 36}
 
@@ -216,6 +217,20 @@ def test_a_second_read_parses_nothing(root, layout, monkeypatch):
     assert imagenet(root).fingerprint == expected
 
 
+def test_annotations_added_to_an_empty_folder_are_seen(root):
+    make_kaggle(root)
+    folder = root / "ILSVRC/Annotations/CLS-LOC/val"
+    (folder / "more").mkdir()
+    path = folder / "ILSVRC2012_val_00000002.xml"
+    text = path.read_text()
+    path.unlink()
+    age(root)
+    with pytest.raises(ValueError, match=r"has no box for val/ILSVRC2012_val_00000002.JPEG"):
+        imagenet(root)
+    (folder / "more" / path.name).write_text(text)
+    assert len(imagenet(root).test) == 4
+
+
 def test_a_new_annotation_is_seen(root):
     make_kaggle(root)
     path = root / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000002.xml"
@@ -320,6 +335,20 @@ def test_a_bad_table_of_names(root, line, text, message):
     edit(make_mapping(root / "mapping.txt"), line, text)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         imagenet(root)
+
+
+def test_images_of_v2_that_the_table_names_and_that_are_missing(root):
+    make_kaggle(root)
+    folder = root / "imagenetv2-threshold0.7-format-val"
+    shutil.rmtree(folder)
+    make_v2(folder, renamed=True)
+    make_mapping(root / "mapping.txt")
+    gone = sorted(folder.rglob("*.jpeg"))[:2]
+    for path in gone:
+        path.unlink()
+    with pytest.raises(MissingFiles, match=r"mapping.txt: .* is missing, as are 1 other images of 4") as found:
+        imagenet(root)
+    assert sorted(found.value.paths) == gone
 
 
 def test_an_image_of_v2_that_is_missing(root):

@@ -162,7 +162,8 @@ def _build(source: Path) -> tuple[pa.Table, list[Path]]:
         table = _table(_xml_rows(_read_files(files, source), source, len(files)))
         # A malformed file may be put right in place, which leaves the folder's time as it is.
         bad = set(pc.unique(table.filter(pc.not_equal(table["problem"], ""))["image"]).to_pylist())
-        return table, [source, *{one.parent for one in files}, *(one for one in files if one.stem in bad)]
+        folders = [one for one in source.iterdir() if one.is_dir()]  # also those that hold none yet
+        return table, [source, *folders, *(one for one in files if one.stem in bad)]
     rows = _xml_rows(_read_tar(source), source) if is_tar(source) else _csv_rows(source)
     return _table(rows), [source]
 

@@ -79,10 +79,14 @@ def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
     for key in keys:
         if key not in new_names:
             raise ValueError(f"{table} has no line for {key}; get the whole table.")
-        if new_names[key] not in found:
-            raise FileNotFoundError(
-                f"{table}: {key} is {images / new_names[key]}, which is missing; unpack its archive again."
-            )
+    absent = [key for key in keys if new_names[key] not in found]
+    if absent:
+        more = f", as are {len(absent) - 1} other images of {len(keys)}" if len(absent) > 1 else ""
+        raise MissingFiles(
+            f"{table}: {absent[0]} is {images / new_names[absent[0]]}, which is missing{more}; unpack its archive "
+            "again.",
+            [images / new_names[key] for key in absent],
+        )
     return [new_names[key] for key in keys]
 
 
