@@ -35,6 +35,7 @@ from wsol.checking.published import published_for
 from wsol.checking.summary import speed, summary
 from wsol.fetch import fetch, is_present
 from wsol.missing_files import MissingFiles
+from wsol.own_data.image_sizes import UnreadableImages
 from wsol.splits import Splits
 from wsol.whole_files import whole_file, write_text
 
@@ -166,13 +167,16 @@ def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
     folder = Path(configuration([]).machine.results) / "data"
     try:
         cfg, splits = read(name, settings, own.get("data_root"))
-    except MissingFiles as error:  # the reader needs them all, so that nothing else can be checked yet
+    except (MissingFiles, UnreadableImages) as error:  # the reader needs them, so that nothing else can be checked yet
         out = Path(own.get("out", folder / f"{name}-check.csv"))
         with problem_list(out) as tell:
-            for path in error.paths:
-                tell(Problem("", str(path), Kind.MISSING, f"{path} is missing."))
-        count = f"{len(error.paths):,} problem{'s' if len(error.paths) > 1 else ''}"
-        print(f"# {name}: {count}\n\n{error}\n\nAll of them are listed in {out}.")
+            for path, message in error.problems:
+                kind = Kind.MISSING if isinstance(error, MissingFiles) else Kind.UNDECODABLE
+                tell(Problem("", str(path), kind, message))
+        count = f"{len(error.problems):,} problem{'s' if len(error.problems) > 1 else ''}"
+        text = f"# {name}: {count}\n\n{error}\n\nAll of them are listed in {out}."
+        write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")  # a summary of before would stand beside the list
+        print(text)
         return 1
     out = Path(own.get("out", folder / f"{splits.name}-check.csv"))
     with problem_list(out) as tell:

@@ -27,7 +27,7 @@ def test_classes_are_chosen_by_count_name_or_wnid(classes, chosen):
         ([], r"classes=\[\] leaves none"),
         ("n01", r"write classes=\[n01\]"),
         (["n01", "tench"], r"'n01 tench, Tinca tinca' twice"),
-        (["n05"], r"no class is called 'n05'"),
+        (["n05"], r"classes: no class is called 'n05'.* There are 4: 'n01 tench, Tinca tinca', 'n02 goldfish', "),
     ],
 )
 def test_what_cannot_be_chosen_is_said(classes, message):

@@ -11,6 +11,7 @@ import data
 import pytest
 from archives import FILES, contents, tar_bytes
 from http_server import FileServer
+from imagenet_trees import make_kaggle
 from trees import edit, make_cub, make_tiny_imagenet, write_image
 
 from wsol.catalog import CATALOG, RemoteFile, Source
@@ -115,6 +116,37 @@ def test_all_missing_images_are_listed(call, tmp_path):
     rows = rows_of(tmp_path / "results" / "data" / "cub-check.csv")[1:]
     assert sorted(row[1] for row in rows) == [str(Path("data") / path.relative_to(tmp_path / "data")) for path in gone]
     assert {row[2] for row in rows} == {"missing file"}
+
+
+def test_an_older_summary_does_not_stay_beside_a_list_of_missing_images(call, tmp_path):
+    folder = make_cub(tmp_path / "data")
+    assert call("check", "cub")[0] == 0
+    next((folder / "images").glob("*/*.jpg")).unlink()
+    assert call("check", "cub")[0] == 1
+    assert (tmp_path / "results" / "data" / "cub-check.md").read_text().startswith("# cub: 1 problem\n")
+
+
+def test_all_images_whose_heads_cannot_be_read_are_listed(call, tmp_path):
+    names = [f"{label}/{index}.png" for label in ("cat", "dog") for index in range(4)]
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "photos" / name, seed=seed)
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\n" + "".join(f"{name},1,1,9,9\n" for name in names))
+    (tmp_path / "photos" / names[1]).write_text("no image")
+    (tmp_path / "photos" / names[6]).write_bytes(b"")
+    status, out, _ = call("check", "folder", "data.images=photos", "data.boxes=boxes.csv")
+    assert status == 1
+    assert out.startswith("# folder: 2 problems\n")
+    assert "So it is with 1 other images." in out
+    rows = rows_of(tmp_path / "results" / "data" / "folder-check.csv")[1:]
+    assert [Path(row[1]).name for row in rows] == ["1.png", "2.png"]
+    assert {row[2] for row in rows} == {"image that cannot be decoded"}
+
+
+def test_images_that_a_part_of_imagenet_lacks_are_a_problem(call, tmp_path):
+    make_kaggle(tmp_path / "data")
+    status, out, _ = call("check", "imagenet", "data.val=train", "data.val_fraction=0.3")
+    assert status == 1
+    assert "images of the official val (test), of 100 published for 2 of 1,000 classes" in out
 
 
 def test_settings_go_to_the_reader(call, tmp_path):

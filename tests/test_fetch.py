@@ -8,7 +8,7 @@ from archives import FILES, contents, tar_bytes
 from http_server import Answer, FileServer
 
 from wsol.catalog import CATALOG, RemoteFile, Source
-from wsol.fetch import fetch, find_source, is_present, list_sources
+from wsol.fetch import fetch, find_source, is_present
 
 ARCHIVE = tar_bytes(FILES | {"notes.txt": b"x"})
 TEXT = b"a/one.jpg,4,3,20,15\n"
@@ -79,7 +79,9 @@ def test_a_single_file_of_other_contents_is_replaced_and_that_is_said(source, tm
     boxes.write_bytes(b"a/one.jpg,4,3,20,99\n")
     lines = get(source, tmp_path)
     assert boxes.read_bytes() == TEXT
-    assert f"{boxes} is not the published file (size or checksum); replaced." in lines
+    kept = boxes.with_name("boxes.txt.before")
+    assert f"{boxes} is not the published file (size or checksum); replaced, and kept as {kept}." in lines
+    assert kept.read_bytes() == b"a/one.jpg,4,3,20,99\n"
 
 
 def test_archives_can_be_kept_and_are_used_again(source, server, tmp_path):
@@ -152,18 +154,6 @@ def test_an_unknown_name_lists_all(tmp_path):
         fetch("cubs", tmp_path)
     with pytest.raises(ValueError, match=r"choose from"):
         find_source("")
-
-
-def test_the_list_names_every_data_set_and_what_is_there(tmp_path):
-    (tmp_path / "CUB_200_2011").mkdir()
-    assert f"    In {tmp_path}: nothing of it" in list_sources(tmp_path)
-    (tmp_path / "CUB_200_2011" / "images.txt").write_text("")
-    lines = list_sources(tmp_path)
-    assert f"    In {tmp_path}: CUB_200_2011" in lines
-    assert "cub: CUB-200-2011 (fetched, 1,189,858,222 bytes)" in lines
-    assert "    11,788 images, 200 classes, 5,994 train, 5,794 test, 11,788 boxes" in lines
-    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == list(CATALOG)
-    assert not any("In " in line and "nothing" in line for line in list_sources())
 
 
 def test_a_metadata_file_is_present_only_with_its_checksum(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsol.geometry import as_boxes, box_area, box_iou, crop_boxes, from_inclusive, from_xywh, resize_boxes
+from wsol.geometry import as_boxes, box_area, box_iou, from_inclusive, from_xywh, resize_boxes
 
 
 def test_iou_on_paper():
@@ -40,13 +40,6 @@ def test_resizing_is_exact_and_comes_back():
     boxes = np.array([[3, 7, 90, 61], [0, 0, 333, 500]], dtype=np.float32)
     there = resize_boxes(boxes, (500, 333), (224, 224))
     np.testing.assert_allclose(resize_boxes(there, (224, 224), (500, 333)), boxes, atol=1e-4)
-
-
-def test_crop_moves_clips_and_empties():
-    boxes = [[10, 10, 20, 20], [0, 0, 5, 5], [12, 8, 40, 13]]
-    cropped = crop_boxes(boxes, top=10, left=12, size=(6, 10))
-    assert cropped.tolist() == [[0, 0, 8, 6], [0, 0, 0, 0], [0, 0, 10, 3]]
-    assert box_area(cropped).tolist() == [48, 0, 30]
 
 
 def test_crossed_edges_have_no_area():

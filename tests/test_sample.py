@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsol.sample import Sample, center_crop, collate, resize_sample
+from wsol.sample import Sample, collate, resize_sample
 
 
 def make_sample(height=6, width=8, image_id="a") -> Sample:
@@ -26,20 +26,6 @@ def test_resize_carries_everything_along():
     assert resized.part_points["eye"].tolist() == [15, 4]
     ys, xs = np.nonzero(resized.mask)
     assert [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] == [12, 4, 24, 8]
-
-
-def test_center_crop_carries_everything_along():
-    cropped = center_crop(make_sample(), (4, 4))  # window from row 1, column 2
-    np.testing.assert_array_equal(cropped.image, make_sample().image[1:5, 2:6])
-    assert cropped.boxes.tolist() == [[2, 1, 4, 3]]
-    assert cropped.part_boxes["head"].tolist() == [2, 1, 4, 2]
-    assert cropped.part_points["eye"].tolist() == [3, 1]
-    assert cropped.mask.sum() == 4
-
-
-def test_a_crop_larger_than_the_image_is_refused():
-    with pytest.raises(ValueError, match="'a'"):
-        center_crop(make_sample(), (7, 4))
 
 
 def test_labels_are_all_that_training_sees():

@@ -95,7 +95,17 @@ def test_permissions_are_those_of_new_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.txt", "a/../../out.txt", "/etc/out.txt", "C:/out.txt", "c:out.txt", "a\\..\\..\\out.txt", "a/.."]
+    "name",
+    [
+        "../out.txt",
+        "a/../../out.txt",
+        "/etc/out.txt",
+        "C:/out.txt",
+        "c:out.txt",
+        "a/c:out.txt",
+        "a\\..\\..\\out.txt",
+        "a/..",
+    ],
 )
 def test_a_member_that_would_leave_the_folder(make, name):
     assert_refused(make({"good.txt": b"x", name: b"evil"}), r"has a member that would leave the folder")

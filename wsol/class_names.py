@@ -64,7 +64,11 @@ def choose_classes(class_names: Sequence[str], classes: Classes) -> list[int]:
         return list(range(classes))
     if isinstance(classes, str):
         raise ValueError(f"classes must be a number or a list, got {classes!r}; write classes=[{classes}].")
-    chosen = [find_class(str(one), class_names) for one in classes]
+    try:
+        chosen = [find_class(str(one), class_names) for one in classes]
+    except ValueError as error:
+        some = ", ".join(repr(name) for name in class_names[:_LISTED]) + (", ..." if count > _LISTED else "")
+        raise ValueError(f"classes: {error} There are {count}: {some}.") from None
     twice = [class_names[one] for one in chosen if chosen.count(one) > 1]
     if twice or not chosen:
         raise ValueError(f"classes names {twice[0]!r} twice." if twice else "classes=[] leaves none; null keeps all.")

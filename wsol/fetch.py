@@ -73,26 +73,6 @@ def is_present(file: RemoteFile, data_root: Path) -> bool:
     return target.is_file() and is_right(target, sha256=file.sha256, md5=file.md5, size=file.size)
 
 
-def list_sources(data_root: Path | None = None) -> list[str]:
-    """The catalog for reading: for each data set what it is, its size, numbers and terms, and if it is there.
-
-    Args:
-        data_root: where to look for what is there; None: do not look.
-    """
-    lines: list[str] = []
-    for source in CATALOG.values():
-        how = f"fetched, {_bytes(source.size)}" if source.fetchable else f"by hand: {source.why_not}"
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in source.counts.items())
-        lines += [f"{source.name}: {source.title} ({how})", f"    {source.what}", f"    {counts}"]
-        lines.append(f"    Terms: {source.terms}")
-        if source.note:
-            lines.append(f"    {source.note}")
-        if data_root is not None and source.files:
-            there = [file.target for file in source.files if is_present(file, data_root)]
-            lines.append(f"    In {data_root}: {', '.join(there) or 'nothing of it'}")
-    return lines
-
-
 def _fetch_file(
     file: RemoteFile,
     data_root: Path,
@@ -106,7 +86,7 @@ def _fetch_file(
         return [f"{target} is there already."]
     lines = []
     if file.max_bytes is None and target.exists():
-        lines.append(f"{target} is not the published file (size or checksum); replaced.")
+        lines.append(f"{target} is not the published file (size or checksum); replaced, and kept as {_kept(target)}.")
     archive = downloads / file.name
     came = download(file.url, archive, sha256=file.sha256, md5=file.md5, size=file.size, progress=progress, wait=wait)
     algorithm = "sha256" if file.sha256 else "md5" if file.md5 else None
@@ -116,6 +96,8 @@ def _fetch_file(
     )
     if file.max_bytes is None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            os.replace(target, _kept(target))
         os.replace(archive, target)
         return [*lines, f"Put at {target}."]
     done = unpack(archive, target, max_bytes=file.max_bytes, inside=target.name, progress=progress)
@@ -126,6 +108,11 @@ def _fetch_file(
         archive.unlink()
         lines.append(f"Removed {archive}.")
     return lines
+
+
+def _kept(target: Path) -> Path:
+    """Where a file that somebody has edited goes."""
+    return target.with_name(f"{target.name}.before")
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -69,13 +69,3 @@ def resize_boxes(boxes: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np
     (from_h, from_w), (to_h, to_w) = from_size, to_size
     scale = np.array([to_w / from_w, to_h / from_h] * 2)
     return (as_boxes(boxes) * scale).astype(np.float32)
-
-
-def crop_boxes(boxes: ArrayLike, top: int, left: int, size: Size) -> NDArray[np.float32]:
-    """Boxes after their image was cropped to the window of this size at (top, left).
-
-    Boxes keep their place in the list; one that lies outside the window comes back empty (area 0).
-    """
-    height, width = size
-    shifted = as_boxes(boxes) - np.array([left, top, left, top], dtype=np.float32)
-    return np.clip(shifted, 0, np.array([width, height, width, height], dtype=np.float32))

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
 OVERHANG = 1.0
 
-Decode = Literal["exact", "reduced"]
+Decode = Literal["reduced"]  # None: as it is
 
 
 def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:

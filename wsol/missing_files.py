@@ -11,11 +11,13 @@ class MissingFiles(FileNotFoundError):
 
     Attributes:
         paths: all of them.
+        problems: each of them, and what is wrong with it.
     """
 
     def __init__(self, message: str, paths: Sequence[Path]) -> None:
         super().__init__(message)
         self.paths = list(paths)
+        self.problems = [(path, f"{path} is missing.") for path in self.paths]
 
 
 def missing_images(paths: Sequence[Path], count: int, source: Path) -> MissingFiles:

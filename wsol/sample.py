@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from wsol.geometry import Size, as_boxes, crop_boxes, resize_boxes
+from wsol.geometry import Size, as_boxes, resize_boxes
 
 
 @dataclass(frozen=True)
@@ -87,27 +87,4 @@ def resize_annotations(sample: Sample, from_size: Size) -> Sample:
         else np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)),
         part_boxes={name: resize_boxes(box[None], from_size, size)[0] for name, box in sample.part_boxes.items()},
         part_points={name: point * scale for name, point in sample.part_points.items()},
-    )
-
-
-def center_crop(sample: Sample, size: Size) -> Sample:
-    """Cut the central window of (height, width) pixels; boxes, mask and parts go along.
-
-    Raises:
-        ValueError: if the image is smaller than the window.
-    """
-    if sample.size == tuple(size):
-        return sample
-    height, width = size
-    if height > sample.size[0] or width > sample.size[1]:
-        raise ValueError(f"Cannot crop {size} out of image {sample.image_id!r} of size {sample.size}.")
-    top, left = (sample.size[0] - height) // 2, (sample.size[1] - width) // 2
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    return replace(
-        sample,
-        image=sample.image[rows, columns],
-        boxes=crop_boxes(sample.boxes, top, left, size),
-        mask=None if sample.mask is None else sample.mask[rows, columns],
-        part_boxes={name: crop_boxes(box[None], top, left, size)[0] for name, box in sample.part_boxes.items()},
-        part_points={name: point - np.array([left, top], np.float32) for name, point in sample.part_points.items()},
     )

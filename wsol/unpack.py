@@ -23,6 +23,7 @@ _CHUNK = 2**20
 # No header of an honest tar is larger; a forged one would be read into memory whole.
 _LARGEST_READ = 16 * 2**20
 _BLOCK = 512
+_DRIVE = re.compile(r"[A-Za-z]:")  # on Windows it leaves the folder from any place in a path
 _DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -165,7 +166,7 @@ def _parts(archive: Path, member: _Member) -> list[str]:
     """The folders and the name that lead to a member, below the folder that is unpacked into."""
     name = member.name
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
+    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or any(map(_DRIVE.match, parts)):
         raise _refused(archive, f"has a member that would leave the folder: {name!r}")
     if member.kind not in ("file", "folder"):
         raise _refused(archive, f"has {member.kind}: {name!r}")

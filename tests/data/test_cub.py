@@ -6,6 +6,7 @@ from metadata_trees import make_cubv2, write_split
 from trees import REAL, edit, make_cub
 
 from wsol.data.cub import cub
+from wsol.missing_files import MissingFiles
 
 
 def load_all(root, **settings):
@@ -188,6 +189,15 @@ class TestCubv2:
         (folder.parent / "CUBV2" / "002.Auklet" / "11.jpg").unlink()
         with pytest.raises(FileNotFoundError, match=r"1 of the 4 images of CUBV2 are missing .* 002.Auklet/11.jpg"):
             cub(folder.parent, val="cubv2")
+
+    def test_the_first_image_may_be_among_the_missing(self, folder):
+        make_cubv2(folder.parent)
+        gone = sorted((folder.parent / "CUBV2").rglob("*.jpg"))[:2]
+        for path in gone:
+            path.unlink()
+        with pytest.raises(MissingFiles, match=r"2 of the 4 images of CUBV2 are missing") as found:
+            cub(folder.parent, val="cubv2")
+        assert found.value.paths == gone
 
     def test_a_label_of_two_species_is_named(self, folder):
         texts = make_cubv2(folder.parent)

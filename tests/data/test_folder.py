@@ -250,3 +250,12 @@ def test_the_order_of_the_lines_changes_nothing(root):
     write_csv(root, "image,x0,y0,x1,y1", boxed(0, 1, 2)[::-1])
     assert read(root, name="mine").fingerprint == first.fingerprint
     assert first.name == "mine"
+
+
+def test_an_image_named_by_another_path_than_it_is_listed_by_is_refused(root):
+    (root / "images" / "zoo").symlink_to(root / "images" / "cat")  # followed once, by one of its two paths
+    rows = boxed(0, 1, 2)
+    rows[0] = ["zoo/0 of 4.png", *rows[0][1:]]
+    write_csv(root, "image,x0,y0,x1,y1", rows)
+    with pytest.raises(ValueError, match=r"line 2: image 'zoo/0 of 4\.png' is 'cat/0 of 4\.png' by another path"):
+        read(root)

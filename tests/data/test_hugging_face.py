@@ -267,8 +267,8 @@ class TestBoxes:
         # one upright photograph, 50 high
         rows["test"][0]["image"] = {"bytes": encoded(0, 20, 50), "path": None}
         folder = save(tmp_path / "fractions", rows)
-        assert self.boxes_of(folder, box_format="normalized_xyxy") == [[5, 25, 20, 50]]
-        test = read(folder, box_format="normalized_xyxy").test
+        assert self.boxes_of(folder, box_format="normalized") == [[5, 25, 20, 50]]
+        test = read(folder, box_format="normalized").test
         np.testing.assert_allclose(test[0].boxes, [[8, 16, 32, 32]])
         assert test.entries[1].boxes.tolist() == [[10, 15, 40, 30]]
 
@@ -330,16 +330,20 @@ class TestBoxes:
     @pytest.mark.parametrize(
         ("boxes", "options", "message"),
         [
-            ([[0.1, 0.1, 0.5, 0.9]], {}, r"all 6 boxes lie in \[0, 1\], .*set box_format=normalized_xyxy"),
+            ([[0.1, 0.1, 0.5, 0.9]], {}, r"all 6 boxes lie in \[0, 1\], .*set box_format=normalized"),
             ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"box_format=xywh means pixels, .*convert them"),
-            ([[1, 1, 9, 9]], {"box_format": "normalized_xyxy"}, r"row 0: the box \[1.0, 1.0, 9.0, 9.0\] is not normal"),
-            ([[0, 0, 1.2, 1]], {"box_format": "normalized_xyxy"}, r"reaches 8 pixels out .* set the format it has"),
-            ([[20, 10, 12, 8]], {}, r"row \d: the box \(20, 10, 12, 8\) .* is empty, which is 40 x 30, read as .*xyxy"),
+            ([[1, 1, 9, 9]], {"box_format": "normalized"}, r"row 0: the box \[1.0, 1.0, 9.0, 9.0\] is not normal"),
+            ([[0, 0, 1.2, 1]], {"box_format": "normalized"}, r"reaches 8 pixels out .* set the format it has"),
+            (
+                [[20, 10, 12, 8]],
+                {},
+                r"row \d: the box \(20, 10, 12, 8\) .* is empty, which is 40 x 30, .*edges",
+            ),
             ([[20, 10, 30, 25]], {"box_format": "xywh"}, r"reaches 10 pixels out of the image, which is 40 x 30"),
             (
                 [[1, 2, 3, 4]],
                 {"box_format": "coco"},
-                r"box_format must be one of xyxy, xywh, normalized_xyxy, got 'coco'",
+                r"box_format must be one of edges, inclusive, xywh, normalized, got 'coco'",
             ),
         ],
     )

@@ -92,6 +92,7 @@ def test_sides_that_were_rounded_are_in_proportion(root):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
+        ("val/01226z/val0_m01226z_a.png", r"1 of the 4 masks of OpenImages's val are missing .*val0_m01226z_a.png"),
         ("val/01226z/val0_m01226z_b.png", r"1 of the 4 masks of OpenImages's val are missing .*val0_m01226z_b.png"),
         ("val/01226z/val0_ignore.png", r"1 of the 4 masks of OpenImages's val are missing .*val0_ignore.png"),
         ("test/0bt_c3/test0.jpg", r"1 of the 2 images of OpenImages's test are missing"),

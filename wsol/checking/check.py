@@ -251,15 +251,19 @@ def _count(figure: Figure, facts: Iterable[SplitFacts]) -> int:
 
 
 def _differing(published: Published, compared: Iterable[Compared], num_classes: int) -> Iterator[Problem]:
-    """Numbers that cannot be: of all classes others than published, of a part of them more."""
+    """Numbers that cannot be: of all classes others than published, of a part of them more, or not their share."""
     for one in compared:
         whole = num_classes >= published.num_classes
-        if one.found > one.figure.count or (whole and one.found != one.figure.count):
+        expected, known = one.figure.count, whole
+        if one.figure.even and not whole:
+            expected, known = one.figure.count * num_classes // published.num_classes, True
+        if one.found > expected or (known and one.found != expected):
             kind = Kind.BOX_COUNT if one.figure.of_boxes else Kind.COUNT
             remedy = "another list of boxes is not comparable" if one.figure.of_boxes else "unpack the archive again"
             yield Problem(
                 "",
                 "",
                 kind,
-                f"{published.title}: {one.found:,} {one.figure.what}, of {one.figure.count:,} published; {remedy}.",
+                f"{published.title}: {one.found:,} {one.figure.what}, of {expected:,} published"
+                f"{'' if whole else f' for {num_classes:,} of {published.num_classes:,} classes'}; {remedy}.",
             )

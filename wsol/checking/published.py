@@ -19,12 +19,14 @@ class Figure:
         count: the number.
         splits: of the reader, that hold them together.
         of_boxes: count boxes, not images.
+        even: as many of each class, so that of some classes too the number is known.
     """
 
     what: str
     count: int
     splits: tuple[str, ...]
     of_boxes: bool = False
+    even: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,13 @@ def _imagenet(with_v2: bool) -> Published:
         train = Figure("training images (train and val)", counts["train"], _HELD_OUT)
     figures = [
         train,
-        Figure("images of the official val (test)", counts["val"], ("test",)),
+        Figure("images of the official val (test)", counts["val"], ("test",), even=True),
         Figure("boxes of test, by the field's list", counts["val_boxes"], ("test",), of_boxes=True),
     ]
     if with_v2:
         boxes = CATALOG["imagenetv2_boxes"].counts["boxes"]
         figures += [
-            Figure("images of ImageNetV2 (val)", v2.counts["images"], ("val",)),
+            Figure("images of ImageNetV2 (val)", v2.counts["images"], ("val",), even=True),
             Figure("boxes of val, by the field's list", boxes, ("val",), of_boxes=True),
         ]
     return Published(source.title, counts["classes"], tuple(figures))

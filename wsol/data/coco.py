@@ -68,7 +68,7 @@ def coco(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k by name, or a list of names.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.

@@ -65,7 +65,7 @@ def cub(
         classes: a subset of the species: the first k, or a list of names.
         val: `cubv2`: its images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -162,7 +162,8 @@ def _cubv2(
     if not len(images):
         raise ValueError(f"{texts / 'image_ids.txt'} has no image of the {len(class_ids)} species in {folder}.")
     folders = dict.fromkeys([root / "CUBV2", folder.parent / "CUBV2", root / "CUB", folder / "images"])
-    place = next((one for one in folders if (one / images.image_ids[0]).is_file()), None)
+    # By any image, not by the first: where some are missing, it is these that must be named.
+    place = next((one for one in folders if any((one / name).is_file() for name in images.image_ids)), None)
     if place is None:
         raise FileNotFoundError(
             f"Image {images.image_ids[0]} of CUBV2 is not in {' or '.join(map(str, folders))}. {_CUBV2_IMAGES}"

@@ -67,7 +67,7 @@ def folder(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k, or a list of names.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -82,6 +82,7 @@ def folder(
     listed = list(list_images(root).files)
     present = set(listed)
     check_present(root, ((file, one.origin) for file, one in named.items()), present, str(path))
+    _check_names(root, named, present)
     layout = find_layout(root, sorted({file.partition("/")[0] if "/" in file else "" for file in listed}))
     edges, sizes = _edges(root, table, named, box_format)
     labels = _Labels(named, layout)
@@ -125,6 +126,25 @@ def folder(
         classes=classes,
         decode=decode,
     )
+
+
+def _check_names(root: Path, named: dict[str, ImageRows], present: set[str]) -> None:
+    """No image may be named by another path than it is listed by: it would be listed as one that nobody named."""
+    others = [file for file in named if file not in present]
+    if not others:
+        return
+    listed = {_inode(root / file): file for file in sorted(present)}
+    for file in others:
+        same = listed.get(_inode(root / file))
+        if same is not None:
+            raise ValueError(
+                f"{named[file].origin}: image {file!r} is {same!r} by another path; write it as it is listed there."
+            )
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 class _Labels:

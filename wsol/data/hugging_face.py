@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 
 from wsol.class_names import Classes
 from wsol.hub.labels import class_ids_of
-from wsol.hub.rows import BoxFormat, Columns, HubSplit, load_row
+from wsol.hub.rows import Columns, HubSplit, load_row
 from wsol.hub.splits import HubSource, open_splits
 from wsol.hub.streams import stored_stream
 from wsol.index import Index
-from wsol.splits import Splits, hold_out, make_splits
+from wsol.own_data.box_format import FORMATS, BoxFormat
+from wsol.splits import Splits, hold_out_boxed, make_splits
 from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def hugging_face(
     label_column: str = "label",
     boxes_column: str | None = "objects.bbox",
     id_column: str | None = None,
-    box_format: BoxFormat = "xyxy",
+    box_format: BoxFormat = "edges",
     streaming: bool = False,
     max_stream_gib: float = 50,
     val_fraction: float = 0.2,
@@ -70,8 +70,8 @@ def hugging_face(
         boxes_column: a list of boxes, or the four numbers of a single box; None: there are none. As the other columns,
             `outer.inner` where it is nested.
         id_column: strings or integers, unique over all splits; None: rows are numbered.
-        box_format: `xyxy` edges in pixels, `xywh` left and top edge, width and height in pixels (COCO), or
-            `normalized_xyxy` edges in [0, 1] of the image as it is shown, upright.
+        box_format: `edges` or `inclusive` x0, y0, x1, y1 in pixels, `xywh` left and top edge, width and height in
+            pixels (COCO), or `normalized` edges in [0, 1] of the image as it is shown, upright.
         streaming: read the set as a stream, not as whole files: of large files only the wanted columns are kept.
         max_stream_gib: bound on what a streamed set may take in the cache folder.
         val_fraction: of each class's images with boxes, where val is held out.
@@ -86,8 +86,8 @@ def hugging_face(
         ValueError: for an unknown split, column or configuration, labels that are missing, and boxes that do not fit
             box_format, naming the row.
     """
-    if box_format not in get_args(BoxFormat):
-        raise ValueError(f"box_format must be one of {', '.join(get_args(BoxFormat))}, got {box_format!r}.")
+    if box_format not in FORMATS:
+        raise ValueError(f"box_format must be one of {', '.join(FORMATS)}, got {box_format!r}.")
     wanted = [one for one in (train_split, val_split, test_split) if one is not None]
     if len(set(wanted)) < len(wanted):
         raise ValueError(f"train_split, val_split and test_split must differ, got {', '.join(wanted)}.")
@@ -107,10 +107,10 @@ def hugging_face(
     if val_split is not None:
         val = indexes[val_split]
     elif len(train.boxes):
-        train, val = _hold_out_boxed(train, val_fraction, split_seed)
+        train, val = hold_out_boxed(train, val_fraction, split_seed)
     elif len(test.boxes):
         log.info("%s: no training image has boxes, so val is held out of split %s.", path, test_split)
-        test, val = hold_out(test, val_fraction, split_seed)
+        test, val = hold_out_boxed(test, val_fraction, split_seed)
     else:
         raise ValueError(_no_boxes(splits[test_split]))
     for name, index in ((val_split or "val", val), (test_split, test)):
@@ -144,13 +144,6 @@ def _check_ids(indexes: Mapping[str, Index], id_column: str | None) -> None:
             f"id_column={id_column} says {twice!r} twice; an image may be in one split, once: take it out, or, if "
             "ids start anew in every split, let id_column=null number the rows."
         )
-
-
-def _hold_out_boxed(train: Index, fraction: float, seed: int) -> tuple[Index, Index]:
-    """As `hold_out`, of the images that have boxes; the others stay."""
-    boxed = np.flatnonzero(train.box_counts)
-    _, val = hold_out(train.select(boxed), fraction, seed)
-    return train.select(np.setdiff1d(np.arange(len(train)), _rows(val))), val
 
 
 def _with_sizes(index: Index, splits: Mapping[str, HubSplit]) -> Index:

@@ -58,7 +58,7 @@ def imagenet(
         metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation, where it is not found.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k by wnid, or a list of wnids or names.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with where it was looked for and what to do.

@@ -46,7 +46,7 @@ def metadata(
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k, or a list of names. A class is named after the folder of its training images,
             where that folder holds no other class, else `class 0`, `class 1`, ...
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
@@ -110,7 +110,7 @@ def _find_masks(root: Path, name: str, given: str | Path | None, images: Path, s
     else:
         places = [_folder(root, given) / name, _folder(root, given)]
     for place in places:
-        if (place / split.masks[0]).is_file():
+        if any((place / mask).is_file() for mask in split.masks):  # where some are missing, these must be named
             return place
     raise FileNotFoundError(
         f"{split.origin(int(np.argmax(np.diff(split.ends) > 0)))}: mask {split.masks[0]} is not in "

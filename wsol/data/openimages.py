@@ -38,7 +38,7 @@ def openimages(
         train_size: side in pixels that training crops are cut from.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k, or a list of Open Images' labels, `01226z` for /m/01226z.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.

@@ -39,7 +39,7 @@ def tiny_imagenet(
         split_seed: chooses them.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset: the first k by wnid, or a list of wnids or names.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.

@@ -14,7 +14,7 @@ from wsol.geometry import as_boxes
 from wsol.image_set import Decode
 from wsol.image_tree import list_images
 from wsol.own_data.box_format import check_inside, check_numbers, look_normalized
-from wsol.own_data.inside_folder import missing_images
+from wsol.own_data.inside_folder import absent_images
 from wsol.own_data.labelled import Labelled
 from wsol.own_data.single_label import Annotated, Several, single_labels
 from wsol.own_data.split_names import SPLITS, SplitName, find_layout, split_name
@@ -77,7 +77,7 @@ def voc(
         name: of the data set, in tables and the names of runs.
         max_cache_gib: decoded images kept in memory, per split.
         classes: a subset of the classes: the first k by name, or a list of names.
-        decode: `exact`, or `reduced`, which is faster and moves numbers; see `make_splits`.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
@@ -105,7 +105,10 @@ def voc(
     found_images = find_images(files, listed.files)
     missing = [(file.filename or file.stem, str(file.path)) for file in files if file.stem not in found_images]
     if missing:
-        raise missing_images(image_folder, missing, len(files), str(xml_folder))
+        raise absent_images(image_folder, missing, len(files), str(xml_folder))
+    bare = len(listed.files) - len(set(found_images.values()))
+    if lists is None and bare:
+        log.warning("%s: %d images have no XML file and are left out.", image_folder, bare)
     if lists is None and (layout := find_layout(image_folder, listed.folders)).by_split:
         split_of = {file.stem: _of_folder(file, layout.split_of(found_images[file.stem])) for file in files}
     found = _labelled(files, found_images, image_folder, str(xml_folder), several, difficult, box_format)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +14,13 @@ from tqdm import tqdm
 
 from wsol.cached_table import cached_table
 from wsol.decode import read_image, read_size
-from wsol.geometry import as_boxes, from_xywh
 from wsol.hub.arrow_columns import as_array, check_counts, field, first_null, numbered, read_boxes, split_name
 from wsol.hub.splits import library
 from wsol.image_set import OVERHANG
 from wsol.index import Entry, Index
+from wsol.own_data.box_format import FORMATS, BoxFormat, to_edges
 from wsol.sample import Sample
 from wsol.strings import Strings
-
-BoxFormat = Literal["xyxy", "xywh", "normalized_xyxy"]
 
 _SIZES_VERSION = 1
 # Normalized boxes may be rounded to a little outside; whatever reaches this far was never normalized.
@@ -155,19 +153,19 @@ class HubSplit:
         if not len(numbers):
             return nothing
         rows = np.repeat(np.arange(len(counts)), counts)
-        if box_format != "normalized_xyxy":
+        if box_format != "normalized":
             if numbers.min() >= 0 and numbers.max() <= 1:
-                remedy = "set box_format=normalized_xyxy" if box_format == "xyxy" else "convert them"
+                remedy = "convert them" if box_format == "xywh" else "set box_format=normalized"
                 raise ValueError(
                     f"{self.place(int(rows[0]))}: box_format={box_format} means pixels, but all {len(numbers)} boxes "
                     f"lie in [0, 1], first {numbers[0].tolist()}; if they are fractions of the image, {remedy}."
                 )
-            return (as_boxes(numbers) if box_format == "xyxy" else from_xywh(numbers)), counts, None
+            return to_edges(numbers, box_format), counts, None
         far = np.flatnonzero(np.abs(numbers).max(axis=1) > _PIXELS)
         if len(far):
             raise ValueError(
                 f"{self.place(int(rows[far[0]]))}: the box {numbers[far[0]].tolist()} is not normalized, nor are "
-                f"{len(far)} of {len(numbers)}; set box_format=xyxy or xywh if they are in pixels."
+                f"{len(far)} of {len(numbers)}; set box_format=edges, inclusive or xywh if they are in pixels."
             )
         sizes = self.sizes(counts > 0)
         return (numbers * sizes[rows][:, [1, 0, 1, 0]]).astype(np.float32), counts, torch.from_numpy(sizes)
@@ -228,7 +226,7 @@ def load_row(images: Mapping[str, EncodedImages], path: str, box_format: BoxForm
         outside = max(-x0, -y0, x1 - width, y1 - height)
         if x1 <= x0 or y1 <= y0 or outside > OVERHANG:
             what = "is empty" if x1 <= x0 or y1 <= y0 else f"reaches {outside:g} pixels out of the image"
-            others = ", ".join(one for one in get_args(BoxFormat) if one != box_format)
+            others = ", ".join(one for one in FORMATS if one != box_format)
             raise ValueError(
                 f"{place}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) (x0, y0, x1, y1) {what}, which is {width} x "
                 f"{height}, read as box_format={box_format}; correct the row, or set the format it has ({others})."

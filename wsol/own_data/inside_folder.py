@@ -53,10 +53,10 @@ def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collec
         except PermissionError:
             raise PermissionError(f"{folder / name} may not be looked at; change the permissions above it.") from None
     if missing:
-        raise missing_images(folder, missing, count, source)
+        raise absent_images(folder, missing, count, source)
 
 
-def missing_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> MissingFiles:
+def absent_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> MissingFiles:
     """The error of images that are not there.
 
     Args:
