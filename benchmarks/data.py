@@ -164,11 +164,10 @@ def problem_list(out: Path) -> Iterator[Callable[[Problem], None]]:
 def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
     """Print and write what is found; the exit status is 1 if there are problems."""
     logging.getLogger("wsol").setLevel(logging.INFO)  # the reader tells what it takes the files for
-    folder = Path(configuration([]).machine.results) / "data"
+    out = Path(own.get("out", Path(configuration([]).machine.results) / "data" / f"{name}-check.csv"))
     try:
         cfg, splits = read(name, settings, own.get("data_root"))
     except (MissingFiles, UnreadableImages) as error:  # the reader needs them, so that nothing else can be checked yet
-        out = Path(own.get("out", folder / f"{name}-check.csv"))
         with problem_list(out) as tell:
             for path, message in error.problems:
                 kind = Kind.MISSING if isinstance(error, MissingFiles) else Kind.UNDECODABLE
@@ -178,7 +177,6 @@ def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
         write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")  # a summary of before would stand beside the list
         print(text)
         return 1
-    out = Path(own.get("out", folder / f"{splits.name}-check.csv"))
     with problem_list(out) as tell:
         found = check(
             splits,

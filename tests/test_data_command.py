@@ -136,7 +136,7 @@ def test_all_images_whose_heads_cannot_be_read_are_listed(call, tmp_path):
     status, out, _ = call("check", "folder", "data.images=photos", "data.boxes=boxes.csv")
     assert status == 1
     assert out.startswith("# folder: 2 problems\n")
-    assert "So it is with 1 other images." in out
+    assert "So it is with 2 of 8 images." in out
     rows = rows_of(tmp_path / "results" / "data" / "folder-check.csv")[1:]
     assert [Path(row[1]).name for row in rows] == ["1.png", "2.png"]
     assert {row[2] for row in rows} == {"image that cannot be decoded"}
@@ -182,7 +182,7 @@ def test_ones_own_images(call, tmp_path):
     assert status == 0
     assert out.startswith("# mine: ready\n")
     assert "published" not in out
-    assert (tmp_path / "results" / "data" / "mine-check.csv").is_file()
+    assert (tmp_path / "results" / "data" / "folder-check.csv").is_file()
     bad = tmp_path / "photos" / "a" / "0.jpg"
     bad.write_bytes(bad.read_bytes()[:-600])
     status, out, _ = call(*words)

@@ -346,7 +346,7 @@ def test_images_of_v2_that_the_table_names_and_that_are_missing(root):
     gone = sorted(folder.rglob("*.jpeg"))[:2]
     for path in gone:
         path.unlink()
-    with pytest.raises(MissingFiles, match=r"mapping.txt: .* is missing, as are 1 other images of 4") as found:
+    with pytest.raises(MissingFiles, match=r"mapping.txt: .* is missing, and so are 2 of 4 images") as found:
         imagenet(root)
     assert sorted(found.value.paths) == gone
 

@@ -81,7 +81,7 @@ def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
             raise ValueError(f"{table} has no line for {key}; get the whole table.")
     absent = [key for key in keys if new_names[key] not in found]
     if absent:
-        more = f", as are {len(absent) - 1} other images of {len(keys)}" if len(absent) > 1 else ""
+        more = f", and so are {len(absent)} of {len(keys)} images" if len(absent) > 1 else ""
         raise MissingFiles(
             f"{table}: {absent[0]} is {images / new_names[absent[0]]}, which is missing{more}; unpack its archive "
             "again.",

@@ -18,8 +18,8 @@ class UnreadableImages(ValueError):
         problems: each of them, and what is wrong with it.
     """
 
-    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
-        more = f" So it is with {len(problems) - 1} other images." if len(problems) > 1 else ""
+    def __init__(self, problems: Sequence[tuple[Path, str]], count: int) -> None:
+        more = f" So it is with {len(problems)} of {count} images." if len(problems) > 1 else ""
         super().__init__(f"{problems[0][1]}{more}")
         self.problems = list(problems)
 
@@ -41,7 +41,7 @@ def read_sizes(paths: Sequence[Path]) -> list[Size]:
                     sizes.append(found)
                 bar.update()
     if problems:
-        raise UnreadableImages(problems)
+        raise UnreadableImages(problems, len(paths))
     return sizes
 
 
