@@ -25,6 +25,8 @@ LAYERS = [
     ["timm_transformer"],
     ["backbones", "pooling"],
     ["classifier"],
+    ["training_method"],
+    ["methods"],
     ["class_gradient", "linear_head", "optimized", "self_attention"],
     ["forward_pass", "randomized_network", "input_gradient", "guided_relu", "augment"],
     ["foreign"],
@@ -104,7 +106,9 @@ def test_imports_run_one_way(path):
             assert layer(["wsol", *rest]) <= layer(parts), f"{path} imports {name}, which stands after it"
 
 
-@pytest.mark.parametrize("package", ["data", "backbones", "pooling", "maps", "boxes", "scores", "faithfulness"])
+@pytest.mark.parametrize(
+    "package", ["data", "backbones", "pooling", "methods", "maps", "boxes", "scores", "faithfulness"]
+)
 def test_option_packages_hold_nothing_but_options(package):
     assert (ROOT / "wsol" / package / "__init__.py").read_text() == ""
     for path in (ROOT / "wsol" / package).glob("*.py"):

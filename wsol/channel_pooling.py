@@ -1,11 +1,36 @@
-"""Poolings that turn each channel into one number."""
+"""What pools a head's cells, and the poolings that turn each channel into one number."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
+PoolSite = Literal["features", "scores"]
 
-class ChannelPooling(nn.Module):
+
+class Pooling(nn.Module):
+    """The part of a head that reads all cells: (N, C, h, w) -> (N, C').
+
+    Attributes:
+        sites: where it may stand: on the `features` before the linear layer, or on the class `scores` behind it.
+        maps_per_class: of the `scores` site: class maps that are averaged before they are pooled.
+    """
+
+    sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
+    maps_per_class: int = 1
+
+    def prepare(self, channels: int) -> int:
+        """Make what depends on the number of channels, once; the classifier calls it after seeding.
+
+        Args:
+            channels: C of what will be pooled.
+
+        Returns:
+            C', the width of what comes out.
+        """
+        return channels
+
+
+class ChannelPooling(Pooling):
     """A pooling (N, C, h, w) -> (N, C) whose output c depends on channel c alone.
 
     Before one linear layer, the gradient of class k's score is then `fc.weight[k, c]` times one gradient of the pooling
@@ -15,7 +40,11 @@ class ChannelPooling(nn.Module):
         shift_equivariant: pooling(x + t) = pooling(x) + t, so that the gradients of a channel's cells sum to one, and
             Grad-CAM at the last layer is ReLU(CAM) / (h * w).
         is_mean: the pooling is the plain mean: every cell has the gradient 1 / (h * w).
+        homogeneous: pooling(s x) = s pooling(x) for s > 0, so that the gradients times the cells sum to the output
+            (Euler), and HiResCAM sums to the logit.
     """
 
+    sites: ClassVar[tuple[PoolSite, ...]] = ("features", "scores")
     shift_equivariant: ClassVar[bool] = False
     is_mean: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False

@@ -95,6 +95,41 @@ class PooledGradient:
 
 
 @dataclass(frozen=True)
+class ScoreGradient:
+    """G[n, k, c, i, j] = weights[n, k, c] * shares[n, k, i, j]: a linear layer at each cell, and a pooling per class.
+
+    The activation's own size is never made, save where a method asks for a function of each G.
+    """
+
+    weights: Tensor  # (N, K, C) of the classes
+    shares: Tensor  # (N, K, h, w) gradient of each class's pooled score with respect to its cells
+
+    def mean(self) -> Tensor:
+        """(N, K, C)."""
+        return self.weights * self.shares.mean(dim=(2, 3))[:, :, None]
+
+    def sum_with(self, activation: Tensor) -> Tensor:
+        """(N, K, C)."""
+        return self.weights * torch.einsum("nkhw,nchw->nkc", self.shares.to(activation.dtype), activation)
+
+    def weigh(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        return self.shares * combine(activation, self.weights)
+
+    def weigh_positive(self, activation: Tensor) -> Tensor:
+        """(N, K, h, w)."""
+        maps = self.shares.relu() * combine(activation, self.weights.relu())
+        if (self.shares < 0).any():
+            maps += (-self.shares).relu() * combine(activation, (-self.weights).relu())
+        return maps
+
+    def sum_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K, C)."""
+        pairs = zip(self.weights.unbind(dim=1), self.shares.unbind(dim=1), strict=True)
+        return DenseGradient([w[:, :, None, None] * s[:, None] for w, s in pairs]).sum_of(function)
+
+
+@dataclass(frozen=True)
 class UniformGradient:
     """G[n, k, c, i, j] = weights[n, k, c] / cells: mean pooling and one linear layer.
 

@@ -53,7 +53,7 @@ def class_units(classifier: Classifier, class_id: int, count: int) -> list[Class
     Raises:
         ValueError: if the class does not exist, or count is not in [1, C].
     """
-    weights = classifier.fc.weight.detach().cpu()
+    weights = classifier.class_weights().detach().cpu()
     if not 0 <= class_id < len(weights):
         raise ValueError(f"class {class_id} does not exist; the classifier knows the classes 0 ... {len(weights) - 1}.")
     if not 1 <= count <= weights.shape[1]:

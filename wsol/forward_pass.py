@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from wsol.channel_pooling import ChannelPooling
-from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient, UniformGradient
+from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient, ScoreGradient, UniformGradient
 from wsol.classifier import Classifier
 from wsol.linear_head import class_weights
 from wsol.network_state import evaluation_mode
@@ -66,11 +66,15 @@ class ForwardPass:
 
     def _gradient(self, layer: str, class_ids: Tensor, layout: Layout, prefix_tokens: int) -> ClassGradient:
         network = self.network
-        if layer == LAST and isinstance(network, Classifier) and isinstance(network.pooling, ChannelPooling):
+        if layer == LAST and has_closed_form(network):
             weights = self.class_weights(layer, class_ids)
             if network.pooling.is_mean:
                 return UniformGradient(weights, self.outputs[layer][0, 0].numel())
-            return PooledGradient(weights, self.pooling_shares())
+            shares = self.pooling_shares()
+            if network.pool_site == "features":
+                return PooledGradient(weights, shares)
+            of_classes = class_ids[:, :, None, None].expand(-1, -1, *shares.shape[2:])
+            return ScoreGradient(weights, shares.gather(1, of_classes))
         output, dense = self.outputs[layer], []
         for column in class_ids.unbind(dim=1):
             # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
@@ -83,14 +87,29 @@ class ForwardPass:
         return DenseGradient(dense)
 
     def pooling_shares(self) -> Tensor:
-        """(N, C, h, w) gradient of each pooled channel with respect to its cells; only a `ChannelPooling` has it."""
+        """Gradient of each pooled channel with respect to its cells; only a `ChannelPooling` has it.
+
+        (N, C, h, w) where features are pooled, (N, K, h, w) where class score maps are.
+        """
         if "shares" not in self._gradients:
-            assert isinstance(self.network, Classifier)
+            network = self.network
+            assert isinstance(network, Classifier)
+            cells = self.activation(LAST)
+            if network.pool_site == "scores":
+                cells = network.class_maps(cells.to(network.fc.weight.dtype)).detach()
             with torch.enable_grad():
-                features = self.activation(LAST).requires_grad_()
-                pooled = self.network.pooling(features).sum()
-            (self._gradients["shares"],) = torch.autograd.grad(pooled, features)
+                cells.requires_grad_()
+                pooled = network.pooling(cells).sum()
+            (self._gradients["shares"],) = torch.autograd.grad(pooled, cells)
         return self._gradients["shares"]
+
+
+def has_closed_form(network: nn.Module) -> TypeGuard[Classifier]:
+    """Is the head a pooling of each channel and one linear layer, in either order?
+
+    A subclass may run its head in another way, so it has none.
+    """
+    return type(network) is Classifier and isinstance(network.pooling, ChannelPooling)
 
 
 def forward_pass(

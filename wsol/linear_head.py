@@ -49,4 +49,4 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
                 f"CAM needs mean pooling and one linear layer after {layer!r}, and {type(network).__name__} has "
                 "something else there; use grad_cam, which needs neither."
             )
-    return head.weight
+    return network.class_weights() if isinstance(network, Classifier) else head.weight

@@ -29,7 +29,7 @@ def replayed(network: nn.Module, images: Tensor, layer: str, output: Tensor) -> 
         output: (M, ...) as the layer gives it.
     """
     if layer == LAST and isinstance(network, Classifier):
-        return network.fc(network.pooling(output))
+        return network.head(output)
     handle = network.get_submodule(layer).register_forward_hook(_replace(output))
     try:
         with evaluation_mode(network):

@@ -6,10 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wsol.channel_pooling import ChannelPooling
 from wsol.class_gradient import combine
-from wsol.classifier import Classifier
-from wsol.forward_pass import LAST, ForwardPass
+from wsol.forward_pass import LAST, ForwardPass, has_closed_form
 from wsol.map_method import LayerMap, Needs
 from wsol.replay import CHUNK, chunks, replayed
 
@@ -34,11 +32,7 @@ class AblationCAM(LayerMap):
         activation = self.activation(forward)
         score = forward.logits.detach().gather(1, class_ids)[:, :, None].to(activation.dtype)
         network = forward.network
-        if (
-            self.target_layer == LAST
-            and isinstance(network, Classifier)
-            and isinstance(network.pooling, ChannelPooling)
-        ):
+        if self.target_layer == LAST and has_closed_form(network) and network.pool_site == "features":
             pooling = network.pooling
             loss = (pooling(activation) - pooling(torch.zeros_like(activation[:1])))[:, None]
             loss = loss * forward.class_weights(self.target_layer, class_ids)

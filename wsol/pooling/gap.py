@@ -15,6 +15,7 @@ class GAP(ChannelPooling):
 
     shift_equivariant: ClassVar[bool] = True
     is_mean: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C)."""

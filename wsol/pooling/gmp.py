@@ -16,6 +16,7 @@ class GMP(ChannelPooling):
     """
 
     shift_equivariant: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C)."""
