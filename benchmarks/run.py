@@ -2,11 +2,14 @@
 
 python benchmarks/run.py sweep=gap_vs_gmp
 python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
+python benchmarks/run.py sweep=tune pooling=gap,lse,gmp seed=0,1,2
 """
 
 import os
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -20,10 +23,15 @@ from wsol.classifier import Classifier
 from wsol.comparisons import read_comparisons
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.gallery import write_gallery
+from wsol.head_name import HeadName, option_name, read_option
 from wsol.pipeline import run_experiment
 from wsol.reports import write_tables
+from wsol.splits import Splits
 from wsol.thresholds import threshold_grid
+from wsol.train import PLAIN
+from wsol.tuning import Tuned, tune
 
+CONF = Path(__file__).parents[1] / "conf"
 _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
 
 
@@ -53,20 +61,103 @@ def data_identity(node: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in identity(node).items() if value is not None and key not in places}
 
 
+def named(group: str, choice: str, node: DictConfig) -> str:
+    """An option with those settings that are not its file's."""
+    usual: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"), resolve=False)
+    return option_name(choice, identity(node), usual)
+
+
+def option_of(group: str, text: str) -> DictConfig:
+    """The node that a name like `lse:sharpness=5` stands for.
+
+    Raises:
+        ValueError: if there is no such option, or it has no such setting.
+    """
+    option, settings = read_option(text)
+    path = CONF / group / f"{option}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"there is no {group}={option}; options: {known}.")
+    node = OmegaConf.load(path)
+    assert isinstance(node, DictConfig)
+    for key in settings:
+        if key not in node:
+            raise ValueError(f"{group}={option} has no setting {key!r}; settings: {', '.join(map(str, node))}.")
+    changed = OmegaConf.merge(node, OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()]))
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def build_classifier(parts: Mapping[str, Any], num_classes: int) -> Classifier:
+    """An untrained classifier.
+
+    Args:
+        parts: nodes of `backbone` and `pooling`, and where they are not as usual `pool_site` and `method`.
+        num_classes: K.
+    """
+    site = parts.get("pool_site", "features")
+    classifier = Classifier(build(parts["backbone"]), build(parts["pooling"]), num_classes, site)
+    return build(parts["method"]).attach(classifier) if parts.get("method") else classifier
+
+
+def parts_of(cfg: DictConfig) -> dict[str, Any]:
+    """The nodes that `build_classifier` reads."""
+    parts = {"backbone": cfg.backbone, "pooling": cfg.pooling}
+    if cfg.pool_site != "features":
+        parts["pool_site"] = cfg.pool_site
+    if cfg.get("method"):
+        parts["method"] = cfg.method
+    return parts
+
+
 def experiment_of(cfg: DictConfig, data: str) -> Experiment:
-    """What the job trains, on the data set of this name."""
+    """What the job trains, on the data set of this name; or, with `pooling_at_test`, what it reads otherwise."""
     choices = HydraConfig.get().runtime.choices
-    return Experiment(
+    head = HeadName(
+        named("pooling", choices["pooling"], cfg.pooling),
+        on_scores=cfg.pool_site == "scores",
+        method=named("method", choices["method"], cfg.method) if cfg.get("method") else "",
+    )
+    parts = parts_of(cfg)
+    nodes = {name: node if isinstance(node, str) else identity(node) for name, node in parts.items()}
+    experiment = Experiment(
         data=data,
         reader={"option": choices["data"], "settings": identity(cfg.data)},
         backbone=choices["backbone"],
-        pooling=choices["pooling"],
+        pooling=str(head),
         seed=cfg.seed,
-        settings={"data": data_identity(cfg.data), **{part: identity(cfg[part]) for part in ("backbone", "pooling")}},
+        settings={"data": data_identity(cfg.data), **nodes},
         train=build(cfg.train),
         image_size=cfg.data.image_size,
         pooling_layer=build(cfg.pooling),
+        pool_site=cfg.pool_site,
+        method=build(cfg.method) if cfg.get("method") else PLAIN,
     )
+    if not cfg.pooling_at_test:
+        return experiment
+    swapped = option_of("pooling", cfg.pooling_at_test)
+    return replace(
+        experiment,
+        pooling=str(replace(head, tested_as=cfg.pooling_at_test)),
+        settings={**experiment.settings, "pooling_at_test": identity(swapped)},
+        pooling_layer=build(swapped),
+        trained_as=experiment,
+    )
+
+
+def tuned_of(
+    cfg: DictConfig, experiment: Experiment, splits: Splits, machine: Machine
+) -> tuple[Experiment, Tuned | None]:
+    """The experiment with the settings that a search chose, where `tune` asks for one."""
+    if not cfg.get("tune"):
+        return experiment, None
+    trained = experiment.trained_as or experiment
+    parts = parts_of(cfg)
+    tuned = tune(trained, splits, lambda: build_classifier(parts, splits.num_classes), build(cfg.tune), machine)
+    trained = replace(trained, train=tuned.train)
+    if experiment.trained_as is None:
+        return trained, tuned
+    return replace(experiment, train=tuned.train, trained_as=trained), tuned
 
 
 def evaluation_of(cfg: DictConfig) -> Evaluation:
@@ -113,13 +204,16 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         batch_size=cfg.machine.batch_size,
         progress=cfg.machine.progress,
     )
+    experiment, tuned = tuned_of(cfg, experiment_of(cfg, splits.name), splits, machine)
+    parts = parts_of(cfg)
     rows = run_experiment(
-        experiment_of(cfg, splits.name),
+        experiment,
         splits,
-        lambda: Classifier(build(cfg.backbone), build(cfg.pooling), splits.num_classes),
+        lambda: build_classifier(parts, splits.num_classes),
         evaluation,
         machine,
         command=shlex.join(["python", *sys.argv]),
+        tuned=tuned,
     )
     written = []
     for comparison in read_comparisons(machine.results):

@@ -12,14 +12,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
-from run import build
+from run import CONF, build, build_classifier
 
 from wsol.classifier import Classifier
 from wsol.runs import RunFolder, load_classifier
 from wsol.splits import Splits
 from wsol.versions import commit
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> DictConfig:
@@ -101,15 +99,19 @@ def read_run(path: Path) -> SavedRun:
     try:
         settings = folder.settings()
         identity = settings["identity"]
-        backbone = dict(identity["backbone"])
-        if "weights" in backbone:
-            backbone["weights"] = None  # those of the run follow, the normalization included
-        classifier = Classifier(build(backbone), build(identity["pooling"]), settings["num_classes"])
+        # Those of the run follow, the normalization included.
+        parts = {name: without_weights(node) for name, node in identity.items()}
+        classifier = build_classifier(parts, settings["num_classes"])
         load_classifier(folder.classifier_file, classifier)
     except Exception as error:  # damage shows as any of a dozen types, in JSON, zip, pickle and tensors
         reason = one_line(error)[:200]
         raise ValueError(f"{path} cannot be rebuilt ({type(error).__name__}: {reason}); train it again.") from error
     return SavedRun(path.name or path.resolve().name, classifier.eval(), settings)
+
+
+def without_weights(node: Any) -> Any:
+    """A node that downloads nothing when it is built."""
+    return {**node, "weights": None} if isinstance(node, dict) and "weights" in node else node
 
 
 def made_by() -> str:

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
-    ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings"],
+    ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings", "head_name"],
+    ["failed_runs"],
     ["voc_xml", "download", "unpack", "catalog", "missing_files"],
     ["fetch"],
     ["network_state", "token_grid", "pixels"],
@@ -25,7 +26,7 @@ LAYERS = [
     ["timm_transformer"],
     ["backbones", "pooling"],
     ["classifier"],
-    ["training_method"],
+    ["training_method", "swapped_pooling"],
     ["methods"],
     ["class_gradient", "linear_head", "optimized", "self_attention"],
     ["forward_pass", "randomized_network", "input_gradient", "guided_relu", "augment"],
@@ -57,6 +58,8 @@ LAYERS = [
     ["train"],
     ["experiment", "runs"],
     ["sources"],
+    ["fit"],
+    ["tuning"],
     ["true_masks"],
     ["pipeline"],
     ["scored_maps"],

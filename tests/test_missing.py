@@ -91,9 +91,19 @@ class TestCommand:
     def test_its_own_pooling_and_seeds_are_replaced(self, given):
         assert command_for(f"{RUN} {given} data=cub", "gmp", [3]) == f"{RUN} data=cub pooling=gmp seed=3"
 
-    @pytest.mark.parametrize("other", ["data.seed=7", "+tuner.pooling=gap", "train.pooling_lr=1", "pooling.r=4"])
+    @pytest.mark.parametrize("other", ["data.seed=7", "+tuner.pooling=gap", "train.pooling_lr=1", "tune.seed=4"])
     def test_what_only_looks_like_them_stays(self, other):
         assert command_for(f"{RUN} {other}", "gmp", [3]) == f"{RUN} {other} pooling=gmp seed=3"
+
+    @pytest.mark.parametrize(
+        "given", ["pooling.sharpness=4", "pool_site=scores", "pooling_at_test=gmp", "method=cutmix method.alpha=0.5"]
+    )
+    def test_all_that_makes_the_head_is_replaced(self, given):
+        assert command_for(f"{RUN} {given} data=cub", "gmp", [3]) == f"{RUN} data=cub pooling=gmp seed=3"
+
+    def test_a_head_is_said_in_full(self):
+        expected = f"{RUN} pooling=lse pooling.sharpness=5.0 pool_site=scores method=has seed=3"
+        assert command_for(RUN, "lse:sharpness=5.0_on_scores+has", [3]) == expected
 
     @pytest.mark.parametrize("word", ["maps=[cam,grad_cam]", "machine.data_root=my data", "note='a \"b\"'", "x=$HOME"])
     def test_words_keep_their_quotes(self, word):

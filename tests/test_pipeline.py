@@ -451,7 +451,7 @@ def test_an_optimized_network_has_files_of_its_own(world):
 
 
 def test_a_wrong_target_layer_is_told_before_training(world, monkeypatch):
-    monkeypatch.setattr("wsol.pipeline.train", None)  # it is never reached
+    monkeypatch.setattr("wsol.fit.train", None)  # it is never reached
     with pytest.raises(ValueError, match=r"no layer 'backbone\.blok1'; close names: backbone\.block1"):
         world.run(evaluation=replace(EVALUATION, maps={"grad_cam": GradCAM(target_layer="backbone.blok1")}))
     assert not list(world.run_folder.glob("*.pt"))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in nothing but pooling and seed, scored by one protocol, with the baselines of their data."""
+    """Runs that differ in nothing but the head and the seed, scored by one protocol, with the baselines of their data.
 
-    name: str  # data, backbone and two hashes: of the settings that the runs share, and of the protocol
+    Attributes:
+        name: data, backbone and two hashes: of the settings that the runs share, and of the protocol.
+        rows: of the runs that learned something, and of the baselines; see `without_failed`.
+        failed: of those that diverged or collapsed, which no mean may count.
+    """
+
+    name: str
     rows: pd.DataFrame
+    failed: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """(pooling, map) -> what is on disk of it, seed by seed."""
@@ -62,7 +69,17 @@ def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None =
         keep &= fits | is_baseline if column != "score" else fits
     for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
         same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
-        yield Comparison(f"{comparison}-{protocol}", pd.concat([group, rows[same & keep]], ignore_index=True))
+        failed = group["status"] != ""
+        kept = pd.concat([without_failed(group), rows[same & keep]], ignore_index=True)
+        yield Comparison(f"{comparison}-{protocol}", kept, group[failed].reset_index(drop=True))
+
+
+def without_failed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Less the runs that diverged or collapsed; a head of which none learned keeps its lines, without values."""
+    failed = rows["status"] != ""
+    learned = rows["pooling"].isin(rows.loc[~failed, "pooling"])
+    kept = rows[~failed | ~learned]
+    return kept.assign(value=kept["value"].mask(kept["status"] != ""))
 
 
 def _read_all(files: Iterable[Path]) -> Iterator[pd.DataFrame]:

@@ -9,13 +9,15 @@ import numpy as np
 from torch import nn
 
 from wsol.box_ranges import BoxRule
+from wsol.channel_pooling import PoolSite
 from wsol.faithfulness_measure import FaithfulnessMeasure
 from wsol.identity import describe, digest
 from wsol.map_method import MapMethod
 from wsol.protocol import TIGHT, Protocol
 from wsol.score import NO_BOX, PIXELS, Score
 from wsol.thresholds import find_threshold
-from wsol.train import TrainSettings
+from wsol.train import PLAIN, TrainSettings
+from wsol.training_method import TrainingMethod
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,16 @@ class Experiment:
     """One classifier, by name and by everything that can change its numbers.
 
     Attributes:
-        data: short name of the data set, for folder names and tables; so are backbone and pooling.
+        data: short name of the data set, for folder names and tables; so is backbone.
+        pooling: the head's name, see `HeadName`.
         reader: what reads the data set again, as plain data, its files and folders too; tells no two runs apart.
         seed: of the weights, the order of the images and their augmentation.
-        settings: plain data for each of `data`, `backbone`, `pooling`; what tells two runs of these names apart.
+        settings: plain data for each of `data`, `backbone`, `pooling`, and of `pool_site`, `method` and
+            `pooling_at_test` where they are not as usual; what tells two runs of these names apart.
         pooling_layer: the pooling itself, for what is known of it by theorem; None: nothing.
+        pool_site: where it stands.
+        method: of training.
+        trained_as: the experiment whose network is read with `pooling_layer`; None: this one is trained.
     """
 
     data: str
@@ -39,6 +46,9 @@ class Experiment:
     image_size: int
     pooling_layer: nn.Module | None = None
     reader: Mapping[str, Any] = field(default_factory=dict)
+    pool_site: PoolSite = "features"
+    method: TrainingMethod = PLAIN
+    trained_as: "Experiment | None" = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from wsol.head_name import HeadName
+
+_OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
+
 
 def missing_runs(
     settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = ()
@@ -32,10 +36,10 @@ def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
 
     Args:
         command: that made runs which differ in nothing else.
-        pooling: to train.
+        pooling: the head's name.
         seeds: to train.
     """
-    words = [word for word in shlex.split(command) if not re.match(r"(seed|pooling)=", word)]
+    words = [word for word in shlex.split(command) if not re.match(_OF_A_RUN, word)]
     numbers = ",".join(str(seed) for seed in seeds)
     many = "," in numbers and not any(word.startswith("sweep=") or word in ("-m", "--multirun") for word in words)
-    return shlex.join([*words, f"pooling={pooling}", f"seed={numbers}", *(["-m"] if many else [])])
+    return shlex.join([*words, *HeadName.read(pooling).overrides(), f"seed={numbers}", *(["-m"] if many else [])])

@@ -17,8 +17,11 @@ from wsol.baselines import BASELINES, CENTER_GAUSSIAN, CenterGaussians
 from wsol.box_ranges import BoxRule
 from wsol.classifier import Classifier
 from wsol.experiment import Evaluation, Experiment, Machine
+from wsol.failed_runs import COLLAPSED, DIVERGED, is_collapsed
 from wsol.faithfulness_pass import measure_faithfulness
+from wsol.fit import fit
 from wsol.forward_pass import forward_pass
+from wsol.head_name import file_name
 from wsol.identity import describe, digest
 from wsol.infer import infer
 from wsol.localize import Matches, make_record, match_baseline, match_maps, match_pixels
@@ -47,10 +50,11 @@ from wsol.sample import collate
 from wsol.score import FAITHFULNESS, PIXELS, Records
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
-from wsol.theorems import same_as
-from wsol.train import train
+from wsol.swapped_pooling import with_pooling
+from wsol.theorems import exactness, same_as
 from wsol.true_masks import true_masks
 from wsol.truth import Truth
+from wsol.tuning import Tuned, copy_classifier
 from wsol.versions import commit, versions
 
 log = logging.getLogger(__name__)
@@ -66,6 +70,7 @@ def run_experiment(
     evaluation: Evaluation,
     machine: Machine,
     command: str = "",
+    tuned: Tuned | None = None,
 ) -> pd.DataFrame:
     """Train one classifier and score every map and box rule on it, together with the baselines of its data set.
 
@@ -76,24 +81,62 @@ def run_experiment(
         evaluation: how it is scored.
         machine: where it runs.
         command: what the user typed, kept with the run.
+        tuned: the search that `experiment.train` comes from.
 
     Returns:
-        The run's rows: one per map and score, columns as in `scores-*.csv`.
+        The run's rows: one per map and score, columns as in `scores-*.csv`; without values if training diverged.
 
     Raises:
         ValueError: before anything is trained, if the data lack what a score reads.
     """
     _check_annotations(splits, evaluation)
+    folder, about = _identify(experiment, splits, machine, tuned)
+    with folder.lock():
+        _introduce(folder, about, command)
+        job = _Job(experiment, splits, build_classifier, evaluation, machine, folder, tuned=tuned)
+        if experiment.trained_as is not None:
+            base, about_base = _identify(experiment.trained_as, splits, machine, tuned)
+            job.base = _Job(experiment.trained_as, splits, build_classifier, evaluation, machine, base, tuned=tuned)
+            with base.lock():
+                _introduce(base, about_base, command)
+                job.ensure_classifier()
+        else:
+            job.ensure_classifier()
+        if job.diverged:
+            return _ensure_failed_rows(folder, evaluation, about, command)
+        records = job.records()
+        rows = _ensure_scores(folder, evaluation, about, records, command, job)
+    baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
+    with baseline_folder.lock():
+        baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
+        _introduce(baseline_folder, baseline, command)
+        _ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job), command)
+    return rows
+
+
+def _introduce(folder: RunFolder, about: Mapping[str, Any], command: str) -> None:
+    if not folder.settings_file.exists():
+        folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
+
+
+def _identify(
+    experiment: Experiment, splits: Splits, machine: Machine, tuned: Tuned | None
+) -> tuple[RunFolder, dict[str, Any]]:
+    """The run's folder, and what its `settings.json` says."""
     data_settings = {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint}
+    trained = (experiment.train if tuned is None else tuned.base).identity()
     comparison = {
         "data": data_settings,
         "backbone": experiment.settings["backbone"],
-        "train": describe(experiment.train),
+        "train": trained,
         "image_size": experiment.image_size,
     }
-    identity = {**comparison, "pooling": experiment.settings["pooling"], "seed": experiment.seed}
-    name = f"{experiment.data}-{experiment.backbone}-{experiment.pooling}-s{experiment.seed}-{digest(identity)}"
-    folder = RunFolder(machine.results / "runs" / name)
+    if tuned is not None:  # heads are compared by how they were tuned, and each has settings of its own
+        comparison["tuning"] = describe(tuned.tuning)
+    head = {part: value for part, value in experiment.settings.items() if part not in ("data", "backbone")}
+    identity = {**comparison, "train": experiment.train.identity(), **head, "seed": experiment.seed}
+    head_name = file_name(experiment.pooling)
+    name = f"{experiment.data}-{experiment.backbone}-{head_name}-s{experiment.seed}-{digest(identity)}"
     about = {
         "run": name,
         "data": experiment.data,
@@ -101,27 +144,15 @@ def run_experiment(
         "backbone": experiment.backbone,
         "pooling": experiment.pooling,
         "seed": experiment.seed,
-        # Runs that differ in nothing but pooling and seed share this, and so a table.
+        # Runs that differ in nothing but the head and the seed share this, and so a table.
         "comparison": f"{experiment.data}-{experiment.backbone}-{digest(comparison)}",
         "baselines": f"{experiment.data}-baselines-{digest([data_settings, experiment.image_size])}",
         "identity": identity,
         "num_classes": splits.num_classes,
         "split_sizes": {split: len(getattr(splits, split).class_ids) for split in ("train", *SCORED_SPLITS)},
+        **({} if tuned is None else {"tuned": tuned.about()}),
     }
-    with folder.lock():
-        if not folder.settings_file.exists():
-            folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
-        job = _Job(experiment, splits, build_classifier, evaluation, machine, folder)
-        job.ensure_classifier()
-        records = job.records()
-        rows = _ensure_scores(folder, evaluation, about, records, command, job)
-    baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
-    with baseline_folder.lock():
-        baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
-        if not baseline_folder.settings_file.exists():
-            baseline_folder.write_settings({**baseline, "command": command, "commit": commit(), "versions": versions()})
-        _ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job), command)
-    return rows
+    return RunFolder(machine.results / "runs" / name), about
 
 
 def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
@@ -149,6 +180,8 @@ class _Job:
     evaluation: Evaluation
     machine: Machine
     folder: RunFolder
+    tuned: Tuned | None = None
+    base: "_Job | None" = None  # whose network is read with another pooling
     trained: Classifier | None = None
     inferring: nn.Module | None = None
 
@@ -157,18 +190,33 @@ class _Job:
         """The box rules, where there are true boxes to compare with."""
         return self.evaluation.boxes if len(self.splits.test.entries.boxes) else {}
 
+    @property
+    def diverged(self) -> bool:
+        """Did training come to no finite loss?"""
+        return (self.base or self).folder.diverged_file.exists()
+
     def ensure_classifier(self) -> None:
-        if not self.folder.classifier_file.exists():
+        if self.base is not None:
+            self.base.ensure_classifier()
+        elif self.diverged:
+            log.warning(
+                "%s diverged before; delete %s to train again.", self.folder.path.name, self.folder.diverged_file
+            )
+        elif not self.folder.classifier_file.exists():
             self.trained = self.train()
         elif not self.folder.history_file.exists():
             self.classifier()
 
     def classifier(self) -> Classifier:
+        if self.trained is None and self.base is not None:
+            assert self.experiment.pooling_layer is not None
+            self.trained = with_pooling(self.base.classifier(), self.experiment.pooling_layer)
         if self.trained is None:
             classifier = self.untrained()
             history = load_or_none(self.folder.classifier_file, lambda path: load_classifier(path, classifier))
             if history is None:
                 self.trained = self.train()
+                assert self.trained is not None
             else:
                 self.trained = classifier
                 self.save_history(history)
@@ -188,22 +236,26 @@ class _Job:
         seed_everything(self.experiment.seed, verbose=False)
         return self.build_classifier()
 
-    def train(self) -> Classifier:
+    def train(self) -> Classifier | None:
+        """None if training diverged."""
+        if self.tuned is not None and copy_classifier(self.tuned, self.experiment.seed, self.folder.classifier_file):
+            kept = self.untrained()
+            history = load_or_none(self.folder.classifier_file, lambda path: load_classifier(path, kept))
+            if history is not None:
+                log.info("%s is the best trial's network.", self.folder.path.name)
+                self.save_history(history)
+                return kept
         classifier = self.untrained()
         self.rehearse(classifier)
-        self.splits.train.preload()
-        history = train(
-            classifier,
-            self.splits.train,
-            self.experiment.train,
-            seed=self.experiment.seed,
-            image_size=self.experiment.image_size,
-            checkpoint=self.folder.training_checkpoint,
-            accelerator=self.machine.accelerator,
-            devices=self.machine.devices,
-            workers=self.machine.workers,
-            progress=self.machine.progress,
-        )
+        try:
+            history = fit(
+                self.experiment, self.splits, classifier, self.machine, checkpoint=self.folder.training_checkpoint
+            )
+        except FloatingPointError as error:
+            log.warning("%s: %s It is left out of all means.", self.folder.path.name, error)
+            write_json(self.folder.diverged_file, {"status": DIVERGED, "message": str(error)})
+            self.folder.training_checkpoint.unlink(missing_ok=True)
+            return None
         save_classifier(self.folder.classifier_file, classifier, history)
         self.save_history(history)
         self.folder.training_checkpoint.unlink(missing_ok=True)
@@ -309,12 +361,20 @@ class _Job:
         degenerate = maps[name].degenerate()
         return {
             "same_as": same_as(name, evaluation.maps, self.experiment.pooling_layer, evaluation.protocol),
+            "exact": exactness(evaluation.maps[name], self.experiment.pooling_layer, self.experiment.pool_site),
+            "status": self.status(),
             "forward_ms": 1000 * predictions.attrs.get("seconds", np.nan) / len(predictions),
             "ms_per_image": 1000 * maps[name].seconds / len(maps[name].image_ids),
             "constant_maps": degenerate.constant,
             "zero_maps": degenerate.zero,
             "one_pixel_maps": degenerate.one_pixel,
         }
+
+    def status(self) -> str:
+        """Why the run is left out of means; empty if it is not."""
+        predictions, _ = self.predictions_and_maps("val", {})
+        right = int((predictions["class_rank"] == 0).sum())
+        return COLLAPSED if is_collapsed(right, len(predictions), self.splits.num_classes) else ""
 
     def faithfulness(self, name: str) -> pd.DataFrame:
         """What the measures say of a method's maps: a row per test image, a column per number."""
@@ -469,6 +529,35 @@ def _ensure_scores(
         rows = pd.DataFrame(made).reindex(columns=[*RUN_COLUMNS, *SCORE_COLUMNS, *FACT_COLUMNS])
         save_frame(path, rows)
         rows = read_rows(path)  # what a second run will read, so that its table is the same to the last digit
+    return rows
+
+
+def _ensure_failed_rows(
+    folder: RunFolder, evaluation: Evaluation, about: Mapping[str, Any], command: str
+) -> pd.DataFrame:
+    """Rows without values, of a run whose training diverged."""
+    path = folder.scores_file(evaluation.key)
+    rows = load_or_none(path, read_rows)
+    if rows is None:
+        text = {"protocol": evaluation.protocol.name, "text": evaluation.protocol.text, "command": command}
+        write_json(folder.protocol_file(evaluation.key), {**text, "settings": describe(evaluation)})
+        runs = {column: about[column] for column in RUN_COLUMNS}
+        made = [
+            {
+                **runs,
+                "protocol_key": evaluation.key,
+                "map": name,
+                "commit": commit(),
+                "status": DIVERGED,
+                "score": score_name,
+                "protocol": evaluation.protocol_of(score),
+                "images": 0,
+            }
+            for name in evaluation.maps
+            for score_name, score in evaluation.scores.items()
+        ]
+        save_frame(path, pd.DataFrame(made).reindex(columns=[*RUN_COLUMNS, *SCORE_COLUMNS, *FACT_COLUMNS]))
+        rows = read_rows(path)
     return rows
 
 

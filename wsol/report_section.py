@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,12 @@ from wsol.record import LocalizationRecord
 from wsol.report_drawings import MOST_SETTINGS, Drawn, Groups, draw_comparison
 from wsol.report_table import difference_table
 from wsol.reports import full_table
-from wsol.runs import truth_of
+from wsol.runs import load_or_none, read_json, truth_of
 from wsol.scored_maps import ScoredMap, held_out
 from wsol.shown_images import Setting, build_gallery
 from wsol.summary import MeasuredLines, summarize
-from wsol.supervision import LEDGER_COLUMNS, ledger_lines, supervision_of
+from wsol.supervision import LEDGER_COLUMNS, VAL_BOXES, VAL_LABELS, ledger_lines, supervision_of
+from wsol.tuning import LOCALIZATION
 
 _BOXES = "largest"  # the box rule that figures and the gallery read
 _GALLERY_SETTINGS = 4
@@ -153,21 +155,35 @@ def groups_of(predictions: pd.DataFrame, class_names: Sequence[str]) -> Groups:
 def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str]) -> Table | None:
     for (pooling, _), seeds in lines.items():
         if pooling != NONE and seeds[0].evaluation:
-            ledger = {}
+            ledger, chosen = {}, _chosen_by(load_or_none(seeds[0].folder.settings_file, read_json) or {})
             for name, score in scores_of(seeds[0]).items():
                 if name in shown:
-                    ledger[name] = supervision_of(score, seeds[0].protocol)
+                    ledger[name] = supervision_of(score, seeds[0].protocol, **chosen)
                     if ledger[name].oracle:
-                        ledger[held_out(name)] = supervision_of(replace(score, threshold="held_out"), seeds[0].protocol)
+                        at_val = replace(score, threshold="held_out")
+                        ledger[held_out(name)] = supervision_of(at_val, seeds[0].protocol, **chosen)
             rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
             notes = [
                 "Which annotations chose what. Training reads image labels alone, beside those that pretrained weights "
-                "were made with; the last epoch's weights are used; "
-                "settings were fixed beforehand, and tuning outside of these runs cannot be seen. Test labels: the map "
-                "is made for the true class. An oracle's threshold was chosen by the boxes that it is scored on."
+                "were made with; where nothing chose the checkpoint, it is the last epoch's; where nothing chose the "
+                "hyper-parameters, they were fixed beforehand, and tuning outside of these runs cannot be seen. Test "
+                "labels: the map is made for the true class. An oracle's threshold was chosen by the boxes that it is "
+                "scored on."
             ]
             return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
     return None
+
+
+def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What chose the hyper-parameters and the epoch of a run, where something did."""
+    identity = settings.get("identity", {})
+    chosen = {}
+    if "tuning" in identity:
+        boxes = identity["tuning"]["select"] == LOCALIZATION
+        chosen["hyper_parameters"] = VAL_BOXES if boxes else VAL_LABELS
+    if identity.get("train", {}).get("select") == "best":
+        chosen["checkpoint"] = VAL_LABELS
+    return chosen
 
 
 def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None) -> Iterator[Table]:

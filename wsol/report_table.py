@@ -35,14 +35,17 @@ def score_table(
     facts = summary.drop_duplicates(["pooling", "map"]).reindex(columns=["pooling", "map", *FACT_COLUMNS])
     told = {(one["pooling"], one["map"]): one for one in _records(facts)}
     theorems = facts["same_as"].fillna("").ne("").any()
+    exact = facts["exact"].fillna("").ne("").any()
     costs = facts["ms_per_image"].notna().any()
     columns = [Column("pooling"), Column("map"), *([Column("by theorem")] if theorems else [])]
+    columns += [Column("exact")] if exact else []
     columns += [column for _, column in scores]
     columns += [Column(DEGENERATE), Column(COST)] if costs else []
     rows = []
     for pooling, name in lines:
         row = [Cell(_pooling(pooling), pooling), Cell(name, name)]
         row += [Cell(_text(told[pooling, name]["same_as"]))] if theorems else []
+        row += [Cell(_text(told[pooling, name]["exact"]))] if exact else []
         for (score, kind), _ in scores:
             row.append(_cell(at.get((pooling, name, score, kind)), pooling, name, score, kind, missing))
         row += list(_fact_cells(told[pooling, name])) if costs else []

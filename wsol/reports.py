@@ -17,6 +17,7 @@ from wsol.runs import RunFolder, load_or_none, read_json, save_frame
 from wsol.score import FAITHFULNESS, NO_BOX
 from wsol.summary import MeasuredLines, summarize
 from wsol.table_files import latex, markdown
+from wsol.tuning import CLASSIFICATION
 from wsol.whole_files import write_text
 
 _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
@@ -122,6 +123,11 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
 def _of_maps(rows: pd.DataFrame) -> list[str]:
     """How to read what is told of the map methods."""
     notes = []
+    if rows["exact"].ne("").any():
+        notes.append(
+            "Exact: the map's cells make up the class's logit less its bias, pooled as the head pools them or summed; "
+            "every other map shows something else than the computation of the logit."
+        )
     if rows["same_as"].str.endswith("up to ReLU").any():
         notes.append(
             "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one sets to zero. "
@@ -151,6 +157,44 @@ def _versions(packages: Mapping[str, str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in packages.items())
 
 
+def of_failures(failed: pd.DataFrame) -> list[str]:
+    """Runs that no mean counts, by head."""
+    if failed.empty:
+        return []
+    told = []
+    for (pooling, status), group in failed.drop_duplicates(["run"]).groupby(["pooling", "status"]):
+        seeds = ", ".join(str(seed) for seed in sorted(group["seed"]))
+        told.append(f"{pooling} {len(group)} {status} (seed {seeds})")
+    return [
+        f"Left out of all means: {'; '.join(told)}. Diverged: the loss was not finite; collapsed: top-1 on val is "
+        "shown to be near chance."
+    ]
+
+
+def of_tuning(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How each head's training settings were chosen, and every trial of the search."""
+    tuned = {one["pooling"]: one["tuned"] for one in settings.values() if "tuned" in one}
+    if not tuned:
+        return []
+    how = next(one["identity"]["tuning"] for one in settings.values() if "tuned" in one)
+    space = ", ".join(f"{name} in [{low:g}, {high:g}]" for name, (low, high) in how["space"].items())
+    by = "its top-1 on val" if how["select"] == CLASSIFICATION else "its MaxBoxAcc on val, so that boxes chose it"
+    notes = [
+        f"Tuned: {how['trials']} trials for each head, at the same points, drawn log-uniformly (seed {how['seed']}): "
+        f"{space}. The best by {by}, trains all seeds."
+    ]
+    for head, search in sorted(tuned.items()):
+        trials = []
+        for one in search["trials"]:
+            values = ", ".join(f"{name} {one[name]:g}" for name in search["settings"])
+            words = [] if one["score"] is None else [f"{100 * one['score']:.1f}"]
+            words += [one["status"]] if one["status"] else []
+            words += ["(chosen)"] if one["trial"] == search["chosen"] else []
+            trials.append(f"{values}: {' '.join(words)}")
+        notes.append(f"Trials of {head}: {'; '.join(trials)}.")
+    return notes
+
+
 def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> Table:
     """The scores of a comparison with the notes that a reader needs."""
     commands = {one["pooling"]: one["command"] for one in _settings(results, comparison.rows).values()}
@@ -159,7 +203,12 @@ def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> 
         return commands.get(pooling, "")
 
     table = score_table(summary, comparison.name, missing)
-    return replace(table, notes=describe_runs(results, comparison.rows, summary))
+    notes = [
+        *of_failures(comparison.failed),
+        *describe_runs(results, comparison.rows, summary),
+        *of_tuning(_settings(results, comparison.rows)),
+    ]
+    return replace(table, notes=notes)
 
 
 def write_tables(

@@ -31,7 +31,17 @@ T = TypeVar("T")
 RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
 SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
 # What is told of a map method beside its scores; a baseline has none, and neither have rows of older versions.
-FACT_COLUMNS = ("same_as", "forward_ms", "ms_per_image", "constant_maps", "zero_maps", "one_pixel_maps")
+# `status` is empty, or why the run is left out of all means.
+FACT_COLUMNS = (
+    "same_as",
+    "exact",
+    "status",
+    "forward_ms",
+    "ms_per_image",
+    "constant_maps",
+    "zero_maps",
+    "one_pixel_maps",
+)
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -56,6 +66,11 @@ class RunFolder:
     def classifier_file(self) -> Path:
         """The trained classifier's state dict and training history."""
         return self.path / "classifier.pt"
+
+    @property
+    def diverged_file(self) -> Path:
+        """Why there is no classifier: its training came to no finite loss."""
+        return self.path / "diverged.json"
 
     @property
     def history_file(self) -> Path:
@@ -156,7 +171,8 @@ def read_rows(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if it holds no such rows.
     """
-    missing = {column: [""] for column in ("value", "threshold", *FACT_COLUMNS[1:])}
+    texts = ("same_as", "exact", "status")
+    missing = {column: [""] for column in ("value", "threshold", *FACT_COLUMNS) if column not in texts}
     try:
         rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
     except ValueError:  # also what pandas says of an empty file
@@ -164,7 +180,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
         raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
     told = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])
-    return told.fillna({"same_as": ""})
+    return told.fillna(dict.fromkeys(texts, ""))
 
 
 def load_record(path: Path) -> LocalizationRecord:

@@ -229,16 +229,12 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per pooling and map; nothing is told of baselines, nor in rows of older versions."""
     told = rows.reindex(columns=["pooling", "map", "seed", *FACT_COLUMNS])
-    runs = told.drop_duplicates(["pooling", "map", "seed"]).astype({"same_as": object}).fillna({"same_as": ""})
+    texts = ["same_as", "exact"]
+    runs = told.drop_duplicates(["pooling", "map", "seed"]).astype(dict.fromkeys(texts, object))
+    runs = runs.fillna(dict.fromkeys(texts, ""))
     times, counts = ["forward_ms", "ms_per_image"], ["constant_maps", "zero_maps", "one_pixel_maps"]
     grouped = runs.groupby(["pooling", "map"])
-    return (
-        grouped["same_as"]
-        .first()
-        .to_frame()
-        .join([grouped[times].mean(), grouped[counts].sum(min_count=1)])
-        .reset_index()
-    )
+    return grouped[texts].first().join([grouped[times].mean(), grouped[counts].sum(min_count=1)]).reset_index()
 
 
 def _ordered(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

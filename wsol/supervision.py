@@ -7,7 +7,8 @@ from wsol.protocol import Protocol
 from wsol.score import Score
 
 NOTHING = "none"
-TRAIN_LABELS, VAL_BOXES, TEST_LABELS, TEST_BOXES = "train labels", "val boxes", "test labels", "test boxes"
+TRAIN_LABELS, TEST_LABELS, TEST_BOXES = "train labels", "test labels", "test boxes"
+VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,9 @@ class Supervision:
 
     Attributes:
         training: the weights.
-        checkpoint: which epoch's weights; here always the last one's, so nothing chose it.
-        hyper_parameters: those of training and of the map methods. They stand in the run's settings and are none's
-            choice here; what was tuned outside of this suite cannot be seen.
+        checkpoint: which epoch's weights; nothing chose it where the last one's are taken.
+        hyper_parameters: those of training and of the map methods. They stand in the run's settings; what was tuned
+            outside of this suite cannot be seen.
         map_class: the class that maps are made for, where the score depends on it.
         normalization: how maps are brought to [0, 1].
         threshold: the score-map threshold τ.
@@ -38,7 +39,12 @@ class Supervision:
 
 
 def supervision_of(
-    score: Score, protocol: Protocol, trained: bool = True, hyper_parameters: str = NOTHING
+    score: Score,
+    protocol: Protocol,
+    trained: bool = True,
+    hyper_parameters: str = NOTHING,
+    checkpoint: str = NOTHING,
+    training: str = TRAIN_LABELS,
 ) -> Supervision:
     """The ledger's line of a score.
 
@@ -47,13 +53,16 @@ def supervision_of(
         protocol: that it is read by.
         trained: False for a baseline, which reads no image.
         hyper_parameters: what a tuner used, where one was used.
+        checkpoint: what chose the epoch.
+        training: what the weights were learned from.
     """
     reads_map = score.threshold is not None or score.reads_map
     # Where the class must be right for a box to count, the predicted class is the true one wherever it matters.
     given = trained and reads_map and protocol.map_class == "true" and not score.needs_class
     chose_threshold = {"oracle": TEST_BOXES, "held_out": VAL_BOXES}
     return Supervision(
-        training=TRAIN_LABELS if trained else NOTHING,
+        training=training if trained else NOTHING,
+        checkpoint=checkpoint,
         hyper_parameters=hyper_parameters,
         map_class=TEST_LABELS if given else NOTHING,
         threshold=chose_threshold.get(str(score.threshold), NOTHING),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from wsol.channel_pooling import ChannelPooling
+from wsol.channel_pooling import ChannelPooling, PoolSite
 from wsol.forward_pass import LAST
 from wsol.map_method import MapMethod
 from wsol.maps.cam import CAM
@@ -31,7 +31,7 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
         `same as cam`, `same as cam up to ReLU`, or nothing.
     """
     method = maps[name]
-    cam = next((other for other, one in maps.items() if isinstance(one, CAM) and _at_the_last_layer(one)), None)
+    cam = next((other for other, one in maps.items() if type(one) is CAM and _at_the_last_layer(one)), None)
     if cam is None or not isinstance(pooling, ChannelPooling) or not _at_the_last_layer(method):
         return ""
     if isinstance(method, HiResCAM) and pooling.is_mean:
@@ -42,6 +42,32 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
         # Where maps are resized first, a cell below zero has dimmed its neighbours before `max` cuts it off.
         is_cut = protocol.rectify == "relu" or (protocol.normalization == "max" and protocol.order == "normalize_first")
         return f"same as {cam}" if is_cut else f"same as {cam} up to ReLU"
+    return ""
+
+
+def exactness(method: MapMethod, pooling: nn.Module | None, pool_site: PoolSite) -> str:
+    """How a map makes up the class's logit, less its bias, or an empty text where it does not.
+
+    CAM is what the head pools where class scores are pooled, and where the mean of features is, which is the same.
+    Behind another pooling of features that weighted sum of channels is no part of the computation; Zhou et al., CVPR
+    2016, section 3.2, compare it all the same. HiResCAM sums to the logit under every pooling with
+    pooling(s x) = s pooling(x) for s > 0, by Euler's theorem; class scores contain the bias, so where they are pooled a
+    constant must also pass through.
+
+    Args:
+        method: that made it.
+        pooling: of the classifier; None: nothing is known of it.
+        pool_site: where it stands.
+
+    Returns:
+        `pooled`, `summed`, or nothing.
+    """
+    if not isinstance(pooling, ChannelPooling) or not _at_the_last_layer(method):
+        return ""
+    if type(method) is CAM:
+        return "pooled" if pool_site == "scores" or pooling.is_mean else ""
+    if isinstance(method, HiResCAM) and pooling.homogeneous:
+        return "summed" if pool_site == "features" or pooling.shift_equivariant else ""
     return ""
 
 

@@ -1,0 +1,81 @@
+"""The name of a head in tables, folders and commands: what is pooled, where, how it was trained, how it is tested."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_AT_SCORES, _AT_TEST, _METHOD = "_on_scores", "_tested_as_", "+"
+
+
+@dataclass(frozen=True)
+class HeadName:
+    """Runs of one name differ in nothing but the seed, given the data, the network and the training settings.
+
+    Attributes:
+        pooling: an option, with its settings where they are not those of its file: `lse:sharpness=5.0`.
+        on_scores: class scores are pooled, not features. For the maximum that is another network, so it has a name of
+            its own and no table can mix the two.
+        tested_as: the pooling that took the trained one's place; empty: none did.
+        method: of training, with its settings where they are not those of its file; empty: plain.
+    """
+
+    pooling: str
+    on_scores: bool = False
+    tested_as: str = ""
+    method: str = ""
+
+    def __str__(self) -> str:
+        site = _AT_SCORES if self.on_scores else ""
+        test = f"{_AT_TEST}{self.tested_as}" if self.tested_as else ""
+        return f"{self.pooling}{site}{test}" + (f"{_METHOD}{self.method}" if self.method else "")
+
+    @classmethod
+    def read(cls, text: str) -> "HeadName":
+        """The head that a name stands for."""
+        head, _, method = text.partition(_METHOD)
+        trained, _, tested_as = head.partition(_AT_TEST)
+        return cls(trained.removesuffix(_AT_SCORES), trained.endswith(_AT_SCORES), tested_as, method)
+
+    def overrides(self) -> list[str]:
+        """What a command says to train it."""
+        words = _words("pooling", self.pooling)
+        words += ["pool_site=scores"] if self.on_scores else []
+        words += [f"pooling_at_test={self.tested_as}"] if self.tested_as else []
+        return words + (_words("method", self.method) if self.method else [])
+
+
+def option_name(option: str, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """An option with those settings that are not its file's.
+
+    Args:
+        option: the file's stem.
+        settings: as they are.
+        usual: as the file has them.
+    """
+    changed = [f"{key}={value}" for key, value in settings.items() if key not in usual or usual[key] != value]
+    return ":".join([option, *changed])
+
+
+def read_option(text: str) -> tuple[str, dict[str, str]]:
+    """Option and settings of a name; values are text.
+
+    Raises:
+        ValueError: for a setting without a value.
+    """
+    option, *settings = text.split(":")
+    pairs = [setting.partition("=") for setting in settings]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise ValueError(f"{text!r} must be an option, or an option with settings like lse:sharpness=5.")
+    return option, {key: value for key, _, value in pairs}
+
+
+def file_name(text: str) -> str:
+    """A head's name as part of a folder's name."""
+    return re.sub(r"[^\w.+=-]+", "-", text)
+
+
+def _words(group: str, option: str) -> list[str]:
+    name, settings = read_option(option)
+    return [f"{group}={name}", *(f"{group}.{key}={value}" for key, value in settings.items())]
