@@ -8,6 +8,7 @@ from wsol.forward_pass import LAST, forward_pass
 from wsol.map_method import MapMethod
 from wsol.maps.ablation_cam import AblationCAM
 from wsol.maps.cam import CAM
+from wsol.maps.cam_nwc import CAMNWC
 from wsol.maps.counterfactual import Counterfactual
 from wsol.maps.eigen_cam import EigenCAM
 from wsol.maps.from_captum import FromCaptum
@@ -34,6 +35,7 @@ EARLY = "backbone.block1"
 
 METHODS: list[tuple[str, MapMethod]] = [
     ("cam", CAM()),
+    ("cam_nwc", CAMNWC()),
     ("grad_cam", GradCAM()),
     ("grad_cam early", GradCAM(target_layer=EARLY)),
     ("counterfactual", Counterfactual()),

@@ -51,8 +51,11 @@ def class_units(classifier: Classifier, class_id: int, count: int) -> list[Class
     called class-specific units.
 
     Raises:
-        ValueError: if the class does not exist, or count is not in [1, C].
+        ValueError: if the class does not exist, count is not in [1, C], or the head reads other features than the
+            backbone's.
     """
+    if type(classifier) is not Classifier:
+        raise ValueError(f"the units of {type(classifier).__name__} are not the backbone's channels.")
     weights = classifier.class_weights().detach().cpu()
     if not 0 <= class_id < len(weights):
         raise ValueError(f"class {class_id} does not exist; the classifier knows the classes 0 ... {len(weights) - 1}.")
