@@ -14,5 +14,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        if any(modes.values()):
+            network.train()  # some of timm's networks keep what they made of their weights, until told to train
         for module, training in modes.items():
             module.training = training

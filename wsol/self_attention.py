@@ -68,8 +68,10 @@ def self_attention(network: nn.Module) -> SelfAttention:
             "Swin attends within windows, so no attention matrix spans the image and rollout is not defined; use cam "
             "or grad_cam at the layer 'backbone'."
         )
-    if backbone is not None and isinstance(grid := getattr(backbone, "grid", None), TokenGrid):
-        prefix, read, blocks = grid.prefix_tokens, slice(grid.prefix_tokens, None), backbone.get_submodule("blocks")
+    grid = getattr(backbone, "grid", None) or getattr(backbone, "patches", None)
+    trunk: Any = getattr(backbone, "network", backbone)  # one of timm by its name is a module of its own
+    if isinstance(grid, TokenGrid) and hasattr(trunk, "blocks"):
+        prefix, read, blocks = grid.prefix_tokens, slice(grid.prefix_tokens, None), trunk.blocks
     else:
         vits = [module for module in network.modules() if isinstance(module, VisionTransformer)]
         if len(vits) != 1:

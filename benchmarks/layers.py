@@ -1,0 +1,233 @@
+"""List the layers of a network that maps can be made at, with what a map method has to be told of each.
+
+python benchmarks/layers.py backbone=timm backbone.name=resnet50
+python benchmarks/layers.py backbone=timm backbone.name=vit_small_patch14_dinov2 pooling=gmp data.image_size=448 depth=4
+python benchmarks/layers.py table=docs/networks.md
+
+Settings are those of benchmarks/run.py; images have 224 px where no data set and no data.image_size is named, and
+nothing is downloaded. A name under `layer` is a `target_layer` (maps.grad_cam.target_layer=backbone.layer3); where
+another layout than channels_first stands, the method needs it too (+maps.grad_cam.layout=tokens
++maps.grad_cam.prefix_tokens=1). `depth` cuts names after so many parts; without it as many as 40 lines hold. Left out
+are layers without a square grid of cells, those that run more than once or not at all, and those that only pass on.
+
+table=FILE prints the table of networks in FILE anew, from the names in its first two columns.
+"""
+
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from math import isqrt, log2
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from run import build_classifier, parts_of
+from saved_runs import configuration, end, without_weights
+from torch import Tensor, nn
+
+from wsol.backbone import Backbone
+from wsol.backbones.timm import timm_network
+from wsol.backbones.torchvision import torchvision_network
+from wsol.class_and_patches import ClassAndPatches
+from wsol.classifier import Classifier
+from wsol.network_state import evaluation_mode
+from wsol.timm_transformer import ImageSize, TokenGrid
+from wsol.token_grid import Layout
+
+_LINES = 40
+_CLASSES = 200  # of the head that is counted
+_PASSED_ON = (nn.Identity, nn.Dropout, ImageSize)
+LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
+_ROW = re.compile(r"^\| `(torchvision|timm)` \| `([^`]+)` \|", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that maps can be made at.
+
+    Attributes:
+        name: dotted.
+        layout: of its output.
+        prefix_tokens: before the patches.
+        shape: (C, h, w) of the grid.
+        parameters: how many it holds.
+    """
+
+    name: str
+    layout: Layout
+    prefix_tokens: int
+    shape: tuple[int, int, int]
+    parameters: int
+
+    @property
+    def depth(self) -> int:
+        """Parts of its name."""
+        return self.name.count(".") + 1
+
+
+def layers_of(classifier: Classifier, image_size: int) -> list[Layer]:
+    """The layers of a classifier's backbone in the order of running, each with how its output is to be read.
+
+    Args:
+        classifier: of ours; left as it was found.
+        image_size: height and width in pixels.
+    """
+    outputs: list[tuple[str, nn.Module, Any]] = []
+
+    def keep(name: str) -> Any:
+        return lambda module, inputs, output: outputs.append((name, module, output))
+
+    backbone = classifier.backbone
+    modules = {f"backbone.{name}" if name else "backbone": module for name, module in backbone.named_modules()}
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    try:
+        with evaluation_mode(backbone), torch.no_grad():
+            # Two images, so that windows of one image do not look like a batch.
+            features = backbone(torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8))
+    finally:
+        for handle in handles:
+            handle.remove()
+    runs = Counter(name for name, _, _ in outputs)
+    grids = [module for module in modules.values() if isinstance(module, TokenGrid | ClassAndPatches)]
+    prefix, cells = (grids[0].prefix_tokens if grids else 0), features[0, 0].numel()
+    found = []
+    for name, module, output in outputs:
+        read = _read(output, prefix, cells)
+        if read and runs[name] == 1 and not isinstance(module, _PASSED_ON):
+            found.append(Layer(name, *read, sum(one.numel() for one in module.parameters())))
+    # A module that holds others ends after them; here it comes before, as in a table of contents.
+    order = {name: place for place, name in enumerate(modules)}
+    return sorted(found, key=lambda layer: order[layer.name])
+
+
+def _read(output: Any, prefix: int, cells: int) -> tuple[Layout, int, tuple[int, int, int]] | None:
+    if not isinstance(output, Tensor) or len(output) != 2:
+        return None
+    shape = tuple(output.shape[1:])
+    if len(shape) == 3 and shape[1] == shape[2] > 1:
+        return "channels_first", 0, (shape[0], shape[1], shape[2])
+    if len(shape) == 3 and shape[0] == shape[1] > 1:
+        return "channels_last", 0, (shape[2], shape[0], shape[1])
+    if len(shape) == 2:
+        squares = [one for one in (prefix, 0) if shape[0] - one > 1 and isqrt(shape[0] - one) ** 2 == shape[0] - one]
+        if squares:
+            before = next((one for one in squares if shape[0] - one == cells), squares[0])
+            side = isqrt(shape[0] - before)
+            return "tokens", before, (shape[1], side, side)
+    return None
+
+
+def readable_depth(layers: list[Layer]) -> int:
+    """The deepest cut that leaves a page of names, and two parts at least."""
+    deepest = max(layer.depth for layer in layers)
+    fits = [depth for depth in range(2, deepest + 1) if sum(one.depth <= depth for one in layers) <= _LINES]
+    return max(fits, default=2)
+
+
+def listing(classifier: Classifier, image_size: int, depth: int | None) -> str:
+    """The layers as aligned columns, with the totals."""
+    layers = layers_of(classifier, image_size)
+    depth = readable_depth(layers) if depth is None else depth
+    shown = [layer for layer in layers if layer.depth <= depth]
+    rows: list[tuple[str, ...]] = [("layer", "layout", "prefix_tokens", "C x h x w", "parameters")]
+    for one in shown:
+        prefix = str(one.prefix_tokens) if one.layout == "tokens" else ""
+        rows.append((one.name, one.layout, prefix, " x ".join(map(str, one.shape)), f"{one.parameters:,}"))
+    if all(not row[2] for row in rows[1:]):
+        rows = [(*row[:2], *row[3:]) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([*cells[:-1], row[-1].rjust(widths[-1])]))
+    total = sum(one.numel() for one in classifier.parameters())
+    trunk = sum(one.numel() for one in classifier.backbone.parameters())
+    lines.append(f"parameters: {total:,}; backbone {trunk:,}, head of {_CLASSES} classes {total - trunk:,}")
+    if len(shown) < len(layers):
+        lines.append(f"{len(layers) - len(shown)} deeper layers; depth={depth + 1} shows more.")
+    return "\n".join(lines)
+
+
+def network_row(library: str, name: str) -> str:
+    """A row of the table of networks: channels, map for 224 px, parameters of the trunk, output strides."""
+    make = LIBRARIES[library]
+    backbone = make(name, None, 224)
+    channels, height, width = _map_of(backbone)
+    parameters = sum(one.numel() for one in backbone.parameters()) / 1e6
+    # Without padding a map has fewer cells than its stride tells, as in Inception: then the nearest power of two.
+    strides = [224 // height if 224 % height == 0 else 2 ** round(log2(224 / height))]
+    for stride in (32, 16, 8):
+        if stride in strides:
+            continue
+        try:
+            make(name, None, 224, stride)  # what cannot be had is refused when the network is built
+        except ValueError:
+            continue
+        strides.append(stride)
+    cells = (
+        f"`{library}`",
+        f"`{name}`",
+        channels,
+        f"{height} x {width}",
+        f"{parameters:.1f}",
+        ", ".join(map(str, strides)),
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _map_of(backbone: Backbone) -> tuple[int, int, int]:
+    with evaluation_mode(backbone), torch.no_grad():
+        features = backbone(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
+    _, channels, height, width = features.shape
+    return channels, height, width
+
+
+def rows_in(text: str) -> list[tuple[str, str]]:
+    """Library and name of each network in the table of a text."""
+    return [(library, name) for library, name in _ROW.findall(text)]
+
+
+def number(text: str) -> int:
+    """The value of `depth`.
+
+    Raises:
+        ValueError: if it is no whole number above 0.
+    """
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"depth must be a whole number above 0, got {text!r}.")
+    return int(text)
+
+
+def classifier_of(cfg: DictConfig) -> Classifier:
+    """The configured classifier with random weights."""
+    parts = parts_of(cfg)
+    parts["backbone"] = without_weights({key: value for key, value in cfg.backbone.items()})
+    return build_classifier(parts, _CLASSES)
+
+
+def layers(words: list[str]) -> int:
+    """Print the table; returns the exit status."""
+    if not words or set(words) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
+    given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    if "table" in given:
+        for library, name in rows_in(Path(given["table"]).read_text(encoding="utf-8")):
+            print(network_row(library, name), flush=True)
+        return 0
+    settings = [word for word in words if not word.startswith("depth=")]
+    cfg = configuration(settings, [] if "data" in given else ["data.image_size=224"])
+    depth = number(given["depth"]) if "depth" in given else None
+    print(listing(classifier_of(cfg), cfg.data.image_size, depth))
+    return 0
+
+
+def main() -> int:
+    """The command."""
+    return end(lambda: layers(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
