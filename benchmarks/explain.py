@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 from wsol.class_names import find_class, imagenet_names
 from wsol.decode import read_image
+from wsol.experiment import device_of
 from wsol.explanation import Explainer
 from wsol.explanation_picture import draw_explanation
 from wsol.foreign import at_layer, count_classes, foreign_network, last_spatial_layer
 from wsol.forward_pass import LAST
 from wsol.map_method import MapMethod
-from wsol.pipeline import device_of
 from wsol.protocol import Protocol
 from wsol.sample import Sample, collate, resize_sample
 

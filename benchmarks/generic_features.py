@@ -22,12 +22,12 @@ from wsol.baselines import CenterGaussians
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
+from wsol.experiment import device_of
 from wsol.generic_features import fit_linear, pooled_features, with_new_head
 from wsol.infer import infer
 from wsol.judge import judge
 from wsol.judgement_rows import Row, rows_of
 from wsol.maps.cam import CAM
-from wsol.pipeline import device_of
 from wsol.runs import truth_of
 from wsol.thresholds import find_threshold, threshold_grid
 

@@ -3,6 +3,7 @@
 python benchmarks/run.py sweep=gap_vs_gmp
 python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
 python benchmarks/run.py sweep=tune pooling=gap,lse,gmp seed=0,1,2
+python benchmarks/run.py sweep=gap_vs_gmp few_shot=[1,5,10] psol=true
 """
 
 import os
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol.classifier import Classifier
 from wsol.comparisons import read_comparisons
 from wsol.experiment import Evaluation, Experiment, Machine
+from wsol.few_shot import FewShotSettings
 from wsol.gallery import write_gallery
 from wsol.head_name import HeadName, option_name, read_option
 from wsol.pipeline import run_experiment
@@ -123,7 +125,8 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     experiment = Experiment(
         data=data,
         reader={"option": choices["data"], "settings": identity(cfg.data)},
-        backbone=choices["backbone"],
+        # One of many that an option stands for has a name of its own.
+        backbone="-".join([choices["backbone"], cfg.backbone.name]) if "name" in cfg.backbone else choices["backbone"],
         pooling=str(head),
         seed=cfg.seed,
         settings={"data": data_identity(cfg.data), **nodes},
@@ -158,6 +161,17 @@ def tuned_of(
     if experiment.trained_as is None:
         return trained, tuned
     return replace(experiment, train=tuned.train, trained_as=trained), tuned
+
+
+def few_shot_of(cfg: DictConfig) -> FewShotSettings | None:
+    """The few-shot networks that the job asks for.
+
+    Raises:
+        ValueError: if it is no list of numbers.
+    """
+    if not OmegaConf.is_list(cfg.few_shot) or not all(isinstance(one, int) for one in cfg.few_shot):
+        raise ValueError(f"few_shot takes a list of whole numbers, like few_shot=[1,5,10], got {cfg.few_shot}.")
+    return FewShotSettings(tuple(cfg.few_shot)) if cfg.few_shot else None
 
 
 def evaluation_of(cfg: DictConfig) -> Evaluation:
@@ -203,6 +217,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         workers=cfg.machine.workers,
         batch_size=cfg.machine.batch_size,
         progress=cfg.machine.progress,
+        compile=cfg.machine.compile,
     )
     experiment, tuned = tuned_of(cfg, experiment_of(cfg, splits.name), splits, machine)
     parts = parts_of(cfg)
@@ -214,6 +229,9 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         machine,
         command=shlex.join(["python", *sys.argv]),
         tuned=tuned,
+        few_shot=few_shot_of(cfg),
+        psol=cfg.psol,
+        build_backbone=lambda: build(cfg.backbone),
     )
     written = []
     for comparison in read_comparisons(machine.results):

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from run import CONF, build, build_classifier
 
 from wsol.classifier import Classifier
-from wsol.runs import RunFolder, load_classifier
+from wsol.few_shot import few_shot_count
+from wsol.runs import RunFolder, load_classifier, load_or_none, read_json
 from wsol.splits import Splits
 from wsol.versions import commit
 
@@ -96,6 +97,8 @@ def read_run(path: Path) -> SavedRun:
     for file in (folder.settings_file, folder.classifier_file):
         if not file.is_file():
             raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")
+    if few_shot_count(str((load_or_none(folder.settings_file, read_json) or {}).get("pooling"))) is not None:
+        raise ValueError(f"{path} is a few-shot network, which knows no classes; name a run with a head.")
     try:
         settings = folder.settings()
         identity = settings["identity"]

@@ -17,7 +17,7 @@ from saved_runs import configuration, end, made_by, read_run
 
 from wsol.class_names import find_class
 from wsol.class_units import class_units, most_exciting
-from wsol.pipeline import device_of
+from wsol.experiment import device_of
 from wsol.unit_picture import draw_units
 
 _SETTINGS = {"class": "", "units": "5", "crops": "6", "split": "test"}

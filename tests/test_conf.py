@@ -6,9 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from run import build, evaluation_of
+from run import build, build_classifier, evaluation_of, option_of, parts_of
 
 from wsol.bird_world import BirdSettings
 from wsol.data.synthetic import synthetic
@@ -25,10 +26,29 @@ GROUPS = {
     "data": "data",
     "backbone": "backbones",
     "pooling": "pooling",
+    "method": "methods",
     "maps": "maps",
     "boxes": "boxes",
     "faithfulness": "faithfulness",
 }
+
+
+# One file holds the family.
+FAMILIES = {
+    "alexnet": {"alexnet_gap", "alexnet_pool5"},
+    "vgg16": {"vgg16", "vgg16_gap", "vgg16_pool5", "vgg16_choe"},
+    "googlenet": {"googlenet_gap"},
+    "inception_v3": {"inception_v3_choe"},
+    "resnet": {"resnet18", "resnet50", "resnet50_choe"},
+    "vit": {"deit_tiny", "deit_small", "vit_small"},
+    "swin": {"swin_tiny"},
+}
+# Heads that read what only some networks give.
+OF_ONE_NETWORK = {"fully_connected", "class_token"}
+
+
+def stems(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def targets(node):
@@ -59,10 +79,8 @@ def test_every_target_exists_and_takes_its_keys(path):
 def test_one_stem_two_places(group, package):
     options = {path.stem for path in (CONF / group).glob("*.yaml")} - (MAP_LISTS if group == "maps" else set())
     files = {path.stem for path in (ROOT / "wsol" / package).glob("*.py")} - {"__init__"}
-    if group == "backbone":  # one file holds the family
-        families = {"resnet": {"resnet18", "resnet50"}, "vit": {"deit_tiny", "deit_small", "vit_small"}}
-        families["swin"] = {"swin_tiny"}
-        files = files - set(families) | set().union(*families.values())
+    if group == "backbone":
+        files = files - set(FAMILIES) | set().union(*FAMILIES.values())
     assert options == files
 
 
@@ -76,15 +94,38 @@ def test_every_score_file_is_an_option():
     assert used == {path.stem for path in (ROOT / "wsol" / "scores").glob("*.py")} - {"__init__"}
 
 
-@pytest.mark.parametrize("backbone", [path.stem for path in (CONF / "backbone").glob("*.yaml")])
-@pytest.mark.parametrize("pooling", ["gap", "gmp"])
-def test_every_backbone_and_pooling_builds(backbone, pooling):
-    overrides = [f"backbone={backbone}", f"pooling={pooling}"]
+@pytest.mark.parametrize("backbone", stems("backbone"))
+def test_every_backbone_builds(backbone):
+    overrides = [f"backbone={backbone}"]
     if backbone not in ("small_cnn", "efficientnet_lite0"):  # nothing is downloaded here
         overrides.append("backbone.weights=null")
-    cfg = compose_with(*overrides)
-    assert build(cfg.backbone).out_channels > 0
-    build(cfg.pooling)
+    assert build(compose_with(*overrides).backbone).out_channels > 0
+
+
+@pytest.mark.parametrize("site", ["features", "scores"])
+@pytest.mark.parametrize("pooling", sorted(set(stems("pooling")) - OF_ONE_NETWORK))
+def test_every_head_builds_or_says_why_not(pooling, site):
+    parts = parts_of(compose_with(f"pooling={pooling}", f"pool_site={site}"))
+    if site in build(parts["pooling"]).sites:
+        logits = build_classifier(parts, 5)(torch.rand(2, 3, 32, 32))
+        assert logits.shape == (2, 5)
+    else:
+        with pytest.raises(ValueError, match=rf"pool_site of \w+ must be (features|scores), got '{site}'"):
+            build_classifier(parts, 5)
+
+
+@pytest.mark.parametrize("pooling", sorted(set(stems("pooling")) - OF_ONE_NETWORK))
+@pytest.mark.parametrize("method", stems("method"))
+def test_every_method_and_head_builds_or_says_why_not(method, pooling):
+    site = "scores" if pooling == "wildcat" else "features"
+    overrides = ["method.stages=[backbone.block2,backbone.block3]"] if method == "spg" else []
+    parts = parts_of(compose_with(f"method={method}", f"pooling={pooling}", f"pool_site={site}", *overrides))
+    if method in ("acol", "spg") and pooling == "attention":
+        with pytest.raises(ValueError, match=f"method={method} needs a pooling of each channel by itself"):
+            build_classifier(parts, 5)
+    else:
+        classifier = build_classifier(parts, 5).eval()
+        assert classifier(torch.rand(2, 3, 64, 64)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("train", [path.stem for path in (CONF / "train").glob("*.yaml")])
@@ -134,6 +175,16 @@ def test_a_protocol_of_ones_own_needs_a_name_of_its_own():
     cfg = compose_with("protocol=custom", "protocol.grid=[112,112]", "protocol.name=reference")
     with pytest.raises(ValueError, match="not the protocol 'reference' any more"):
         build(cfg.protocol)
+
+
+def test_another_pooling_at_test_is_named_with_its_settings():
+    node = option_of("pooling", "lse:sharpness=5:learned=false")
+    assert (node.sharpness, node.learned) == (5, False)
+    assert build(node).sharpness == 5
+    with pytest.raises(ValueError, match=r"there is no pooling=max; options: attention, .*gap, .*"):
+        option_of("pooling", "max")
+    with pytest.raises(ValueError, match="pooling=lse has no setting 'r'; settings: _target_, sharpness, learned"):
+        option_of("pooling", "lse:r=5")
 
 
 def test_some_scores_can_be_chosen():

@@ -12,7 +12,7 @@ from wsol.data.synthetic import synthetic
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.sample import Sample
-from wsol.train import TrainSettings, _lr_factor, train
+from wsol.train import TrainSettings, lr_factor, train
 
 
 class Stripes(torch.utils.data.Dataset):
@@ -139,7 +139,7 @@ def test_head_and_backbone_have_learning_rates_of_their_own():
     ],
 )
 def test_schedules_on_paper(settings, at, expected):
-    found = [_lr_factor(epoch, TrainSettings(epochs=12, **settings)) for epoch in at]
+    found = [lr_factor(epoch, TrainSettings(epochs=12, **settings)) for epoch in at]
     assert found == pytest.approx(expected, abs=1e-9)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from wsol.box_ranges import BoxRule
@@ -14,6 +15,7 @@ from wsol.faithfulness_measure import FaithfulnessMeasure
 from wsol.identity import describe, digest
 from wsol.map_method import MapMethod
 from wsol.protocol import TIGHT, Protocol
+from wsol.psol import PSOL
 from wsol.score import NO_BOX, PIXELS, Score
 from wsol.thresholds import find_threshold
 from wsol.train import PLAIN, TrainSettings
@@ -137,7 +139,9 @@ def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
     """See `Evaluation.record_key`."""
     maps, optimized, boxes = (evaluation[part] for part in ("maps", "optimized", "boxes"))
     read = PIXELS if rule == PIXELS else boxes[rule]
-    parts = [maps.get(source, source), optimized, read, evaluation["thresholds"], evaluation["protocol"]]
+    # The map method that is best on val makes the pseudo boxes, so that all of them say which record this is.
+    made_by = [source, maps, boxes] if source == PSOL else maps.get(source, source)
+    parts = [made_by, optimized, read, evaluation["thresholds"], evaluation["protocol"]]
     return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
 
 
@@ -151,3 +155,16 @@ class Machine:
     workers: int = 0
     batch_size: int = 64
     progress: bool = True
+    compile: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where one process computes."""
+        return device_of(self.accelerator)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that an accelerator's name stands for."""
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

@@ -31,4 +31,5 @@ def fit(
         devices=machine.devices,
         workers=machine.workers,
         progress=machine.progress,
+        compile=machine.compile,
     )

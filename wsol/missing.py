@@ -5,15 +5,17 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from wsol.few_shot import few_shot_count
 from wsol.head_name import HeadName
 
+_OF_A_SEED = r"(seed|few_shot)="
 _OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
 
 
 def missing_runs(
     settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = ()
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """For each pooling that lacks seeds which another has: a command that made one of its sisters, itself, the seeds.
+    """For each pooling that lacks seeds which a head has: a command that made one of its sisters, itself, the seeds.
 
     Args:
         settings: of the runs of a comparison, as in `settings.json`.
@@ -23,7 +25,7 @@ def missing_runs(
     found: dict[str, set[int]] = {pooling: set() for pooling in poolings}
     for one in runs:
         found.setdefault(one["pooling"], set()).add(int(one["seed"]))
-    wanted = set().union(*found.values())
+    wanted = set().union(*(seeds for pooling, seeds in found.items() if few_shot_count(pooling) is None))
     for pooling in sorted(found):
         lacking = sorted(wanted - found[pooling])
         if lacking and runs:
@@ -36,10 +38,13 @@ def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
 
     Args:
         command: that made runs which differ in nothing else.
-        pooling: the head's name.
+        pooling: the head's name, or a few-shot network's, which is trained beside any head.
         seeds: to train.
     """
-    words = [word for word in shlex.split(command) if not re.match(_OF_A_RUN, word)]
+    count = few_shot_count(pooling)
+    changed = _OF_A_RUN if count is None else _OF_A_SEED
+    words = [word for word in shlex.split(command) if not re.match(changed, word)]
+    named = HeadName.read(pooling).overrides() if count is None else [f"few_shot=[{count}]"]
     numbers = ",".join(str(seed) for seed in seeds)
     many = "," in numbers and not any(word.startswith("sweep=") or word in ("-m", "--multirun") for word in words)
-    return shlex.join([*words, *HeadName.read(pooling).overrides(), f"seed={numbers}", *(["-m"] if many else [])])
+    return shlex.join([*words, *named, f"seed={numbers}", *(["-m"] if many else [])])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wsol.claim import NOT_ANSWERED, Answered, needed
 from wsol.comparisons import Comparison
+from wsol.few_shot import few_shot_count
 from wsol.missing import command_for, missing_runs
 from wsol.page import Answer, RunCard
 from wsol.pipeline import NONE
@@ -109,7 +110,8 @@ def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[st
         }
         if len(versions) > 1:
             yield f"{comparison.name}: its runs were trained with {len(versions)} sets of package versions."
-        seeds = {pooling: sorted(set(group)) for pooling, group in trained.groupby("pooling")["seed"]}
+        heads = trained[trained["pooling"].map(few_shot_count).isna()]
+        seeds = {pooling: sorted(set(group)) for pooling, group in heads.groupby("pooling")["seed"]}
         if len({tuple(group) for group in seeds.values()}) > 1:
             told = "; ".join(f"{pooling!s} has {list(map(int, group))}" for pooling, group in seeds.items())
             yield f"{comparison.name}: not all poolings have the same seeds ({told}); differences use the shared ones."

@@ -12,19 +12,23 @@ from PIL import Image
 
 from wsol.comparisons import Comparison, scores_of
 from wsol.diagnosis import by_group, error_shares
+from wsol.few_shot import few_shot_count, few_shot_supervision
 from wsol.figure_files import svg_of
 from wsol.object_groups import OBJECT_COUNTS, OBJECT_SIZES, object_counts, object_sizes
 from wsol.page import Cell, Column, Drawing, Gallery, Section, Table
 from wsol.pipeline import NONE
+from wsol.protocol import Protocol
+from wsol.psol import PSOL, psol_supervision
 from wsol.record import LocalizationRecord
 from wsol.report_drawings import MOST_SETTINGS, Drawn, Groups, draw_comparison
 from wsol.report_table import difference_table
 from wsol.reports import full_table
 from wsol.runs import load_or_none, read_json, truth_of
+from wsol.score import NO_BOX, PIXELS, Score
 from wsol.scored_maps import ScoredMap, held_out
 from wsol.shown_images import Setting, build_gallery
 from wsol.summary import MeasuredLines, summarize
-from wsol.supervision import LEDGER_COLUMNS, VAL_BOXES, VAL_LABELS, ledger_lines, supervision_of
+from wsol.supervision import LEDGER_COLUMNS, VAL_BOXES, VAL_LABELS, Supervision, ledger_lines, supervision_of
 from wsol.tuning import LOCALIZATION
 
 _BOXES = "largest"  # the box rule that figures and the gallery read
@@ -69,7 +73,7 @@ def write_section(
     """
     summary = summarize(comparison.rows, measured)
     table = full_table(results, comparison, summary)
-    shown = list(_settings_shown(lines))
+    shown = _settings_shown(lines)
     records = {_label(line): found for line in shown if (found := _records(lines[line]))}
     predictions = _predictions(lines)
     groups = None if predictions is None else groups_of(predictions, [] if pictures is None else pictures.class_names)
@@ -103,15 +107,20 @@ def _without_markdown(table: Table) -> Table:
     return replace(table, notes=[note.replace("`", "") for note in table.notes])
 
 
-def _settings_shown(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> Iterator[tuple[str, str]]:
-    """Every pooling with the first maps, as many as a figure holds."""
-    poolings = list(dict.fromkeys(pooling for pooling, _ in lines if pooling != NONE))
-    maps = list(dict.fromkeys(name for pooling, name in lines if pooling != NONE))
+def _settings_shown(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> list[tuple[str, str]]:
+    """Every head with the first maps, then networks that boxes trained, as many as a figure holds."""
+    heads = [line for line in lines if line[0] != NONE and not _trained_with_boxes(line)]
+    poolings = list(dict.fromkeys(pooling for pooling, _ in heads))
+    maps = list(dict.fromkeys(name for _, name in heads))
     each = max(MOST_SETTINGS // max(len(poolings), 1), 1)
-    for name in maps[: min(each, 2)]:
-        for pooling in poolings[:MOST_SETTINGS]:
-            if (pooling, name) in lines:
-                yield pooling, name
+    shown = [(pooling, name) for name in maps[: min(each, 2)] for pooling in poolings[:MOST_SETTINGS]]
+    shown = [line for line in shown if line in lines]
+    others = [line for line in lines if line[0] != NONE and _trained_with_boxes(line)]
+    return [*shown, *others[: max(MOST_SETTINGS - len(shown), 0)]]
+
+
+def _trained_with_boxes(line: tuple[str, str]) -> bool:
+    return few_shot_count(line[0]) is not None or line[1] == PSOL
 
 
 def _label(line: tuple[str, str]) -> str:
@@ -153,25 +162,55 @@ def groups_of(predictions: pd.DataFrame, class_names: Sequence[str]) -> Groups:
 
 
 def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str]) -> Table | None:
-    for (pooling, _), seeds in lines.items():
-        if pooling != NONE and seeds[0].evaluation:
-            ledger, chosen = {}, _chosen_by(load_or_none(seeds[0].folder.settings_file, read_json) or {})
-            for name, score in scores_of(seeds[0]).items():
-                if name in shown:
-                    ledger[name] = supervision_of(score, seeds[0].protocol, **chosen)
-                    if ledger[name].oracle:
-                        at_val = replace(score, threshold="held_out")
-                        ledger[held_out(name)] = supervision_of(at_val, seeds[0].protocol, **chosen)
-            rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
-            notes = [
-                "Which annotations chose what. Training reads image labels alone, beside those that pretrained weights "
-                "were made with; where nothing chose the checkpoint, it is the last epoch's; where nothing chose the "
-                "hyper-parameters, they were fixed beforehand, and tuning outside of these runs cannot be seen. Test "
-                "labels: the map is made for the true class. An oracle's threshold was chosen by the boxes that it is "
-                "scored on."
-            ]
-            return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
-    return None
+    """A line a score of the heads' maps; then, where there are such rows, of the networks that boxes trained."""
+    ledger: dict[str, Supervision] = {}
+    for of, is_one in _KINDS_OF_LINES.items():
+        known = [seeds[0] for line, seeds in lines.items() if line[0] != NONE and is_one(line) and seeds[0].evaluation]
+        for one in known[:1]:
+            chosen = _chosen_by(load_or_none(one.folder.settings_file, read_json) or {})
+            suffix = f", {of}" if of else ""
+            for name, score in scores_of(one).items():
+                if name not in shown or not _has_value(score, of):
+                    continue
+                ledger[name + suffix] = told = _supervision(score, one.protocol, of, chosen)
+                if told.oracle:
+                    at_val = replace(score, threshold="held_out")
+                    ledger[held_out(name) + suffix] = _supervision(at_val, one.protocol, of, chosen)
+    if not ledger:
+        return None
+    rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
+    notes = [
+        "Which annotations chose what. Training reads image labels alone, beside those that pretrained weights were "
+        "made with, where nothing else is said; where nothing chose the checkpoint, it is the last epoch's; where "
+        "nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these runs cannot be "
+        "seen. Test labels: the map is made for the true class. An oracle's threshold was chosen by the boxes that it "
+        "is scored on."
+    ]
+    return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
+
+
+_FEW_SHOT = "few-shot"
+_KINDS_OF_LINES: dict[str, Callable[[tuple[str, str]], bool]] = {
+    "": lambda line: not _trained_with_boxes(line),
+    PSOL: lambda line: line[1] == PSOL,
+    _FEW_SHOT: lambda line: few_shot_count(line[0]) is not None,
+}
+
+
+def _has_value(score: Score, of: str) -> bool:
+    """A few-shot network knows no class; that PSOL's class is its head's is said already, and it has no map."""
+    if of == _FEW_SHOT:
+        return score.protocol != NO_BOX and not score.needs_class
+    return of != PSOL or (score.protocol != NO_BOX and score.boxes != PIXELS)
+
+
+def _supervision(score: Score, protocol: Protocol, of: str, chosen: Mapping[str, Any]) -> Supervision:
+    if of == _FEW_SHOT:
+        return few_shot_supervision(score, protocol)
+    if of == PSOL:  # val's boxes chose something, whatever else did
+        told = psol_supervision(score, protocol)
+        return replace(told, checkpoint=chosen.get("checkpoint", told.checkpoint))
+    return supervision_of(score, protocol, **chosen)
 
 
 def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:

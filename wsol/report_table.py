@@ -9,8 +9,10 @@ import pandas as pd
 from wsol.degenerate import Degenerate
 from wsol.page import Cell, Column, Table
 from wsol.pipeline import NONE
+from wsol.psol import PSOL
 from wsol.rounding import percent
 from wsol.runs import FACT_COLUMNS
+from wsol.saliency import SALIENCY
 from wsol.score import FAITHFULNESS
 from wsol.summary import FLATTERY, HELD_OUT, ORACLE, SCORE
 
@@ -79,8 +81,9 @@ def _cell(
 ) -> Cell:
     difference = " - " in pooling
     if one is None:
-        # A faithfulness measure has nothing to ask of a baseline, a difference needs both, a twin needs val's record.
-        if pooling == NONE or difference or kind in (HELD_OUT, FLATTERY):
+        # A faithfulness measure has nothing to ask of a baseline, nor of what no class has a map in; a difference needs
+        # both, a twin needs val's record.
+        if pooling == NONE or name in (PSOL, SALIENCY) or difference or kind in (HELD_OUT, FLATTERY):
             return Cell("–")
         return Cell("missing", command=missing(pooling, name))
     if np.isnan(one["mean"]):

@@ -1,6 +1,6 @@
 """The files of a comparison's table: long as .csv, wide as .md and .tex, with what a reader must know to trust them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from wsol.comparisons import Comparison, measure
+from wsol.few_shot import few_shot_count
 from wsol.missing import command_for, missing_runs
 from wsol.page import Table
 from wsol.pipeline import NONE
+from wsol.psol import PSOL
 from wsol.report_table import COST, DEGENERATE, protocol_parts, score_table
 from wsol.resampling import RESAMPLES
 from wsol.runs import RunFolder, load_or_none, read_json, save_frame
@@ -36,7 +38,7 @@ def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> l
     sizes = settings[0]["split_sizes"]
     seeds = {
         pooling: sorted({one["seed"] for one in settings if one["pooling"] == pooling})
-        for pooling in sorted({one["pooling"] for one in settings})
+        for pooling in sorted({one["pooling"] for one in settings}, key=lambda one: (few_shot_count(one) or 0, one))
     }
 
     def listed(values: set[str]) -> str:
@@ -55,7 +57,8 @@ def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> l
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
-        "Seeds: " + ", ".join(f"{pooling} {seeds[pooling]}" for pooling in seeds) + ".",
+        "Seeds: " + ", ".join(f"{one} {seeds[one]}" for one in seeds if few_shot_count(one) is None) + ".",
+        *_of_boxes(settings, seeds, set(rows["map"])),
         *_of_seeds(results, rows),
         *_of_intervals(summary),
         "Percent of the test images."
@@ -71,6 +74,24 @@ def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> l
         + (" Scores of more than one version of the code stand side by side here." if _mixed(rows) else ""),
         "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
     ]
+
+
+def _of_boxes(
+    settings: Sequence[Mapping[str, Any]], seeds: Mapping[str, Sequence[int]], maps: Collection[str]
+) -> list[str]:
+    """What the networks learned that are trained with boxes, a sentence each."""
+    told = {one["pooling"]: one["supervision"] for one in settings if "supervision" in one}
+    notes = [
+        f"{name}: a network trained with boxes, one for all heads; {told[name]}; seeds {seeds[name]}."
+        for name in seeds
+        if name in told
+    ]
+    if PSOL in maps:
+        notes.append(
+            f"{PSOL}: a network that gives one box whatever the class, trained with the boxes of its head's maps on "
+            "the training images; the boxes of val chose their method and τ. Classes are those of the head."
+        )
+    return notes
 
 
 def _of_readers(readers: Mapping[str, Sequence[str]]) -> list[str]:

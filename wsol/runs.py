@@ -94,6 +94,18 @@ class RunFolder:
         """The per-image outcomes of one method and one box rule."""
         return self.path / "records" / f"{split}-{key}.parquet"
 
+    def box_regressor_file(self, key: str) -> Path:
+        """The network that pseudo boxes trained."""
+        return self.path / "psol" / f"regressor-{key}.pt"
+
+    def boxes_file(self, split: str, key: str) -> Path:
+        """One box an image: the pseudo boxes of train, and what the network that they trained says of val and test."""
+        return self.path / "psol" / f"{split}-{key}.npz"
+
+    def diverged_boxes_file(self, key: str) -> Path:
+        """Why there is no such network: its training came to no finite loss."""
+        return self.path / "psol" / f"diverged-{key}.json"
+
     def faithfulness_file(self, split: str, key: str) -> Path:
         """Per image: what one measure says of one method's maps."""
         return self.path / "faithfulness" / f"{split}-{key}.parquet"

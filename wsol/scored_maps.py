@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.experiment import map_key, measure_key, record_key
+from wsol.few_shot import few_shot_count
 from wsol.identity import restore
 from wsol.outcomes import Outcomes, mean_of_known
 from wsol.pixel_record import PixelRecord
@@ -65,6 +66,8 @@ class ScoredMap:
 
     def maps(self) -> StoredMaps | None:
         """The activation maps of the test images; None if they are not there, as for a baseline."""
+        if few_shot_count(self.pooling) is not None:
+            return load_or_none(self.folder.maps_file("test", self.name), load_maps)
         if self.name not in self.evaluation.get("maps", {}):
             return None
         return load_or_none(self.folder.maps_file("test", map_key(self.evaluation, self.name)), load_maps)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from wsol.few_shot import few_shot_count
 from wsol.measured import Measured, mcnemar_tests
 from wsol.pipeline import NONE
 from wsol.runs import FACT_COLUMNS
@@ -76,7 +77,7 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
 
 
 def _differences(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, Any]]:
-    poolings = sorted(set(rows["pooling"]) - {NONE})
+    poolings = [one for one in sorted(set(rows["pooling"]) - {NONE}) if few_shot_count(one) is None]
     if len(poolings) < 2:
         return
     base = "gap" if "gap" in poolings else poolings[0]
@@ -238,8 +239,8 @@ def _facts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Poolings, then their differences, then what needs no network; maps and scores as they were asked for."""
-    poolings = [*sorted(set(rows["pooling"]) - {NONE})]
+    """Heads, few-shot networks, differences, then what needs no network; maps and scores as they were asked for."""
+    poolings = sorted(set(rows["pooling"]) - {NONE}, key=lambda one: (few_shot_count(one) or 0, one))
     differences = [one for one in dict.fromkeys(table["pooling"]) if " - " in one]
     order = {name: place for place, name in enumerate([*poolings, *differences, NONE])}
     maps = {name: place for place, name in enumerate(dict.fromkeys(rows["map"]))}

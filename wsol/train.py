@@ -111,6 +111,7 @@ def train(
     devices: int = 1,
     workers: int = 0,
     progress: bool = True,
+    compile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train a classifier in place, from a checkpoint if there is one.
 
@@ -130,6 +131,8 @@ def train(
         devices: how many; above one, each takes its share of every batch in a process of its own.
         workers: processes that load samples; 0 loads them in this one.
         progress: show a bar.
+        compile: run what the classifier computes through torch.compile, which moves numbers by rounding alone; it comes
+            back as it was. What a method does between its calls is not compiled, nor a part that it calls by itself.
 
     Returns:
         One dict per epoch: epoch, loss, accuracy (on the augmented training images), seconds, and, where one is chosen,
@@ -137,13 +140,16 @@ def train(
 
     Raises:
         ValueError: if the best epoch is wanted and there is nothing to choose it by.
+        RuntimeError: if nothing can be compiled here, naming what torch misses.
         FloatingPointError: if the loss is NaN or infinite; the checkpoint of the last good epoch stays.
     """
     if settings.select == "best" and validation is None:
         raise ValueError("train.select=best chooses the epoch by the classification of val; give `validation`.")
-    job = _Job(classifier, dataset, settings, seed, image_size, method, validation, checkpoint, workers, progress)
+    job = _Job(
+        classifier, dataset, settings, seed, image_size, method, validation, checkpoint, workers, progress, compile
+    )
     if devices == 1:
-        history = _fit(job, Fabric(accelerator=accelerator, devices=1, precision=settings.precision))
+        history = _fit_compiled(job, Fabric(accelerator=accelerator, devices=1, precision=settings.precision))
     else:
         # Processes of their own, and not copies of the whole program: only the training is spread over devices.
         fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn", precision=settings.precision)
@@ -169,6 +175,7 @@ class _Job:
     checkpoint: Path | None
     workers: int
     progress: bool
+    compile: bool
 
 
 class _Trained(nn.Module):
@@ -196,19 +203,40 @@ def _fit_and_save(job: _Job, path: Path, fabric: Fabric) -> None:
 
     What is larger than a pipe holds, 64 KiB, would be waited for from both sides, and for ever.
     """
-    history = _fit(job, fabric)
+    history = _fit_compiled(job, fabric)
     if fabric.is_global_zero:
         torch.save({"classifier": job.classifier.state_dict(), "history": history}, path)
+
+
+def _fit_compiled(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
+    if not job.compile:
+        return _fit(job, fabric)
+    try:  # on a line of code: what is missing shall be named before the data are read
+        torch.compile(lambda numbers: numbers + 1)(torch.zeros(8, device=fabric.device))
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:200]
+        raise RuntimeError(
+            f"torch.compile does not work on {fabric.device.type} here ({type(error).__name__}: {told}); it needs a "
+            "C++ compiler on a CPU and Triton on a GPU. Install what is missing, or train with compile=False."
+        ) from error
+    before = job.classifier._compiled_call_impl
+    # In place, so that no module changes its name; not dynamic, so that a last batch, which is smaller, is compiled
+    # apart, and the others keep the code made for their size.
+    job.classifier.compile(dynamic=False)
+    try:
+        return _fit(job, fabric)
+    finally:
+        job.classifier._compiled_call_impl = before
 
 
 def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     classifier, settings, checkpoint = job.classifier, job.settings, job.checkpoint
     loader = _loader(fabric, job)
     trained = _Trained(classifier, job.method, settings.freeze_backbone)
-    optimizer = _optimizer(classifier, settings)
+    optimizer = make_optimizer(classifier, settings)
     # On two CPU cores small_cnn trains 1.4 times as fast in this layout.
     model, wrapped = fabric.setup(trained.to(memory_format=torch.channels_last), optimizer)
-    scheduler = LambdaLR(wrapped, lambda step: _lr_factor(step / len(loader), settings))
+    scheduler = LambdaLR(wrapped, lambda step: lr_factor(step / len(loader), settings))
     state: dict[str, Any] = {"model": model, "optimizer": wrapped, "scheduler": scheduler, "history": [], "best": {}}
     _resume(fabric, checkpoint, state)
     first = len(state["history"])
@@ -305,7 +333,8 @@ def _loader(fabric: Fabric, job: _Job) -> DataLoader[Batch]:
     )
 
 
-def _optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer:
+def make_optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer:
+    """Over all parameters that learn; those of `classifier.backbone` at `lr`, all others at `head_lr`."""
     head_lr = settings.lr if settings.head_lr is None else settings.head_lr
     trunk = {id(parameter) for parameter in classifier.backbone.parameters()}
     learning = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
@@ -318,7 +347,8 @@ def _optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer:
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
-def _lr_factor(epochs_done: float, settings: TrainSettings) -> float:
+def lr_factor(epochs_done: float, settings: TrainSettings) -> float:
+    """What the learning rates are multiplied by, in [0, 1], after so many epochs, which may be a fraction."""
     if epochs_done < settings.warmup_epochs:
         return max(epochs_done, 1e-3) / settings.warmup_epochs
     done = min(1.0, (epochs_done - settings.warmup_epochs) / max(1e-9, settings.epochs - settings.warmup_epochs))

@@ -1,0 +1,58 @@
+import pytest
+
+from wsol.head_name import HeadName, file_name, option_name, read_option
+
+NAMES = {
+    "gap": HeadName("gap"),
+    "top_k": HeadName("top_k"),
+    "gmp_on_scores": HeadName("gmp", on_scores=True),
+    "gap_tested_as_gmp": HeadName("gap", tested_as="gmp"),
+    "lse:sharpness=5.0": HeadName("lse:sharpness=5.0"),
+    "lse:sharpness=5.0:learned=True_on_scores_tested_as_top_k:k=3+cutmix:alpha=0.5": HeadName(
+        "lse:sharpness=5.0:learned=True", True, "top_k:k=3", "cutmix:alpha=0.5"
+    ),
+}
+OVERRIDES = {
+    "gap": ["pooling=gap"],
+    "gmp_on_scores": ["pooling=gmp", "pool_site=scores"],
+    "lse:sharpness=5.0+has:drop_rate=0.3": [
+        "pooling=lse",
+        "pooling.sharpness=5.0",
+        "method=has",
+        "method.drop_rate=0.3",
+    ],
+    "gap_tested_as_lse:sharpness=2": ["pooling=gap", "pooling_at_test=lse:sharpness=2"],
+}
+
+
+@pytest.mark.parametrize(("text", "head"), NAMES.items())
+def test_a_name_is_written_and_read(text, head):
+    assert str(head) == text
+    assert HeadName.read(text) == head
+
+
+@pytest.mark.parametrize(("text", "words"), OVERRIDES.items())
+def test_what_a_command_says(text, words):
+    assert HeadName.read(text).overrides() == words
+
+
+def test_max_pooling_of_features_and_of_scores_never_share_a_name():
+    assert str(HeadName("gmp")) != str(HeadName("gmp", on_scores=True))
+
+
+def test_settings_are_named_where_they_are_not_the_files_own():
+    usual = {"_target_": "wsol.pooling.lse.LSE", "sharpness": 3.0, "learned": False}
+    assert option_name("lse", usual, usual) == "lse"
+    assert option_name("lse", {**usual, "sharpness": 5.0}, usual) == "lse:sharpness=5.0"
+    assert option_name("lse", {**usual, "further": 1}, usual) == "lse:further=1"
+
+
+def test_an_option_without_a_value_is_refused():
+    assert read_option("lse:sharpness=5:learned=true") == ("lse", {"sharpness": "5", "learned": "true"})
+    with pytest.raises(ValueError, match="'lse:sharpness' must be an option"):
+        read_option("lse:sharpness")
+
+
+def test_a_folders_name_is_one_on_every_system():
+    assert file_name("lse:sharpness=5.0_on_scores+has") == "lse-sharpness=5.0_on_scores+has"
+    assert file_name("a:b=[1, 2]") == "a-b=-1-2-"

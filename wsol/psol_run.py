@@ -1,0 +1,144 @@
+"""PSOL beside a run's own maps: its rows stand in the run's folder, as those of a further map method."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wsol.box_regressor import BoxRegressor, regressed_boxes, train_regressor
+from wsol.box_training import training_steps
+from wsol.ensure import ensure_network, ensure_record
+from wsol.failed_runs import DIVERGED
+from wsol.identity import digest
+from wsol.job import SCORED_SPLITS, Job
+from wsol.localize import Matches
+from wsol.psol import PSOL, PseudoBoxed, best_on_val, make_pseudo_boxes, match_boxes
+from wsol.record import LocalizationRecord
+from wsol.runs import load_or_none, truth_of, write_json
+from wsol.score import Records
+from wsol.stored_boxes import StoredBoxes
+
+log = logging.getLogger(__name__)
+
+RULE = "largest"  # the box rule that draws the pseudo boxes: one that gives one box
+
+
+def psol_records(job: Job) -> Records:
+    """Box rule -> the record of the regressed boxes on test: one box, whatever the rule.
+
+    The map method and the τ of the pseudo boxes are those that find the most objects of `val`. Methods of many calls
+    are not considered: on the training images they would take hours.
+
+    Returns:
+        Nothing if the regressor diverged, which the log says.
+    """
+    one = _PSOL(job)
+    run, diverged = job.folder.path.name, job.folder.diverged_boxes_file(one.key)
+    if diverged.exists():
+        log.warning("The box regressor of %s diverged before; delete %s to train again.", run, diverged)
+        return {}
+    try:
+        return one.records()
+    except FloatingPointError as error:
+        log.warning("%s has no rows of PSOL: %s", run, error)
+        write_json(diverged, {"status": DIVERGED, "message": str(error)})
+        return {}
+
+
+class _PSOL:
+    """The artefacts, each made only when it is missing."""
+
+    def __init__(self, job: Job) -> None:
+        evaluation = job.evaluation
+        quick = [name for name, method in evaluation.maps.items() if method.needs != "calls"]
+        on_val = {name: job.record("val", name, RULE, None) for name in quick}
+        best = best_on_val(on_val)
+        self.job, self.method, self.rule = job, evaluation.maps[best], evaluation.boxes[RULE]
+        self.threshold = float(on_val[best].thresholds[on_val[best].operating_point])
+        made_by = [self.method, evaluation.optimized, self.rule, evaluation.protocol, self.threshold]
+        self.key = digest([*made_by, job.shared_training.identity()])
+        self.trained: BoxRegressor | None = None
+
+    def records(self) -> dict[str, LocalizationRecord]:
+        job = self.job
+        if not job.folder.box_regressor_file(self.key).exists():
+            self.regressor()
+        if not job.folder.boxes_file("train", self.key).exists():
+            self.pseudo_boxes()
+        found: dict[str, LocalizationRecord] = {}
+        for split in SCORED_SPLITS:
+            boxes = self.boxes(split)
+            for rule in job.rules:
+                found[rule] = self.record(split, rule, boxes)
+        return found
+
+    def pseudo_boxes(self) -> StoredBoxes:
+        job, machine = self.job, self.job.machine
+        path = job.folder.boxes_file("train", self.key)
+        boxes = load_or_none(path, StoredBoxes.load)
+        if boxes is None:
+            log.info("%s: pseudo boxes of train", job.folder.path.name)
+            boxes = make_pseudo_boxes(
+                job.network(),
+                job.splits.train,
+                job.splits.val,
+                self.method,
+                protocol=job.evaluation.protocol,
+                threshold=self.threshold,
+                rule=self.rule,
+                device=machine.device,
+                batch_size=machine.batch_size,
+                workers=machine.workers,
+                progress=machine.progress,
+            )
+            boxes.save(path)
+        return boxes
+
+    def regressor(self) -> BoxRegressor:
+        if self.trained is None:
+            path = self.job.folder.box_regressor_file(self.key)
+            self.trained = ensure_network(path, lambda: BoxRegressor(self.job.backbone()), self.train)
+        return self.trained
+
+    def train(self) -> tuple[BoxRegressor, list[dict[str, Any]]]:
+        job, images = self.job, PseudoBoxed(self.job.splits.train, self.pseudo_boxes())
+        job.splits.train.preload()
+        return train_regressor(
+            job.backbone(),
+            images,
+            job.shared_training,
+            seed=job.experiment.seed,
+            image_size=job.experiment.image_size,
+            steps=training_steps(len(job.splits.train), job.shared_training),
+            accelerator=job.machine.accelerator,
+            workers=job.machine.workers,
+            progress="box regressor" if job.machine.progress else "",
+        )
+
+    def boxes(self, split: str) -> StoredBoxes:
+        job, machine = self.job, self.job.machine
+        path = job.folder.boxes_file(split, self.key)
+        found = load_or_none(path, StoredBoxes.load)
+        if found is None:
+            found = regressed_boxes(
+                self.regressor(),
+                getattr(job.splits, split),
+                device=machine.device,
+                batch_size=machine.batch_size,
+                workers=machine.workers,
+                progress=f"boxes, {split}" if machine.progress else "",
+            )
+            found.save(path)
+        return found
+
+    def record(self, split: str, rule: str, boxes: StoredBoxes) -> LocalizationRecord:
+        evaluation = self.job.evaluation
+
+        def match(point: int | None) -> tuple[Matches, pd.DataFrame]:
+            predictions, _ = self.job.predictions_and_maps(split, {})
+            thresholds = np.asarray(evaluation.thresholds)
+            return match_boxes(boxes, truth_of(predictions), thresholds, evaluation.protocol, point), predictions
+
+        path = self.job.folder.record_file(split, evaluation.record_key(PSOL, rule))
+        return ensure_record(path, evaluation, rule, 0, match)  # no map is cut, so any threshold says the same
