@@ -17,6 +17,7 @@ from wsol.head_name import HeadName
 from wsol.methods.has import HaS
 from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
+from wsol.pooling.gem import GeM
 from wsol.pooling.gmp import GMP
 from wsol.reports import write_tables
 from wsol.train import PLAIN, TrainSettings
@@ -128,6 +129,13 @@ def test_another_pooling_at_test_may_come_first(world):
     world.run("gap")
     assert len(list((world.results / "runs").rglob("history.csv"))) == 1
     assert world.built == built + 1  # only to be filled with the weights that are there
+
+
+def test_a_pooling_that_does_not_fit_is_told_before_training(world):
+    experiment = replace(world.experiment("gap_tested_as_gmp"), pooling_layer=GeM())
+    with pytest.raises(ValueError, match="GeM has parameters, which nothing trained"):
+        run_experiment(experiment, world.splits, world.build(experiment), SMALL, world.machine)
+    assert not list((world.results / "runs").rglob("classifier.pt"))
 
 
 def test_a_method_has_a_name_of_its_own(world):

@@ -1,6 +1,6 @@
 """Backbone, pooling, one linear layer."""
 
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,9 +23,14 @@ class Classifier(nn.Module):
         num_classes: K.
         pool_site: where the pooling stands.
 
+    Attributes:
+        cam_hint: what to ask for in place of CAM, where `fc` reads other features than the backbone's.
+
     Raises:
         ValueError: if the pooling cannot stand there.
     """
+
+    cam_hint: ClassVar[str] = ""
 
     def __init__(
         self, backbone: Backbone, pooling: nn.Module, num_classes: int, pool_site: PoolSite = "features"

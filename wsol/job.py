@@ -92,6 +92,9 @@ class Job:
     def ensure_classifier(self) -> None:
         """Train, unless it was done, or was tried and diverged."""
         if self.base is not None:
+            if not self.base.folder.classifier_file.exists():  # what does not fit is told before hours of training
+                assert self.experiment.pooling_layer is not None
+                with_pooling(self.base.untrained(), self.experiment.pooling_layer)
             self.base.ensure_classifier()
         elif self.diverged:
             log.warning(

@@ -39,7 +39,7 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
     if head.in_features != features.shape[1]:
         raise ValueError(
             f"CAM needs one fc weight per channel, got {head.in_features} for the {features.shape[1]} channels of "
-            f"{layer!r}."
+            f"{layer!r}." + (f" {network.cam_hint}" if isinstance(network, Classifier) and network.cam_hint else "")
         )
     if not isinstance(network, Classifier):
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """A classifier with two heads on one trunk, the second of which reads what the first one leaves."""
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class TwoBranches(Classifier):
     Raises:
         ValueError: if the pooling mixes channels, so that a cell has no class score, or if the width is the trunk's.
     """
+
+    cam_hint: ClassVar[str] = "Take maps=[acol_cam], or branch A's map alone: +maps.cam.target_layer=branch_a."
 
     def __init__(self, classifier: Classifier, width: int, threshold: float) -> None:
         pooling, trunk = classifier.pooling, classifier.backbone
