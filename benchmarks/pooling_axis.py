@@ -17,7 +17,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from report_words import ReportWords, read_words
 from run import build
 from saved_runs import configuration, end, made_by, one_line, read_run, splits_of
 from scipy import stats
@@ -64,45 +65,26 @@ SHARE_FILE = "effective_share.json"
 
 
 @dataclass
-class Arguments:
+class Arguments(ReportWords):
     """The command line."""
 
-    results: Path = Path("results")
-    out: Path | None = None
-    filters: dict[str, list[str]] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
     score: str = "gt_known_loc"
     map: str = "cam"
-    figures: bool = True
-    data_root: str | None = None
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:
     """Raises ValueError for what cannot be read."""
     found = Arguments()
-    for word in words:
-        key, equals, value = word.partition("=")
-        if Path(word).is_dir():
-            path = Path(word)
-            found.results = path.parent if path.resolve().name == "runs" else path
-        elif not equals:
-            if "/" in word:
-                raise ValueError(f"there is no folder {word}; name the one that holds the runs, like results/runs.")
-            found.texts.append(word)
-        elif key in ("score", "map"):
-            if not value or "," in value:
-                raise ValueError(f"{word}: name one {key}; a figure shows no more.")
-            setattr(found, key, value)
-        elif key == "out":
-            found.out = Path(value)
-        elif key == "figures":
-            if value not in ("yes", "no"):
-                raise ValueError(f"figures={value}: say yes or no.")
-            found.figures = value == "yes"
-        elif key == "data_root":
-            found.data_root = value
-        else:
-            found.filters[key] = value.split(",")
+
+    def own(key: str, value: str) -> bool:
+        if key not in ("score", "map"):
+            return False
+        if not value or "," in value:
+            raise ValueError(f"{key}={value}: name one {key}; a figure shows no more.")
+        setattr(found, key, value)
+        return True
+
+    read_words(words, found, own)
     return found
 
 

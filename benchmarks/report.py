@@ -14,12 +14,13 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from claims import read_claims
 from PIL import Image
+from report_words import ReportWords, read_words
 from saved_runs import configuration, end, made_by, one_line, splits_of
 from tqdm import tqdm
 
@@ -38,47 +39,27 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Arguments:
+class Arguments(ReportWords):
     """The command line."""
 
-    results: Path = Path("results")
-    out: Path | None = None
-    filters: dict[str, list[str]] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
     claims: list[str] | None = None
     gallery: int = 200
-    figures: bool = True
-    data_root: str | None = None
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:
     """Raises ValueError for what cannot be read."""
     found = Arguments()
-    for word in words:
-        key, equals, value = word.partition("=")
-        if Path(word).is_dir():
-            path = Path(word)
-            found.results = path.parent if path.resolve().name == "runs" else path
-        elif not equals:
-            if "/" in word:
-                raise ValueError(f"there is no folder {word}; name the one that holds the runs, like results/runs.")
-            found.texts.append(word)
-        elif key == "out":
-            found.out = Path(value)
-        elif key == "claims":
+
+    def own(key: str, value: str) -> bool:
+        if key == "claims":
             found.claims = [] if value == "none" else value.split(",")
         elif key == "gallery":
             if not value.isdecimal():
                 raise ValueError(f"gallery={value}: give a number of images, 0 for none.")
             found.gallery = int(value)
-        elif key == "figures":
-            if value not in ("yes", "no"):
-                raise ValueError(f"figures={value}: say yes or no.")
-            found.figures = value == "yes"
-        elif key == "data_root":
-            found.data_root = value
-        else:
-            found.filters[key] = value.split(",")
+        return key in ("claims", "gallery")
+
+    read_words(words, found, own)
     return found
 
 

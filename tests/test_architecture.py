@@ -25,7 +25,7 @@ LAYERS = [
     ["bird_world", "bird_drawing"],
     ["data"],
     ["backbone", "pretrained", "channel_pooling", "trunk", "class_attention"],
-    ["self_guidance"],
+    ["self_guidance", "sharp_pooling"],
     ["timm_transformer", "any_network", "class_and_patches"],
     ["backbones", "pooling"],
     ["classifier"],

@@ -1,15 +1,12 @@
 """Softmax-weighted pooling."""
 
-import math
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wsol.channel_pooling import ChannelPooling
+from wsol.sharp_pooling import SharpPooling
 
 
-class Softmax(ChannelPooling):
+class Softmax(SharpPooling):
     """The mean of each channel's cells, weighted by their own softmax.
 
         y = Σ_i p_i x_i,  p = softmax(r x)
@@ -30,21 +27,8 @@ class Softmax(ChannelPooling):
         ValueError: if the sharpness is not a finite number above 0.
     """
 
-    shift_equivariant: ClassVar[bool] = True
-
     def __init__(self, sharpness: float = 1.0, learned: bool = False) -> None:
-        super().__init__()
-        if not 0 < sharpness < math.inf:
-            raise ValueError(
-                f"sharpness must be a finite number above 0, got {sharpness}; for the limits take gap or gmp."
-            )
-        self.initial_sharpness = float(sharpness)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness))) if learned else None
-
-    @property
-    def sharpness(self) -> float | Tensor:
-        """r, as it is now."""
-        return self.initial_sharpness if self.log_sharpness is None else self.log_sharpness.exp()
+        super().__init__(sharpness, learned)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C)."""
