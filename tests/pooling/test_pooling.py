@@ -111,7 +111,8 @@ def test_every_channel_pooling_is_tested_here():
     options = {path.stem for path in (Path(__file__).parents[2] / "wsol" / "pooling").glob("*.py")} - {"__init__"}
     classes = (vars(importlib.import_module(f"wsol.pooling.{option}")).values() for option in options)
     own = {one for some in classes for one in some if isinstance(one, type) and issubclass(one, ChannelPooling)}
-    assert own - {ChannelPooling} == {type(head) for head in HEADS}
+    options_alone = {one for one in own if one.__module__.startswith("wsol.pooling.")}  # not what they build on
+    assert options_alone == {type(head) for head in HEADS}
 
 
 @pytest.mark.parametrize("head", HEADS, ids=named)
