@@ -234,3 +234,22 @@ def test_tuned_and_plain_runs_never_share_a_table(world):
     tuned = world.tuned_run("gap", Tuning(trials=1))
     assert plain["comparison"].iloc[0] != tuned["comparison"].iloc[0]
     assert len(world.folders()) == 2
+
+
+def test_a_diverged_run_that_is_trained_again_gets_rows_of_its_own(world, monkeypatch):
+    def diverges(*args, **kwargs):
+        raise FloatingPointError("Training diverged.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsol.job.fit", diverges)
+        assert set(world.run("gap")["status"]) == {"diverged"}
+    (file,) = (world.results / "runs").rglob("diverged.json")
+    file.unlink()
+    rows = world.run("gap")
+    assert "diverged" not in set(rows["status"])
+    assert rows["value"].notna().all()
+
+
+def test_a_setting_that_was_left_out_is_told_in_the_trials(world):
+    world.tuned_run("gap", Tuning(trials=2, space={"head_lr": (1e-2, 1e-1)}))
+    assert "Trials of gap: head_lr null" in world.table()

@@ -207,13 +207,18 @@ def of_tuning(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for head, search in sorted(tuned.items()):
         trials = []
         for one in search["trials"]:
-            values = ", ".join(f"{name} {one[name]:g}" for name in search["settings"])
+            values = ", ".join(f"{name} {_setting(one[name])}" for name in search["settings"])
             words = [] if one["score"] is None else [f"{100 * one['score']:.1f}"]
             words += [one["status"]] if one["status"] else []
             words += ["(chosen)"] if one["trial"] == search["chosen"] else []
             trials.append(f"{values}: {' '.join(words)}")
         notes.append(f"Trials of {head}: {'; '.join(trials)}.")
     return notes
+
+
+def _setting(value: float | None) -> str:
+    """A tried setting; head_lr may be left to lr."""
+    return "null" if value is None else f"{value:g}"
 
 
 def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> Table:

@@ -48,6 +48,8 @@ def ensure_scores(
     """
     path = folder.scores_file(evaluation.key)
     rows = load_or_none(path, read_rows)
+    if rows is not None and (rows["status"] == DIVERGED).all():
+        rows = None  # of a training that was tried again since
     scored = {
         name: by_rule
         for name, by_rule in records.items()
