@@ -1,4 +1,5 @@
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wsol.head_name import HeadName, file_name, option_name, read_option
 
@@ -21,7 +22,7 @@ OVERRIDES = {
         "method=has",
         "method.drop_rate=0.3",
     ],
-    "gap_tested_as_lse:sharpness=2": ["pooling=gap", "pooling_at_test=lse:sharpness=2"],
+    "gap_tested_as_lse:sharpness=2": ["pooling=gap", 'pooling_at_test="lse:sharpness=2"'],
 }
 
 
@@ -36,6 +37,15 @@ def test_what_a_command_says(text, words):
     assert HeadName.read(text).overrides() == words
 
 
+@pytest.mark.parametrize("words", OVERRIDES.values())
+def test_hydra_reads_what_a_command_says(words):
+    parser = OverridesParser.create()
+    read = {one.key_or_group: one.value() for one in parser.parse_overrides(words)}
+    assert len(read) == len(words)
+    if "pooling_at_test" in read:
+        assert str(read["pooling_at_test"]) == "lse:sharpness=2"
+
+
 def test_max_pooling_of_features_and_of_scores_never_share_a_name():
     assert str(HeadName("gmp")) != str(HeadName("gmp", on_scores=True))
 
@@ -45,6 +55,7 @@ def test_settings_are_named_where_they_are_not_the_files_own():
     assert option_name("lse", usual, usual) == "lse"
     assert option_name("lse", {**usual, "sharpness": 5.0}, usual) == "lse:sharpness=5.0"
     assert option_name("lse", {**usual, "further": 1}, usual) == "lse:further=1"
+    assert option_name("lse", {**usual, "learned": None}, usual) == "lse:learned=null"
 
 
 def test_an_option_without_a_value_is_refused():

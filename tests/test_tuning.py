@@ -66,7 +66,8 @@ def test_points_are_log_uniform():
     [
         ({"trials": 0}, r"tune\.trials must be at least 1, got 0"),
         ({"select": "boxes"}, r"tune\.select must be classification or localization, got 'boxes'"),
-        ({"space": {"rate": (1, 2)}}, r"tune\.space names 'rate', which is no setting of training"),
+        ({"space": {"rate": (1, 2)}}, r"tune\.space names 'rate', which cannot be searched; lr, head_lr, "),
+        ({"space": {"epochs": (1, 2)}}, r"tune\.space names 'epochs', which cannot be searched"),
         ({"space": {"lr": (0, 1)}}, r"tune\.space\.lr must be \[low, high\] with 0 < low <= high, got \[0, 1\]"),
         ({"space": {"lr": (2, 1)}}, r"tune\.space\.lr must be \[low, high\]"),
         ({"space": {"lr": (1,)}}, r"tune\.space\.lr must be \[low, high\]"),

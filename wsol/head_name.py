@@ -41,7 +41,9 @@ class HeadName:
         """What a command says to train it."""
         words = _words("pooling", self.pooling)
         words += ["pool_site=scores"] if self.on_scores else []
-        words += [f"pooling_at_test={self.tested_as}"] if self.tested_as else []
+        # Hydra reads a second = only within quotes of its own.
+        tested_as = f'"{self.tested_as}"' if ":" in self.tested_as else self.tested_as
+        words += [f"pooling_at_test={tested_as}"] if tested_as else []
         return words + (_words("method", self.method) if self.method else [])
 
 
@@ -53,7 +55,11 @@ def option_name(option: str, settings: Mapping[str, Any], usual: Mapping[str, An
         settings: as they are.
         usual: as the file has them.
     """
-    changed = [f"{key}={value}" for key, value in settings.items() if key not in usual or usual[key] != value]
+    changed = [
+        f"{key}={'null' if value is None else value}"
+        for key, value in settings.items()
+        if key not in usual or usual[key] != value
+    ]
     return ":".join([option, *changed])
 
 

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from wsol.train import TrainSettings
 log = logging.getLogger(__name__)
 
 CLASSIFICATION, LOCALIZATION = "classification", "localization"
+_SEARCHED = ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing")  # fractions above 0
 # What the log of the trials says of each, beside the settings that were tried.
 TRIAL_COLUMNS = ("trial", "status", "score", "top1_cls", "cross_entropy", "max_box_acc", "seconds")
 
@@ -62,10 +63,9 @@ class Tuning:
             raise ValueError(f"tune.trials must be at least 1, got {self.trials}.")
         if self.select not in (CLASSIFICATION, LOCALIZATION):
             raise ValueError(f"tune.select must be {CLASSIFICATION} or {LOCALIZATION}, got {self.select!r}.")
-        known = [one.name for one in fields(TrainSettings)]
         for name, ends in self.space.items():
-            if name not in known:
-                raise ValueError(f"tune.space names {name!r}, which is no setting of training: {', '.join(known)}.")
+            if name not in _SEARCHED:
+                raise ValueError(f"tune.space names {name!r}, which cannot be searched; {', '.join(_SEARCHED)} can.")
             if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
                 raise ValueError(f"tune.space.{name} must be [low, high] with 0 < low <= high, got {list(ends)}.")
 
