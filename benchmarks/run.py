@@ -26,9 +26,11 @@ from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.few_shot import FewShotSettings
 from wsol.gallery import write_gallery
 from wsol.head_name import HeadName, option_name, read_option
-from wsol.pipeline import run_experiment
+from wsol.pipeline import check_experiment, run_experiment
+from wsol.rehearsal import rehearse
 from wsol.reports import write_tables
 from wsol.splits import Splits
+from wsol.swapped_pooling import with_pooling
 from wsol.thresholds import threshold_grid
 from wsol.train import PLAIN
 from wsol.tuning import Tuned, tune
@@ -149,14 +151,29 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
 
 
 def tuned_of(
-    cfg: DictConfig, experiment: Experiment, splits: Splits, machine: Machine
+    cfg: DictConfig, experiment: Experiment, evaluation: Evaluation, splits: Splits, machine: Machine
 ) -> tuple[Experiment, Tuned | None]:
     """The experiment with the settings that a search chose, where `tune` asks for one."""
     if not cfg.get("tune"):
         return experiment, None
     trained = experiment.trained_as or experiment
     parts = parts_of(cfg)
-    tuned = tune(trained, splits, lambda: build_classifier(parts, splits.num_classes), build(cfg.tune), machine)
+
+    def rehearse_run() -> None:
+        classifier = build_classifier(parts, splits.num_classes)
+        if experiment.trained_as is not None:
+            assert experiment.pooling_layer is not None
+            classifier = with_pooling(classifier, experiment.pooling_layer)
+        rehearse(classifier, splits, evaluation.maps)
+
+    tuned = tune(
+        trained,
+        splits,
+        lambda: build_classifier(parts, splits.num_classes),
+        build(cfg.tune),
+        machine,
+        rehearse_run,
+    )
     trained = replace(trained, train=tuned.train)
     if experiment.trained_as is None:
         return trained, tuned
@@ -219,7 +236,9 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         progress=cfg.machine.progress,
         compile=cfg.machine.compile,
     )
-    experiment, tuned = tuned_of(cfg, experiment_of(cfg, splits.name), splits, machine)
+    experiment, few_shot = experiment_of(cfg, splits.name), few_shot_of(cfg)
+    check_experiment(experiment, splits, evaluation, few_shot, cfg.psol)  # before a search trains anything
+    experiment, tuned = tuned_of(cfg, experiment, evaluation, splits, machine)
     parts = parts_of(cfg)
     rows = run_experiment(
         experiment,
@@ -229,7 +248,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         machine,
         command=shlex.join(["python", *sys.argv]),
         tuned=tuned,
-        few_shot=few_shot_of(cfg),
+        few_shot=few_shot,
         psol=cfg.psol,
         build_backbone=lambda: build(cfg.backbone),
     )

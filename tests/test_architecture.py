@@ -65,7 +65,7 @@ LAYERS = [
     ["few_shot", "psol"],
     ["experiment", "runs"],
     ["sources"],
-    ["fit"],
+    ["fit", "rehearsal"],
     ["tuning"],
     ["true_masks"],
     ["ensure"],

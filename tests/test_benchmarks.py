@@ -95,6 +95,13 @@ def test_smoke_twice(tmp_path):
         (["data.clutter=7"], "clutter must lie in [0, 1], got 7"),
         (["train.optimizer=adam"], "optimizer must be adamw or sgd"),
         (["pooling=gpa"], "Could not find 'pooling/gpa'"),
+        # Before the search, which would take hours.
+        (["sweep=tune", "pooling=gap", "seed=0", "few_shot=[9]"], "9 images with boxes of each class are wanted"),
+        (
+            ["sweep=tune", "pooling=gap", "seed=0", "maps=[grad_cam]", "maps.grad_cam.target_layer=backbone.x"],
+            "backbone.x",
+        ),
+        (["sweep=tune", "pooling=gap", "seed=0", "pooling_at_test=gem"], "GeM has parameters"),
         (["maps=[]"], "maps=[] leaves nothing to score; choose some, like maps=[cam]"),
         (
             ["scores=[gt_known_loc_20]", "thresholds.step=0.3"],
@@ -109,6 +116,7 @@ def test_mistakes_are_told_in_a_line_and_without_a_stack_trace(tmp_path, overrid
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("trial-*.json"))
 
 
 def test_a_report_on_nothing_says_how_to_make_something(tmp_path):

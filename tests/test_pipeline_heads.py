@@ -211,6 +211,29 @@ def test_tuned_heads_stand_in_one_table_with_every_trial(world):
     assert world.built == built
 
 
+def test_searches_from_other_settings_that_choose_the_same_are_two_runs(world):
+    tuning = Tuning(trials=1, space={"lr": (4e-3, 4e-3)})
+    for started in (TRAIN, replace(TRAIN, lr=4e-3)):
+        experiment = world.experiment("gap", train=started)
+        tuned = tune(experiment, world.splits, world.build(experiment), tuning, world.machine)
+        chosen = replace(tuned, train=replace(TRAIN, lr=4e-3), classifier_file=None)
+        trained = replace(experiment, train=chosen.train)
+        run_experiment(trained, world.splits, world.build(trained), SMALL, world.machine, tuned=chosen)
+    assert len(world.folders()) == 2
+
+
+def test_what_the_maps_of_a_swapped_pooling_need_is_told_before_training(world):
+    class Picky(type(SMALL.maps["cam"])):
+        def __call__(self, forward, class_ids):
+            raise ValueError("not with GMP" if isinstance(forward.network.pooling, GMP) else "not with GAP")
+
+    experiment = world.experiment("gap_tested_as_gmp")
+    evaluation = replace(SMALL, maps={"cam": Picky()})
+    with pytest.raises(ValueError, match="not with GMP"):
+        run_experiment(experiment, world.splits, world.build(experiment), evaluation, world.machine)
+    assert not list((world.results / "runs").rglob("classifier.pt"))
+
+
 def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
     tuning = Tuning(trials=2, space={"lr": (1e-3, 1e-2)}, seed=0)
     trained = []

@@ -1,4 +1,5 @@
 import json
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -30,13 +31,13 @@ class World:
         settings = {"data": {"size": 16}, "backbone": {"channels": [4, 6]}, "pooling": {"name": pooling}}
         return Experiment("synthetic", "tiny", pooling, seed, settings, train, image_size=16)
 
-    def tune(self, pooling="gap", tuning=TUNING, train=TRAIN, seed=0):
+    def tune(self, pooling="gap", tuning=TUNING, train=TRAIN, seed=0, **kwargs):
         def build():
             self.built += 1
             return Classifier(small_cnn(channels=(4, 6)), {"gap": GAP, "gmp": GMP}[pooling](), 4)
 
         machine = Machine(self.folder / "results", accelerator="cpu", progress=False)
-        return tune(self.experiment(pooling, train, seed), self.splits, build, tuning, machine)
+        return tune(self.experiment(pooling, train, seed), self.splits, build, tuning, machine, **kwargs)
 
 
 @pytest.fixture
@@ -176,6 +177,59 @@ def test_boxes_of_val_choose_where_that_is_asked_for(world):
     assert tuned.trials["score"].equals(tuned.trials["max_box_acc"])
     assert tuned.trials["max_box_acc"][tuned.chosen] == learned["max_box_acc"].max()
     assert tuned.about()["select"] == "localization"
+
+
+def test_boxes_that_are_not_there_cannot_choose(world):
+    bare = copy(world.splits.val)
+    bare.entries = bare.entries.without_boxes()
+    world.splits = replace(world.splits, val=bare)
+    with pytest.raises(ValueError, match=r"tune\.select=localization reads the boxes of .*, which has none"):
+        world.tune(tuning=replace(TUNING, select="localization"))
+    assert world.built == 0
+
+
+def test_what_the_run_cannot_do_is_told_before_the_first_trial(world):
+    def refuses():
+        raise ValueError("no such layer")
+
+    with pytest.raises(ValueError, match="no such layer"):
+        world.tune(rehearse_run=refuses)
+    assert world.built == 0
+    world.tune()
+    world.tune(rehearse_run=refuses)  # of what was made already, nothing is asked
+
+
+def test_a_head_without_cam_is_told_before_its_boxes_shall_choose(world, monkeypatch):
+    def refuses(*_):
+        raise ValueError("CAM needs a linear layer")
+
+    monkeypatch.setattr("wsol.maps.cam.CAM.__call__", refuses)
+    monkeypatch.setattr("wsol.tuning.fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="CAM needs a linear layer"):
+        world.tune(tuning=replace(TUNING, select="localization"))
+
+
+def network_of(path):
+    return torch.load(path, weights_only=True)["classifier"]
+
+
+def test_only_the_chosen_trials_network_is_kept_under_its_number(world):
+    tuned = world.tune()
+    assert tuned.classifier_file.name == f"trial-{tuned.chosen:02d}.pt"
+    assert list(tuned.classifier_file.parent.glob("*.pt")) == [tuned.classifier_file]
+
+
+def test_a_trial_that_is_made_again_puts_no_other_network_into_the_run(world):
+    tuned = world.tune()
+    kept = network_of(tuned.classifier_file)
+    folder = tuned.classifier_file.parent
+    other = next(trial for trial in range(3) if trial != tuned.chosen)
+    (folder / f"trial-{other:02d}.json").unlink()
+    again = world.tune()
+    assert again.chosen == tuned.chosen
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network_of(again.classifier_file).items())
+    tuned.classifier_file.unlink()
+    assert world.tune().classifier_file is None
 
 
 def test_of_equals_the_least_cross_entropy_then_the_first():

@@ -19,13 +19,13 @@ from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.failed_runs import COLLAPSED, DIVERGED, is_collapsed
 from wsol.faithfulness_pass import measure_faithfulness
 from wsol.fit import fit
-from wsol.forward_pass import forward_pass
 from wsol.infer import infer
 from wsol.localize import Matches, match_maps, match_pixels
 from wsol.map_method import MapMethod
 from wsol.optimized import optimize
 from wsol.pixel_record import PixelRecord
 from wsol.record import LocalizationRecord
+from wsol.rehearsal import rehearse
 from wsol.runs import (
     RunFolder,
     load_classifier,
@@ -36,7 +36,6 @@ from wsol.runs import (
     truth_of,
     write_json,
 )
-from wsol.sample import collate
 from wsol.score import PIXELS, Records
 from wsol.splits import Splits
 from wsol.stored_maps import StoredMaps
@@ -94,7 +93,8 @@ class Job:
         if self.base is not None:
             if not self.base.folder.classifier_file.exists():  # what does not fit is told before hours of training
                 assert self.experiment.pooling_layer is not None
-                with_pooling(self.base.untrained(), self.experiment.pooling_layer)
+                swapped = with_pooling(self.base.untrained(), self.experiment.pooling_layer)
+                rehearse(swapped, self.splits, self.evaluation.maps)
             self.base.ensure_classifier()
         elif self.diverged:
             log.warning(
@@ -146,7 +146,7 @@ class Job:
                 self.save_history(history)
                 return kept
         classifier = self.untrained()
-        self.rehearse(classifier)
+        rehearse(classifier, self.splits, self.evaluation.maps)
         try:
             history = fit(
                 self.experiment, self.splits, classifier, self.machine, checkpoint=self.folder.training_checkpoint
@@ -160,15 +160,6 @@ class Job:
         self.save_history(history)
         self.folder.training_checkpoint.unlink(missing_ok=True)
         return classifier
-
-    def rehearse(self, classifier: Classifier) -> None:
-        """Try the maps on one image: a wrong target layer is told before hours of training, not after."""
-        batch = collate([self.splits.val[0]])
-        methods = self.evaluation.maps.values()
-        forward = forward_pass(classifier, batch.images, [layer for one in methods for layer in one.target_layers])
-        for method in methods:
-            if method.needs != "calls":  # these may take minutes an image
-                method(forward, batch.class_ids)
 
     def save_history(self, history: list[dict[str, Any]]) -> None:
         """Write what training measured, where it is not there."""

@@ -60,14 +60,9 @@ def run_experiment(
     Raises:
         ValueError: before anything is trained, if the data lack what a score, `few_shot` or `psol` reads.
     """
-    _check_annotations(splits, evaluation)
+    check_experiment(experiment, splits, evaluation, few_shot, psol)
     if (few_shot is not None or psol) and build_backbone is None:
         raise ValueError("few_shot and psol train networks of their own; give build_backbone, which makes their trunk.")
-    if few_shot is not None:
-        for per_class in few_shot.per_class:
-            choose_boxed(splits.val, per_class, experiment.seed)
-    if psol:
-        _check_psol(splits, evaluation)
     folder, about = identify(experiment, splits, machine, tuned)
     with folder.lock():
         introduce(folder, about, command)
@@ -95,6 +90,22 @@ def run_experiment(
         introduce(baseline_folder, baseline, command)
         ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job), command)
     return rows
+
+
+def check_experiment(
+    experiment: Experiment, splits: Splits, evaluation: Evaluation, few_shot: FewShotSettings | None, psol: bool
+) -> None:
+    """Do the data have what the job reads?
+
+    Raises:
+        ValueError: if they lack what a score, `few_shot` or `psol` reads.
+    """
+    _check_annotations(splits, evaluation)
+    if few_shot is not None:
+        for per_class in few_shot.per_class:
+            choose_boxed(splits.val, per_class, experiment.seed)
+    if psol:
+        _check_psol(splits, evaluation)
 
 
 def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:

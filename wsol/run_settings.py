@@ -35,6 +35,8 @@ def identify(
         comparison["tuning"] = describe(tuned.tuning)
     head = {part: value for part, value in experiment.settings.items() if part not in ("data", "backbone")}
     identity = {**comparison, "train": experiment.train.identity(), **head, "seed": experiment.seed}
+    if tuned is not None:  # searches that start from other settings may choose the same, and are other lines
+        identity["tuned_from"] = trained
     head_name = file_name(experiment.pooling)
     name = f"{experiment.data}-{experiment.backbone}-{head_name}-s{experiment.seed}-{digest(identity)}"
     about = {

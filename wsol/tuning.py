@@ -23,10 +23,12 @@ from wsol.infer import infer
 from wsol.localize import match_maps
 from wsol.maps.cam import CAM
 from wsol.protocol import TIGHT
+from wsol.rehearsal import rehearse
 from wsol.runs import load_or_none, read_json, save_classifier, save_frame, truth_of, write_json
 from wsol.splits import Splits
 from wsol.thresholds import threshold_grid
 from wsol.train import TrainSettings
+from wsol.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,7 @@ def tune(
     build_classifier: Callable[[], Classifier],
     tuning: Tuning,
     machine: Machine,
+    rehearse_run: Callable[[], None] = lambda: None,
 ) -> Tuned:
     """Search, or take up a search where it was left; its trials lie under `results/tuning`.
 
@@ -133,10 +136,19 @@ def tune(
         build_classifier: makes an untrained one; called after seeding.
         tuning: how.
         machine: where.
+        rehearse_run: raises what the run that follows would raise; called before the first trial that is trained.
 
     Returns:
         What was chosen; if every trial diverged or collapsed, the first, which the log says.
+
+    Raises:
+        ValueError: before anything is trained, if the boxes of `val` shall choose and there are none.
     """
+    if tuning.select == LOCALIZATION and not len(splits.val.entries.boxes):
+        raise ValueError(
+            f"tune.select={LOCALIZATION} reads the boxes of {splits.val.name}, which has none; "
+            f"choose tune.select={CLASSIFICATION}."
+        )
     identity = {
         "data": {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint},
         **{part: value for part, value in experiment.settings.items() if part != "data"},
@@ -150,7 +162,7 @@ def tune(
     with FileLock(folder / ".lock"):
         if not (folder / "settings.json").exists():
             write_json(folder / "settings.json", {"tuned": experiment.pooling, "identity": identity})
-        search = _Search(experiment, splits, build_classifier, tuning, machine, folder)
+        search = _Search(experiment, splits, build_classifier, tuning, machine, folder, rehearse_run)
         return search.run()
 
 
@@ -162,13 +174,18 @@ class _Search:
     tuning: Tuning
     machine: Machine
     folder: Path
+    rehearse_run: Callable[[], None]
 
     def run(self) -> Tuned:
         found: list[dict[str, Any]] = []
+        rehearsed = False
         for trial, point in enumerate(self.tuning.points()):
             file = self.folder / f"trial-{trial:02d}.json"
             told = load_or_none(file, read_json)
             if told is None:
+                if not rehearsed:
+                    self.rehearse()
+                    rehearsed = True
                 log.info(
                     "%s: trial %d of %d, %s", self.folder.name, trial + 1, self.tuning.trials, point or "as it is set"
                 )
@@ -187,6 +204,9 @@ class _Search:
                 self.folder / "trials.csv",
             )
             chosen = 0
+        for trial in range(self.tuning.trials):
+            if trial != chosen:
+                self.network_file(trial).unlink(missing_ok=True)
         point = self.tuning.points()[chosen]
         whole = self.tuning.epochs in (None, self.experiment.train.epochs)
         return Tuned(
@@ -195,13 +215,19 @@ class _Search:
             chosen,
             replace(self.experiment.train, **point),  # type: ignore[arg-type]
             frame,
-            self.best_file if whole and self.best_file.exists() else None,
+            kept if whole and (kept := self.network_file(chosen)).exists() else None,
         )
 
-    @property
-    def best_file(self) -> Path:
-        """The network of the best trial so far."""
-        return self.folder / "best.pt"
+    def network_file(self, trial: int) -> Path:
+        """What the trial trained, kept for the best so far."""
+        return self.folder / f"trial-{trial:02d}.pt"
+
+    def rehearse(self) -> None:
+        """Tell what cannot work before anything is trained."""
+        self.rehearse_run()
+        if self.tuning.select == LOCALIZATION:
+            seed_everything(self.tuning.seed, verbose=False)
+            rehearse(self.build_classifier(), self.splits, {"cam": CAM()})
 
     def settings(self, point: Mapping[str, float]) -> TrainSettings:
         epochs = {} if self.tuning.epochs is None else {"epochs": self.tuning.epochs}
@@ -209,6 +235,7 @@ class _Search:
 
     def trial(self, trial: int, settings: TrainSettings, best: int | None) -> dict[str, Any]:
         tried = {name: asdict(settings)[name] for name in self.tuning.space}
+        self.network_file(trial).unlink(missing_ok=True)  # of the same trial, if it was made before
         one = replace(self.experiment, seed=self.tuning.seed, train=settings)
         seed_everything(one.seed, verbose=False)
         classifier = self.build_classifier()
@@ -227,7 +254,9 @@ class _Search:
         told = {"trial": trial, **self.judge(classifier), "seconds": sum(one["seconds"] for one in history), **tried}
         before = None if best is None else load_or_none(self.folder / f"trial-{best:02d}.json", read_json)
         if best_of([told] if before is None else [before, told]) == trial:
-            save_classifier(self.best_file, classifier, history)
+            save_classifier(self.network_file(trial), classifier, history)
+            if best is not None:
+                self.network_file(best).unlink(missing_ok=True)
         return told
 
     def judge(self, classifier: Classifier) -> dict[str, Any]:
@@ -269,5 +298,6 @@ def copy_classifier(tuned: Tuned, seed: int, path: Path) -> bool:
     """Put the chosen trial's network where a run's belongs, if it is what the run would train."""
     if tuned.classifier_file is None or seed != tuned.tuning.seed:
         return False
-    shutil.copyfile(tuned.classifier_file, path)
+    with whole_file(path) as aside:
+        shutil.copyfile(tuned.classifier_file, aside)
     return True
