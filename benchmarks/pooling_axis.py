@@ -364,16 +364,16 @@ def one_comparison(comparison: Comparison, arguments: Arguments, shares: Shares)
         *notes_of(heads, score, MOST_IMAGES),
         *of_failures(comparison.failed),
         *(of_tuning(settings)[:1] or ["Not tuned: every head was trained with the same settings."]),
-        *_of_runs(arguments.results, rows, summary),
+        *_of_runs(arguments.results, rows, summary, comparison.failed),
         f"This table: {made_by()}.",
     ]
     return replace(table_of(heads, scores, comparison.name), notes=notes), figures
 
 
-def _of_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+def _of_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
     """What is told below every table, less what is about columns that this one has not."""
     bare = rows.assign(same_as="", exact="", ms_per_image=math.nan)
-    told = describe_runs(results, bare, summary.assign(best=False))
+    told = describe_runs(results, bare, summary.assign(best=False), failed)
     chosen = (
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves (an "
         "oracle: best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed "

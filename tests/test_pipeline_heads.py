@@ -9,6 +9,7 @@ import torch
 from test_pipeline import EVALUATION
 
 from wsol.backbones.small_cnn import small_cnn
+from wsol.claim import Claim, answer
 from wsol.classifier import Classifier
 from wsol.comparisons import read_comparisons
 from wsol.data.synthetic import synthetic
@@ -19,6 +20,7 @@ from wsol.pipeline import run_experiment
 from wsol.pooling.gap import GAP
 from wsol.pooling.gem import GeM
 from wsol.pooling.gmp import GMP
+from wsol.report_page import answers_of
 from wsol.reports import write_tables
 from wsol.train import PLAIN, TrainSettings
 from wsol.tuning import Tuning, tune
@@ -26,6 +28,14 @@ from wsol.tuning import Tuning, tune
 POOLINGS = {"gap": GAP, "gmp": GMP}
 SMALL = replace(EVALUATION, maps={"cam": EVALUATION.maps["cam"]})
 TRAIN = TrainSettings(epochs=2, batch_size=8)
+CLAIM = Claim(
+    "GMP localizes better.",
+    {"gt_known_loc": EVALUATION.scores["gt_known_loc"]},
+    "greater",
+    0.01,
+    {"pooling": "gmp", "map": "cam"},
+    {"pooling": "gap", "map": "cam"},
+)
 
 
 class World:
@@ -183,6 +193,29 @@ def test_a_collapsed_seed_is_left_out_of_the_mean(world, monkeypatch):
     assert line["mean"] == kept["top1_cls"]
     assert line["seeds"] == 1
     assert "gap 1 collapsed (seed 1)" in csv.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_a_seed_that_failed_is_not_called_missing(world, monkeypatch):
+    for head, seed in [("gap", 0), ("gap", 1), ("gmp", 0)]:
+        world.run(head, seed=seed)
+    assert "Missing: `test pooling=gmp seed=1`." in world.table()
+    monkeypatch.setattr("wsol.job.is_collapsed", lambda *_: True)
+    world.run("gmp", seed=1)
+    table = world.table()
+    assert "Left out of all means: gmp 1 collapsed (seed 1)." in table
+    assert "Missing" not in table
+    (comparison,) = read_comparisons(world.results)
+    (one,) = answer([CLAIM], {})
+    (told,) = answers_of([one], comparison, world.results)
+    assert told.needed == "test"  # scores again what was lost, and trains no head anew
+
+
+def test_a_head_lacks_the_seed_that_another_failed_with(world, monkeypatch):
+    world.run("gap")
+    world.run("gmp")
+    monkeypatch.setattr("wsol.job.is_collapsed", lambda *_: True)
+    world.run("gmp", seed=1)
+    assert "Missing: `test pooling=gap seed=1`." in world.table()
 
 
 def test_a_head_of_which_no_seed_learned_has_a_line_without_values(world, monkeypatch):

@@ -273,6 +273,16 @@ def test_failed_runs_are_counted_and_left_out(results, call):
     assert "No effective share of gmp: no run learned anything." in output
 
 
+def test_a_failed_seed_is_not_called_missing(results, call):
+    (rows,) = folder_of(results, "gap").glob("scores-*.csv")
+    pd.read_csv(rows, keep_default_na=False, dtype=str).assign(status="collapsed").to_csv(rows, index=False)
+    status, output, _ = call(results, NO_FIGURES)
+    assert status == 0
+    (missing,) = re.findall(r"Missing: (.*?)\.(?: |$)", output, flags=re.MULTILINE)
+    assert "seed=0" not in missing
+    assert "pooling=gmp seed=1" in missing  # which none tried
+
+
 def test_another_score_and_filters(results, call):
     status, output, _ = call(
         results, NO_FIGURES, "score=max_box_acc", "data=synthetic", "seed=0", "pooling=gap,gmp", "tiny"

@@ -72,11 +72,13 @@ def _points(value: float, ratio: bool, unit: bool = True) -> str:
 
 
 def _command(one: Answered, comparison: Comparison, results: Path) -> str:
-    """What makes the runs that a claim lacks."""
+    """What makes the runs that a claim lacks; those that failed would fail again."""
     wanted = [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
     runs = sorted(set(comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"]))
     settings = [RunFolder(results / "runs" / run).settings() for run in runs]
-    commands = [command_for(*missing) for missing in missing_runs(settings, wanted)]
+    failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
+    tried = [*settings, *(RunFolder(results / "runs" / run).settings() for run in failed)]
+    commands = [command_for(*missing) for missing in missing_runs(tried, wanted)]
     if commands:
         return "; ".join(commands)
     if not settings:

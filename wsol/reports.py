@@ -31,8 +31,20 @@ def _settings(results: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {run: RunFolder(results / "runs" / run).settings() for run in runs}
 
 
-def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
-    """What a reader must know to trust the table and to make it again, a sentence each."""
+def describe_runs(
+    results: Path, rows: pd.DataFrame, summary: pd.DataFrame, failed: pd.DataFrame | None = None
+) -> list[str]:
+    """What a reader must know to trust the table and to make it again, a sentence each.
+
+    Args:
+        results: the folder that holds `runs`.
+        rows: of the table.
+        summary: of the rows.
+        failed: rows of runs that no mean counts, as of `Comparison`; their seeds were tried, so they are not missing.
+
+    Raises:
+        ValueError: if no run says how it was scored.
+    """
     found = _settings(results, rows)
     runs, settings = list(found), list(found.values())
     sizes = settings[0]["split_sizes"]
@@ -59,7 +71,7 @@ def describe_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> l
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
         "Seeds: " + ", ".join(f"{one} {seeds[one]}" for one in seeds if few_shot_count(one) is None) + ".",
         *_of_boxes(settings, seeds, set(rows["map"])),
-        *_of_seeds(results, rows),
+        *_of_seeds(found, {} if failed is None or failed.empty else _settings(results, failed)),
         *_of_intervals(summary),
         "Percent of the test images."
         + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
@@ -105,9 +117,9 @@ def _mixed(rows: pd.DataFrame) -> bool:
     return rows.loc[rows["backbone"] != NONE, "commit"].nunique() > 1
 
 
-def _of_seeds(results: Path, rows: pd.DataFrame) -> list[str]:
-    """Runs that one pooling has and another lacks, with the commands that make them."""
-    commands = [command_for(*one) for one in missing_runs(_settings(results, rows).values())]
+def _of_seeds(runs: Mapping[str, Mapping[str, Any]], failed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Runs that one pooling has and another lacks, with the commands that make them; what failed is there, too."""
+    commands = [command_for(*one) for one in missing_runs({**runs, **failed}.values())]
     return [f"Missing: {', '.join(f'`{command}`' for command in commands)}."] if commands else []
 
 
@@ -231,7 +243,7 @@ def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> 
     table = score_table(summary, comparison.name, missing)
     notes = [
         *of_failures(comparison.failed),
-        *describe_runs(results, comparison.rows, summary),
+        *describe_runs(results, comparison.rows, summary, comparison.failed),
         *of_tuning(_settings(results, comparison.rows)),
     ]
     return replace(table, notes=notes)
