@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from report_words import ReportWords, read_words
 from run import build
-from saved_runs import configuration, end, made_by, one_line, read_run, splits_of
+from saved_runs import configuration, data_key, end, made_by, one_line, read_run, splits_of
 from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
@@ -125,8 +125,8 @@ class Shares:
         return share
 
     def images_of(self, settings: dict[str, Any]) -> tuple[Tensor, str]:
-        """A sample of val, (N, 3, H, W), and the digest of its ids; read once for each data set."""
-        key = settings["identity"]["data"]["fingerprint"]
+        """A sample of val, (N, 3, H, W), and the digest of its ids; read once for all runs that share them."""
+        key = data_key(settings)
         if key not in self.images:
             try:
                 val = splits_of(settings, configuration(self.overrides)).val

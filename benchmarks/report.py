@@ -21,7 +21,7 @@ import numpy as np
 from claims import read_claims
 from PIL import Image
 from report_words import ReportWords, read_words
-from saved_runs import configuration, end, made_by, one_line, splits_of
+from saved_runs import configuration, data_key, end, made_by, one_line, splits_of
 from tqdm import tqdm
 
 from wsol.claim import NOT_ANSWERED, REFUTED, SUPPORTED, Answered, Claim, answer
@@ -75,7 +75,7 @@ class DataSets:
         """None where they are not at hand, which is said once."""
         run = comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"].iloc[0]
         settings = RunFolder(self.results / "runs" / run).settings()
-        key = str(settings.get("identity", {}).get("data", {}).get("fingerprint"))
+        key = data_key(settings)
         if key not in self.found:
             try:
                 splits = splits_of(settings, configuration(self.overrides))

@@ -16,6 +16,7 @@ from run import CONF, build, build_classifier
 
 from wsol.classifier import Classifier
 from wsol.few_shot import few_shot_count
+from wsol.identity import digest
 from wsol.runs import RunFolder, load_classifier, load_or_none, read_json
 from wsol.splits import Splits
 from wsol.versions import commit
@@ -84,6 +85,18 @@ def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
             f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
         )
     return splits
+
+
+def data_key(settings: Mapping[str, Any]) -> str:
+    """What stands for the images that `splits_of` gives: the data, how they are read, and at what size.
+
+    A fingerprint alone does not: it stands for ids, labels and boxes, which two readings of the same files share.
+
+    Args:
+        settings: of a run; what they do not say is a key, too.
+    """
+    identity = settings.get("identity", {})
+    return digest([settings.get("data"), settings.get("reader"), identity.get("data"), identity.get("image_size")])
 
 
 def read_run(path: Path) -> SavedRun:
