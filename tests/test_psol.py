@@ -17,7 +17,15 @@ from wsol.maps.cam import CAM
 from wsol.pooling.gap import GAP
 from wsol.prepared_images import prepared_as
 from wsol.protocol import REFERENCE, TIGHT
-from wsol.psol import PseudoBoxed, best_on_val, make_pseudo_boxes, match_boxes, pseudo_boxes, psol_supervision
+from wsol.psol import (
+    NoPseudoBox,
+    PseudoBoxed,
+    best_on_val,
+    make_pseudo_boxes,
+    match_boxes,
+    pseudo_boxes,
+    psol_supervision,
+)
 from wsol.record import LocalizationRecord, choose_operating_point
 from wsol.runs import load_classifier, save_classifier
 from wsol.score import Score
@@ -123,7 +131,7 @@ class TestPseudoBoxed:
         with pytest.raises(ValueError, match=r"boxes are of other images than synthetic train holds"):
             PseudoBoxed(splits.train, stored([[0, 0, 1, 1]] * 12))
         ids = np.array(list(splits.train.image_ids))
-        with pytest.raises(ValueError, match="there is no pseudo box to learn from"):
+        with pytest.raises(NoPseudoBox, match="there is no pseudo box to learn from; choose other `maps`"):
             PseudoBoxed(splits.train, StoredBoxes(ids, np.full((12, 4), np.nan, np.float32), (16, 16)))
 
 

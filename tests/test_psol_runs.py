@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from box_runs import EVALUATION, BoxWorld, ledger_of
 
 from wsol.boxes.every import every
+from wsol.few_shot import FewShotSettings
 from wsol.maps.grad_cam import GradCAM
 from wsol.maps.rise import RISE
 from wsol.runs import load_record
@@ -108,6 +110,29 @@ def test_a_regressor_that_diverges_leaves_the_other_rows(world, monkeypatch, cap
     assert "has no rows of PSOL: Training on boxes diverged." in caplog.text
     world.run(psol=True)
     assert "diverged before" in caplog.text
+
+
+def test_a_head_whose_maps_give_no_box_keeps_its_other_rows(world, monkeypatch, caplog):
+    def dies(experiment, splits, classifier, *_, **__):
+        torch.nn.init.zeros_(classifier.fc.weight)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsol.job.fit", dies)
+        rows = world.run(psol=True, few_shot=FewShotSettings((1,), most_steps=2))
+    assert set(rows["map"]) == {"cam"}
+    assert rows["value"].notna().all()
+    (told,) = [one for one in caplog.records if "PSOL" in one.getMessage()]
+    assert told.levelname == "WARNING"
+    assert "synthetic-tiny-gap-s0" in told.getMessage()
+    assert "has no rows of PSOL: No map of synthetic train has any foreground" in told.getMessage()
+    assert not list(world.folder("gap").path.rglob("regressor-*"))
+    assert set(world.rows("few_shot_1")["map"]) == {"saliency"}  # the job went on
+    files = world.files()
+    pd.testing.assert_frame_equal(world.run(psol=True), rows)
+    assert world.files() == files
+    world.run("gmp", psol=True)
+    assert not any(cell.text == "missing" for row in world.written().table.rows for cell in row)
 
 
 def test_other_maps_are_another_record():

@@ -149,6 +149,10 @@ def make_pseudo_boxes(
     return StoredBoxes.concatenate(parts)
 
 
+class NoPseudoBox(ValueError):
+    """No training image has a pseudo box, as where a head died and all its maps are constant."""
+
+
 class PseudoBoxed(Dataset[Sample]):
     """Training images, each with its pseudo box; those without one are left out, which the log tells.
 
@@ -157,7 +161,8 @@ class PseudoBoxed(Dataset[Sample]):
         boxes: of the same images in the same order, on images of any one size.
 
     Raises:
-        ValueError: if the boxes are of other images, or no image has one.
+        ValueError: if the boxes are of other images.
+        NoPseudoBox: if no image has one.
     """
 
     def __init__(self, images: ImageSet, boxes: StoredBoxes) -> None:
@@ -167,7 +172,10 @@ class PseudoBoxed(Dataset[Sample]):
             )
         (self._places,) = np.nonzero(boxes.known)
         if not len(self._places):
-            raise ValueError(f"No map of {images.name} has any foreground, so there is no pseudo box to learn from.")
+            raise NoPseudoBox(
+                f"No map of {images.name} has any foreground, so there is no pseudo box to learn from; choose other "
+                "`maps`, or leave psol out."
+            )
         left_out = len(images) - len(self._places)
         if left_out:
             log.info("%s: %d of %d images have no pseudo box and are left out.", images.name, left_out, len(images))

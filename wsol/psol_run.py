@@ -13,7 +13,7 @@ from wsol.failed_runs import DIVERGED
 from wsol.identity import digest
 from wsol.job import SCORED_SPLITS, Job
 from wsol.localize import Matches
-from wsol.psol import PSOL, PseudoBoxed, best_on_val, make_pseudo_boxes, match_boxes
+from wsol.psol import PSOL, NoPseudoBox, PseudoBoxed, best_on_val, make_pseudo_boxes, match_boxes
 from wsol.record import LocalizationRecord
 from wsol.runs import load_or_none, truth_of, write_json
 from wsol.score import Records
@@ -31,7 +31,7 @@ def psol_records(job: Job) -> Records:
     are not considered: on the training images they would take hours.
 
     Returns:
-        Nothing if the regressor diverged, which the log says.
+        Nothing if no map gives a pseudo box, or the regressor diverged, which the log says.
     """
     one = _PSOL(job)
     run, diverged = job.folder.path.name, job.folder.diverged_boxes_file(one.key)
@@ -40,9 +40,10 @@ def psol_records(job: Job) -> Records:
         return {}
     try:
         return one.records()
-    except FloatingPointError as error:
+    except (NoPseudoBox, FloatingPointError) as error:
         log.warning("%s has no rows of PSOL: %s", run, error)
-        write_json(diverged, {"status": DIVERGED, "message": str(error)})
+        if isinstance(error, FloatingPointError):  # the pseudo boxes are kept, and say by themselves that there is none
+            write_json(diverged, {"status": DIVERGED, "message": str(error)})
         return {}
 
 
