@@ -19,6 +19,7 @@ from saved_runs import end
 from tabulate import tabulate
 
 from wsol.comparisons import measure, read_comparisons
+from wsol.head_name import value_text
 from wsol.identity import digest
 from wsol.measured import Measured, mcnemar_tests
 from wsol.pipeline import NONE
@@ -67,8 +68,8 @@ def read_settings(text: str) -> dict[str, str]:
 
 
 def fits(settings: Settings, wanted: Mapping[str, str]) -> bool:
-    """Has it these settings?"""
-    return all(str(settings.get(key)) == value for key, value in wanted.items())
+    """Has it these settings, 5.0 written as 5 too?"""
+    return all(value in (str(one := settings.get(key)), value_text(one)) for key, value in wanted.items())
 
 
 def held_equal(settings: Settings, named: Sequence[str]) -> str:

@@ -6,10 +6,11 @@ python benchmarks/run.py sweep=tune pooling=gap,lse,gmp seed=0,1,2
 python benchmarks/run.py sweep=gap_vs_gmp few_shot=[1,5,10] psol=true
 """
 
+import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -65,10 +66,31 @@ def data_identity(node: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in identity(node).items() if value is not None and key not in places}
 
 
+def head_identity(node: DictConfig) -> dict[str, Any]:
+    """The same of a part of the head: what its target takes as a float alone is one, so that 3 and 3.0 are one run.
+
+    What may be an int, like the k of top-k, stays as it is.
+    """
+    return _with_floats(identity(node), _floats(node))
+
+
 def named(group: str, choice: str, node: DictConfig) -> str:
     """An option with those settings that are not its file's."""
     usual: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"), resolve=False)
-    return option_name(choice, identity(node), usual)
+    floats = _floats(node)
+    return option_name(choice, head_identity(node), _with_floats(usual, floats), exact=set(map(str, node)) - floats)
+
+
+def _floats(node: DictConfig) -> set[str]:
+    parameters = inspect.signature(get_method(node["_target_"]), eval_str=True).parameters
+    return {key for key, one in parameters.items() if one.annotation in (float, float | None)}
+
+
+def _with_floats(settings: Mapping[str, Any], floats: Collection[str]) -> dict[str, Any]:
+    return {
+        key: float(value) if key in floats and isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in settings.items()
+    }
 
 
 def option_of(group: str, text: str) -> DictConfig:
@@ -123,7 +145,8 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
         method=named("method", choices["method"], cfg.method) if cfg.get("method") else "",
     )
     parts = parts_of(cfg)
-    nodes = {name: node if isinstance(node, str) else identity(node) for name, node in parts.items()}
+    trunk = identity(parts.pop("backbone"))
+    nodes = {name: node if isinstance(node, str) else head_identity(node) for name, node in parts.items()}
     experiment = Experiment(
         data=data,
         reader={"option": choices["data"], "settings": identity(cfg.data)},
@@ -131,7 +154,7 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
         backbone="-".join([choices["backbone"], cfg.backbone.name]) if "name" in cfg.backbone else choices["backbone"],
         pooling=str(head),
         seed=cfg.seed,
-        settings={"data": data_identity(cfg.data), **nodes},
+        settings={"data": data_identity(cfg.data), "backbone": trunk, **nodes},
         train=build(cfg.train),
         image_size=cfg.data.image_size,
         pooling_layer=build(cfg.pooling),
@@ -141,10 +164,11 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     if not cfg.pooling_at_test:
         return experiment
     swapped = option_of("pooling", cfg.pooling_at_test)
+    tested_as = named("pooling", read_option(cfg.pooling_at_test)[0], swapped)
     return replace(
         experiment,
-        pooling=str(replace(head, tested_as=cfg.pooling_at_test)),
-        settings={**experiment.settings, "pooling_at_test": identity(swapped)},
+        pooling=str(replace(head, tested_as=tested_as)),
+        settings={**experiment.settings, "pooling_at_test": head_identity(swapped)},
         pooling_layer=build(swapped),
         trained_as=experiment,
     )

@@ -21,6 +21,9 @@ def test_settings_are_read_from_words():
 
 def test_settings_fit_by_their_text():
     assert fits({"pooling": "gap", "seed": 3}, {"seed": "3"})
+    assert fits({"pooling.sharpness": 5.0}, {"pooling.sharpness": "5"})
+    assert fits({"pooling.sharpness": 5.0}, {"pooling.sharpness": "5.0"})
+    assert not fits({"pooling.sharpness": 5.5}, {"pooling.sharpness": "5"})
     assert not fits({"pooling": "gap"}, {"map": "cam"})
 
 

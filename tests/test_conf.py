@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from run import build, build_classifier, evaluation_of, option_of, parts_of
+from run import build, build_classifier, evaluation_of, experiment_of, head_identity, named, option_of, parts_of
 
 from wsol.bird_world import BirdSettings
 from wsol.data.synthetic import synthetic
 from wsol.experiment import Evaluation
+from wsol.identity import digest
 from wsol.protocol import NAMED
 from wsol.score import Score
 
@@ -185,6 +187,70 @@ def test_another_pooling_at_test_is_named_with_its_settings():
         option_of("pooling", "max")
     with pytest.raises(ValueError, match="pooling=lse has no setting 'r'; settings: _target_, sharpness, learned"):
         option_of("pooling", "lse:r=5")
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    """What a command with these overrides trains."""
+
+    def make(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("run", overrides=list(overrides), return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
+        return experiment_of(cfg, "synthetic")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        (["pooling=gem", "pooling.power=3"], ["pooling=gem", "pooling.power=3.0"], "gem"),
+        (["pooling=gem", "pooling.power=4"], ["pooling=gem", "pooling.power=4.0"], "gem:power=4"),
+        (["method=cutmix", "method.alpha=2"], ["method=cutmix", "method.alpha=2.0"], "gap+cutmix:alpha=2"),
+        (["pooling_at_test=lse"], ['pooling_at_test="lse:learned=false:sharpness=3"'], "gap_tested_as_lse"),
+        (
+            ['pooling_at_test="lse:sharpness=5"'],
+            ['pooling_at_test="lse:learned=false:sharpness=5.0"'],
+            "gap_tested_as_lse:sharpness=5",
+        ),
+    ],
+)
+def test_one_head_has_one_name_and_one_run(experiment, one, other, name):
+    first, second = experiment(*one), experiment(*other)
+    assert first.pooling == second.pooling == name
+    assert digest(first.settings) == digest(second.settings)
+
+
+@pytest.mark.parametrize("option", ["pooling=top_k pooling.k", "pooling=wildcat pool_site=scores pooling.lowest"])
+def test_one_cell_and_all_of_them_are_two_runs_of_two_names(experiment, option):
+    first, second = experiment(*f"{option}=1".split()), experiment(*f"{option}=1.0".split())
+    assert first.pooling != second.pooling
+    assert digest(first.settings) != digest(second.settings)
+
+
+def test_what_may_be_an_int_stays_one_in_a_heads_identity():
+    node = option_of("pooling", "wildcat:highest=1:alpha=1:maps_per_class=2")
+    found = {key: value for key, value in head_identity(node).items() if key != "_target_"}
+    expected = {"highest": 1, "lowest": 0.2, "alpha": 1.0, "maps_per_class": 2}
+    assert {key: (value, type(value)) for key, value in found.items()} == {
+        key: (value, type(value)) for key, value in expected.items()
+    }
+    assert named("pooling", "wildcat", node) == "wildcat:highest=1:alpha=1:maps_per_class=2"
+
+
+@pytest.mark.parametrize("group", ["pooling", "method"])
+def test_every_part_of_a_head_is_itself_without_settings(group):
+    for stem in stems(group):
+        assert named(group, stem, OmegaConf.load(CONF / group / f"{stem}.yaml")) == stem
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["lse:sharpness=5:learned=True", "top_k:k=1.0", "top_k:k=3", "gem:power=2.5e07", "fully_connected:weights=null"],
+)
+def test_a_name_stands_for_what_it_is_the_name_of(text):
+    assert named("pooling", text.partition(":")[0], option_of("pooling", text)) == text
 
 
 def test_some_scores_can_be_chosen():

@@ -102,8 +102,8 @@ class TestCommand:
         assert command_for(f"{RUN} {given} data=cub", "gmp", [3]) == f"{RUN} data=cub pooling=gmp seed=3"
 
     def test_a_head_is_said_in_full(self):
-        expected = f"{RUN} pooling=lse pooling.sharpness=5.0 pool_site=scores method=has seed=3"
-        assert command_for(RUN, "lse:sharpness=5.0_on_scores+has", [3]) == expected
+        expected = f"{RUN} pooling=lse pooling.sharpness=5 pool_site=scores method=has seed=3"
+        assert command_for(RUN, "lse:sharpness=5_on_scores+has", [3]) == expected
 
     @pytest.mark.parametrize("word", ["maps=[cam,grad_cam]", "machine.data_root=my data", "note='a \"b\"'", "x=$HOME"])
     def test_words_keep_their_quotes(self, word):
