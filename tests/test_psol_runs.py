@@ -13,6 +13,8 @@ from wsol.few_shot import FewShotSettings
 from wsol.maps.grad_cam import GradCAM
 from wsol.maps.rise import RISE
 from wsol.runs import load_record
+from wsol.score import Score
+from wsol.scores.pointing_game import pointing_game
 from wsol.stored_boxes import StoredBoxes
 
 
@@ -148,3 +150,18 @@ def test_what_it_needs_is_told_before_training(world):
     with pytest.raises(ValueError, match="for which rise would take hours"):
         world.run(psol=True, evaluation=replace(EVALUATION, maps={"rise": RISE(masks=2)}))
     assert not (world.results / "runs").exists()
+
+
+@pytest.mark.parametrize("names", [["px_ap", "top1_cls"], ["top1_cls"], ["pointing_game"]], ids=" ".join)
+def test_scores_that_read_no_predicted_box_are_told_before_training(world, names):
+    scores = {**EVALUATION.scores, "pointing_game": Score(pointing_game, "largest", None, reads_map=True)}
+    evaluation = replace(EVALUATION, scores={name: scores[name] for name in names})
+    with pytest.raises(ValueError, match=rf"none of {', '.join(names)} reads; choose one more in `scores`, like gt_kn"):
+        world.run(psol=True, evaluation=evaluation)
+    assert not (world.results / "runs").exists()
+
+
+def test_one_score_of_boxes_is_enough(world):
+    scores = {name: EVALUATION.scores[name] for name in ("px_ap", "max_box_acc_v2")}
+    rows = world.run(psol=True, evaluation=replace(EVALUATION, scores=scores))
+    assert rows.loc[rows["map"] == "psol", "score"].tolist() == ["max_box_acc_v2"]

@@ -58,7 +58,8 @@ def run_experiment(
         The run's rows: one per map and score, columns as in `scores-*.csv`; without values if training diverged.
 
     Raises:
-        ValueError: before anything is trained, if the data lack what a score, `few_shot` or `psol` reads.
+        ValueError: before anything is trained, if the data lack what a score, `few_shot` or `psol` reads, or no score
+            reads the boxes that `psol` gives.
     """
     check_experiment(experiment, splits, evaluation, few_shot, psol)
     if (few_shot is not None or psol) and build_backbone is None:
@@ -126,6 +127,11 @@ def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
 def _check_psol(splits: Splits, evaluation: Evaluation) -> None:
     if not (len(splits.val.entries.boxes) and len(splits.test.entries.boxes)):
         raise ValueError(f"{splits.val.name} or test has no boxes, which PSOL is chosen and scored by; leave psol out.")
+    if not any(score.needs_boxes and score.threshold is not None for score in evaluation.scores.values()):
+        raise ValueError(
+            f"PSOL gives boxes, which none of {', '.join(evaluation.scores)} reads; choose one more in `scores`, like "
+            "gt_known_loc, or leave psol out."
+        )
     if RULE not in evaluation.boxes:
         raise ValueError(
             f"PSOL draws its pseudo boxes by the rule {RULE!r}; choose it in `boxes` (have {sorted(evaluation.boxes)})."
