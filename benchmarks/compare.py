@@ -6,7 +6,8 @@ python benchmarks/compare.py backbone=resnet18 backbone=resnet50 pooling=gap,map
 python benchmarks/compare.py protocol=tight protocol=reference map=cam  # two protocols on the same runs
 
 The first two arguments name the groups; all others are filters for both. What the groups do not name is held equal, and
-runs are paired by seed. Settings: data, backbone, pooling, map, protocol, and any of a run's own, like train.epochs.
+runs are paired by seed. A pooling is a head's whole name, like gap+cutmix; of tuned heads it is the search that is held
+equal, not what it chose. Settings: data, backbone, pooling, map, protocol, and any of a run's own, like train.epochs.
 """
 
 import sys
@@ -29,6 +30,8 @@ from wsol.summary import holm
 
 Settings = Mapping[str, Any]
 _TITLE = ("data", "backbone", "pooling", "map", "protocol")
+# A head's name says these, too.
+_GOES_WITH = {"pooling": ("method", "pool_site", "pooling_at_test")}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -74,9 +77,26 @@ def fits(settings: Settings, wanted: Mapping[str, str]) -> bool:
 
 def held_equal(settings: Settings, named: Sequence[str]) -> str:
     """What stands for all that the groups do not name: what a name like `pooling` stands for goes with it."""
-    goes = [*named, *(f"{name}." for name in named)]
-    left = {key: value for key, value in settings.items() if not any(key == one or key.startswith(one) for one in goes)}
+    goes = {*named, *(part for name in named for part in _GOES_WITH.get(name, ()))}
+    left = {
+        key: value
+        for key, value in settings.items()
+        if not any(key == one or key.startswith(f"{one}.") for one in goes)
+    }
     return digest(left)
+
+
+def before_search(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The training settings that the search of a tuned run started from, in the place of those that it chose.
+
+    Heads are tuned alike and each gets settings of its own, so these cannot be held equal.
+
+    Args:
+        told: the run's `settings.json`; empty is returned where it was not tuned.
+    """
+    tuned = told.get("tuned", {})
+    first: Settings = next(iter(tuned.get("trials", ())), {})  # the first trial changes nothing
+    return {f"train.{name}": first.get(name) for name in tuned.get("settings", ())}
 
 
 def compare(arguments: Sequence[str]) -> int:
@@ -116,7 +136,7 @@ def collect(
         for (pooling, _), seeds in comparison.lines(results).items():
             for one in seeds if pooling != NONE else ():
                 settings = settings_of(one)
-                key = held_equal(settings, named)
+                key = held_equal({**settings, **before_search(one.folder.settings())}, named)
                 for side, wanted in zip(sides, groups, strict=True):
                     if fits(settings, wanted):
                         # Of several evaluations of the same run and map, the records are the same: one is enough.

@@ -1,8 +1,14 @@
+from dataclasses import replace
+
+import pandas as pd
 import pytest
-from compare import compare, fits, held_equal, read_settings
+from compare import before_search, compare, fits, held_equal, read_settings
 from speed_report import compare_resampling, make_runs
 
+from wsol.identity import describe
 from wsol.runs import RunFolder, read_json, write_json
+from wsol.train import TrainSettings
+from wsol.tuning import Tuned, Tuning
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,75 @@ def test_runs_that_differ_elsewhere_are_not_compared(results, tmp_path, capsys):
     write_json(folder.settings_file, {**told, "identity": {**told["identity"], "train": {"epochs": 9}}})
     assert compare(["pooling=gap", "pooling=gmp", f"results={tmp_path}"]) == 1
     assert "equal in all else" in capsys.readouterr().err
+
+
+def rewrite(results, pooling, change):
+    """Change the `settings.json` of all runs of a head."""
+    for path in (results / "runs").glob(f"*-{pooling}-*"):
+        folder = RunFolder(path)
+        write_json(folder.settings_file, change(read_json(folder.settings_file)))
+
+
+def tuned_to(lr, base, **how):
+    """A change that makes a run one of a head whose search chose this learning rate."""
+    tuning = Tuning(trials=2, **how)
+    columns = {"trial": [0, 1], "status": "", "score": 0.5, "top1_cls": 0.5, "cross_entropy": 1.0, "max_box_acc": None}
+    rows = pd.DataFrame({**columns, "seconds": 1.0, "lr": [base.lr, lr], "head_lr": [base.head_lr, 10 * lr]})
+    found = Tuned(tuning, base, 1, replace(base, lr=lr, head_lr=10 * lr), rows, None)
+    identity = {"train": found.train.identity(), "tuning": describe(tuning)}
+    return lambda told: {**told, "identity": {**told["identity"], **identity}, "tuned": found.about()}
+
+
+@pytest.fixture
+def small(tmp_path):
+    make_runs(tmp_path, runs=4, images=30, thresholds=10)
+    return tmp_path
+
+
+@pytest.mark.parametrize("base", [TrainSettings(), TrainSettings(head_lr=0.01)], ids=["no head_lr", "head_lr"])
+def test_tuned_heads_are_paired_each_with_settings_of_its_own(small, capsys, base):
+    rewrite(small, "gap", tuned_to(1e-3, base))
+    rewrite(small, "gmp", tuned_to(7e-3, base))
+    assert compare(["pooling=gap", "pooling=gmp", f"results={small}"]) == 0
+    assert "2 paired seeds [0, 1]" in capsys.readouterr().out
+    # What was chosen can still be asked for.
+    assert compare(["pooling=gap", "pooling=gmp", "train.lr=0.001", f"results={small}"]) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        tuned_to(7e-3, TrainSettings(epochs=3)),
+        tuned_to(7e-3, TrainSettings(lr=0.1)),
+        tuned_to(7e-3, TrainSettings(), seed=1),
+        lambda told: {**told, "identity": {**told["identity"], "train": TrainSettings().identity()}},
+    ],
+    ids=["epochs", "start", "search", "not tuned"],
+)
+def test_heads_that_were_tuned_otherwise_are_not_compared(small, other):
+    rewrite(small, "gap", tuned_to(1e-3, TrainSettings()))
+    rewrite(small, "gmp", other)
+    assert compare(["pooling=gap", "pooling=gmp", f"results={small}"]) == 1
+
+
+def test_what_was_not_searched_has_no_start():
+    assert before_search({"identity": {"train": {"lr": 0.1}}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("gap+cutmix", {"method": {"_target_": "wsol.methods.cutmix.CutMix", "alpha": 1.0}}),
+        ("gap_on_scores", {"pool_site": "scores"}),
+        ("gap_tested_as_gmp", {"pooling_at_test": {"_target_": "wsol.pooling.gmp.GMP"}}),
+    ],
+)
+def test_all_that_a_heads_name_says_is_part_of_the_pooling(small, capsys, name, parts):
+    rewrite(small, "gmp", lambda told: {**told, "pooling": name, "identity": {**told["identity"], **parts}})
+    assert compare(["pooling=gap", f"pooling={name}", f"results={small}"]) == 0
+    assert "2 paired seeds [0, 1]" in capsys.readouterr().out
+    one = {"pooling": "gap", "map": "cam"}
+    assert held_equal(one, ["map"]) != held_equal({**one, "method._target_": "x"}, ["map"])
 
 
 def test_both_ways_of_resampling_are_the_same():
