@@ -99,7 +99,8 @@ def check_experiment(
     """Do the data have what the job reads?
 
     Raises:
-        ValueError: if they lack what a score, `few_shot` or `psol` reads.
+        ValueError: if they lack what a score, `few_shot` or `psol` reads, or no score reads the boxes that `psol`
+            gives.
     """
     _check_annotations(splits, evaluation)
     if few_shot is not None:
