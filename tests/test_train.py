@@ -39,6 +39,20 @@ class Stripes(torch.utils.data.Dataset):
 SETTINGS = TrainSettings(epochs=6, batch_size=8, lr=1e-2)
 
 
+class DroppingGAP(GAP):
+    """The mean of cells of which half are dropped; remembers which."""
+
+    def __init__(self):
+        super().__init__()
+        self.masks = []
+
+    def forward(self, features):
+        mask = torch.nn.functional.dropout(torch.ones_like(features), training=self.training)
+        if self.training:
+            self.masks.append(mask.flatten())
+        return super().forward(features * mask)
+
+
 def run(classifier, settings=SETTINGS, dataset=None, **kwargs):
     defaults = {"seed": 3, "image_size": 16, "accelerator": "cpu", "progress": False}
     return train(classifier, dataset or Stripes(), settings, **{**defaults, **kwargs})
@@ -69,10 +83,10 @@ def test_same_seed_same_weights():
     assert not torch.equal(weights(first), weights(other))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_killed_and_resumed_ends_with_the_very_same_weights(tmp_path, optimizer):
+@pytest.mark.parametrize(("optimizer", "pooling"), [("adamw", GMP), ("sgd", GMP), ("adamw", DroppingGAP)])
+def test_killed_and_resumed_ends_with_the_very_same_weights(tmp_path, optimizer, pooling):
     settings = TrainSettings(epochs=4, batch_size=8, lr=1e-2, optimizer=optimizer, head_lr=0.05, warmup_epochs=0.5)
-    uninterrupted = tiny_classifier(GMP(), 2)
+    uninterrupted = tiny_classifier(pooling(), 2)
     expected = run(uninterrupted, settings)
 
     class Killed(Exception):
@@ -88,12 +102,30 @@ def test_killed_and_resumed_ends_with_the_very_same_weights(tmp_path, optimizer)
             return super().__getitem__(index)
 
     with pytest.raises(Killed):
-        run(tiny_classifier(GMP(), 2), settings, DiesInThirdEpoch(), checkpoint=tmp_path / "c.ckpt")
-    resumed = tiny_classifier(GMP(), 2, seed=99)  # other initial weights: all must come from the checkpoint
+        run(tiny_classifier(pooling(), 2), settings, DiesInThirdEpoch(), checkpoint=tmp_path / "c.ckpt")
+    resumed = tiny_classifier(pooling(), 2, seed=99)  # other initial weights: all must come from the checkpoint
     history = run(resumed, settings, checkpoint=tmp_path / "c.ckpt")
     assert torch.equal(weights(resumed), weights(uninterrupted))
     assert [one["loss"] for one in history] == [one["loss"] for one in expected]
     assert [path.name for path in tmp_path.iterdir()] == ["c.ckpt"]
+
+
+def test_what_is_dropped_depends_on_seed_and_step_alone():
+    masks = []
+    for seed, before in ((0, 0), (0, 7), (1, 0)):
+        classifier = tiny_classifier(DroppingGAP(), 2)
+        torch.manual_seed(before)
+        run(classifier, TrainSettings(epochs=2, batch_size=8), seed=seed)
+        masks.append(torch.stack(classifier.pooling.masks))
+    assert torch.equal(masks[0], masks[1])
+    assert len(torch.cat([masks[0], masks[2]]).unique(dim=0)) == 2 * 6
+
+
+def test_torchs_own_generator_goes_on_from_where_it_was():
+    classifier = tiny_classifier(DroppingGAP(), 2)
+    state = torch.get_rng_state()
+    run(classifier, TrainSettings(epochs=1, batch_size=8))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

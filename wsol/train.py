@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 PLAIN = TrainingMethod()
 # Fields that came later, and what a run that does not name them was trained with: a new option renames no run.
 _LATER = {"freeze_backbone": False, "select": "last"}
+# Turns a step's seed into another, or what is dropped would be drawn from the very numbers that placed the crops.
+_DROPOUT = 0x5DEECE66
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,16 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train a classifier in place, from a checkpoint if there is one.
 
-    The order of an epoch's images depends on (seed, epoch) and their augmentation on (seed, epoch, step, device)
-    alone, so a run that was killed and resumed ends with the same weights as one that was not.
+    The order of an epoch's images depends on (seed, epoch), their augmentation and what the network drops on (seed,
+    epoch, step, device) alone, so a run that was killed and resumed ends with the same weights as one that was not.
+    torch's own generators, which dropout draws from, are seeded for each step; afterwards they go on from where they
+    were.
 
     Args:
         classifier: built after seeding (`torch.manual_seed`); comes back in eval mode on the training device.
         dataset: samples of one size, at least `image_size` on each side; only images and class ids are read.
         settings: how to train.
-        seed: of order and augmentation.
+        seed: of order and augmentation, and of what is random in the network.
         image_size: side of the random crops in pixels.
         method: what is changed in a step; the classifier must have been through its `attach`.
         validation: samples of `image_size`; read after each epoch where `settings.select` is best.
@@ -246,7 +250,10 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     total = settings.epochs * len(loader)
     done = first * len(loader)
     hide = None if job.progress and fabric.is_global_zero else True  # None: only where there is a terminal
-    with tqdm(total=total, initial=done, desc="training", unit="step", disable=hide, leave=False) as bar:
+    with (
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        tqdm(total=total, initial=done, desc="training", unit="step", disable=hide, leave=False) as bar,
+    ):
         for epoch in range(first, settings.epochs):
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             started, losses, right, seen = time.perf_counter(), 0.0, 0.0, 0.0
@@ -254,6 +261,8 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
                 generator = _generator(job.seed, epoch, step, fabric.global_rank)
                 images = augment(batch.images.to(fabric.device, non_blocking=True), job.image_size, generator)
                 class_ids = batch.class_ids.to(fabric.device, non_blocking=True)
+                # Dropout draws from torch's own generators, which no checkpoint holds.
+                torch.manual_seed(generator.initial_seed() ^ _DROPOUT)
                 loss, logits = model(
                     images,
                     class_ids,
