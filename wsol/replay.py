@@ -26,10 +26,10 @@ def replayed(network: nn.Module, images: Tensor, layer: str, output: Tensor) -> 
         network: left as it was found, also after an error.
         images: (M, 3, H, W) what the rest of the network reads.
         layer: dotted module name. For the last layer of a classifier of ours only the head is run.
-        output: (M, ...) as the layer gives it.
+        output: (M, ...) as the layer gives it, also in half precision.
     """
     if layer == LAST and isinstance(network, Classifier):
-        return network.head(output)
+        return network.head(output.to(network.fc.weight.dtype))  # outside of the autocast that the network may run in
     handle = network.get_submodule(layer).register_forward_hook(_replace(output))
     try:
         with evaluation_mode(network):

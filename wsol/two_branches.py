@@ -70,14 +70,14 @@ class TwoBranches(Classifier):
         """Of both branches' maps the larger in each cell.
 
         Args:
-            features: (N, C, h, w) of the trunk.
+            features: (N, C, h, w) of the trunk, also in half precision.
             class_ids: (N, K), the classes whose maps are made; B reads what A's map of the same class leaves.
 
         Returns:
             (N, K, h, w), at least float32, in [0, 1], without a graph.
         """
         weights_a, weights_b = self.class_weights(), self.branch_b.class_weights()
-        fused = []
+        features, fused = features.to(weights_a.dtype), []
         with torch.no_grad():
             of_a = self.branch_a(features)
             for column in class_ids.unbind(dim=1):

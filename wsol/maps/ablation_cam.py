@@ -22,7 +22,7 @@ class AblationCAM(LayerMap):
     around. Where the score is exactly zero the loss itself is the weight.
 
     Behind the last layer of a pooling per channel and one linear layer the loss is `fc.weight` times what the pooled
-    channel loses, and no pass is needed; elsewhere one further pass for each channel.
+    channel loses, and no pass is needed; elsewhere one further pass for each channel, and one with all of them.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -30,13 +30,16 @@ class AblationCAM(LayerMap):
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
         """(N, K) class ids -> (N, K, h, w), >= 0."""
         activation = self.activation(forward)
-        score = forward.logits.detach().gather(1, class_ids)[:, :, None].to(activation.dtype)
-        network = forward.network
-        if self.target_layer == LAST and has_closed_form(network) and network.pool_site == "features":
-            pooling = network.pooling
+        network, layer = forward.network, self.target_layer
+        if layer == LAST and has_closed_form(network) and network.pool_site == "features":
+            logits, pooling = forward.logits.detach(), network.pooling
             loss = (pooling(activation) - pooling(torch.zeros_like(activation[:1])))[:, None]
-            loss = loss * forward.class_weights(self.target_layer, class_ids)
+            loss = loss * forward.class_weights(layer, class_ids)
+            score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
         else:
+            # Replayed like the scores without a channel: bfloat16 rounds more off the pass's own than a channel adds.
+            logits = replayed(network, forward.images, layer, forward.outputs[layer].detach())
+            score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
             loss = score - self._ablated(forward, class_ids).to(activation.dtype)
         return combine(activation, loss / torch.where(score == 0, 1, score)).relu()
 
