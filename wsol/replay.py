@@ -29,7 +29,8 @@ def replayed(network: nn.Module, images: Tensor, layer: str, output: Tensor) -> 
         output: (M, ...) as the layer gives it, also in half precision.
     """
     if layer == LAST and isinstance(network, Classifier):
-        return network.head(output.to(network.fc.weight.dtype))  # outside of the autocast that the network may run in
+        with evaluation_mode(network):
+            return network.head(output.to(network.fc.weight.dtype))  # outside the autocast that the network may run in
     handle = network.get_submodule(layer).register_forward_hook(_replace(output))
     try:
         with evaluation_mode(network):

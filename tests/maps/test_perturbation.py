@@ -147,6 +147,17 @@ def test_a_replayed_layer_gives_the_same_logits(images):
     assert not classifier.backbone.block1._forward_hooks
 
 
+def test_a_replayed_head_drops_nothing(images):
+    class Dropping(GAP):
+        def forward(self, features):
+            return super().forward(torch.nn.functional.dropout(features, training=self.training))
+
+    classifier = tiny_classifier(Dropping()).train()
+    forward = forward_pass(classifier, images, [LAST], [])
+    torch.testing.assert_close(replayed(classifier, images, LAST, forward.outputs[LAST]).detach(), forward.logits)
+    assert classifier.training
+
+
 def test_scores_of_many_images_come_in_chunks(images):
     classifier, sizes = tiny_classifier(GAP()).train(), []
     classifier.fc.register_forward_hook(lambda *args: sizes.append(len(args[2])))
