@@ -251,7 +251,8 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     done = first * len(loader)
     hide = None if job.progress and fabric.is_global_zero else True  # None: only where there is a terminal
     with (
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        # Of this device alone: reading the state of another would take memory on it.
+        torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []),
         tqdm(total=total, initial=done, desc="training", unit="step", disable=hide, leave=False) as bar,
     ):
         for epoch in range(first, settings.epochs):
