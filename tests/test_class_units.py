@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 import units as command
-from networks import tiny_classifier
+from networks import HalfOfTheChannels, tiny_classifier
 from PIL import Image
 from tiny_runs import make_run
 from torch import nn
 
 from wsol.backbone import Backbone
+from wsol.backbones.small_cnn import small_cnn
 from wsol.class_units import ClassUnit, class_units, excited_box, most_exciting
 from wsol.classifier import Classifier
+from wsol.methods.acol import ACoL
 from wsol.pooling.gap import GAP
+from wsol.pooling.wildcat import WILDCAT
 from wsol.sample import Sample
 from wsol.unit_picture import draw_units
 
@@ -67,6 +70,22 @@ def test_the_largest_weights_come_first(classifier):
         class_units(classifier, 2, 1)
     with pytest.raises(ValueError, match=r"units must lie in \[1, 3\].* got 4"):
         class_units(classifier, 0, 4)
+
+
+def test_a_head_that_reads_other_features_has_no_units():
+    with pytest.raises(ValueError, match=r"a class's units .* and HalfOfTheChannels reads 5 for 10; take pooling=gap"):
+        class_units(tiny_classifier(HalfOfTheChannels()), 0, 1)
+    two_branches = ACoL(width=8).attach(tiny_classifier(GAP()))
+    with pytest.raises(ValueError, match=r"a class's units .* and TwoBranches reads 8 for 10; take pooling=gap"):
+        class_units(two_branches, 0, 1)
+
+
+def test_class_scores_that_are_pooled_have_units_too():
+    torch.manual_seed(0)
+    classifier = Classifier(small_cnn(channels=(6, 10)), WILDCAT(maps_per_class=2), 3, "scores")
+    (unit,) = class_units(classifier, 1, 1)
+    mean = (classifier.fc.weight[2] + classifier.fc.weight[3]).detach() / 2
+    assert unit == ClassUnit(int(mean.argmax()), pytest.approx(float(mean.max())))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import tiny_classifier
+from networks import HalfOfTheChannels, tiny_classifier
 from tiny_runs import make_run
 from torch import nn
 
+from wsol.backbones.small_cnn import small_cnn
+from wsol.classifier import Classifier
 from wsol.forward_pass import LAST, forward_pass
 from wsol.generic_features import fit_linear, pooled_features, with_new_head
 from wsol.maps.cam import CAM
+from wsol.methods.acol import ACoL
 from wsol.pooling.gap import GAP
 from wsol.pooling.gmp import GMP
 from wsol.sample import Sample
@@ -115,6 +118,25 @@ def test_cam_through_the_new_head_adds_up_to_its_scores(pooling, images):
         torch.testing.assert_close(maps.mean(dim=(1, 2)), scores.detach(), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="must read 10 channels, as the backbone gives, got 4"):
         with_new_head(classifier, nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (lambda: tiny_classifier(HalfOfTheChannels()), r"and HalfOfTheChannels reads 5 for 10; take pooling=gap"),
+        (lambda: ACoL(width=8).attach(tiny_classifier(GAP())), r"and TwoBranches reads 8 for 10; take pooling=gap"),
+        (
+            lambda: Classifier(small_cnn(channels=(6, 10)), GMP(), 5, "scores"),
+            r"and GMP pools class scores; take pool_site=features",
+        ),
+    ],
+    ids=["another width", "two branches", "scores"],
+)
+def test_a_head_that_pools_no_channels_is_refused(classifier, message):
+    with pytest.raises(ValueError, match=f"generic features .* {message}"):
+        pooled_features(classifier(), None, device=torch.device("cpu"))
+    with pytest.raises(ValueError, match=f"generic features .* {message}"):
+        with_new_head(classifier(), nn.Linear(10, 3))
 
 
 def test_pooled_features_are_what_the_head_reads(images):

@@ -14,6 +14,7 @@ from wsol.classifier import Classifier
 from wsol.forward_pass import LAST, forward_pass
 from wsol.geometry import Size
 from wsol.image_set import ImageSet
+from wsol.linear_head import check_reads_channels
 from wsol.protocol import ZHOU2016
 from wsol.sample import collate
 from wsol.score_map import to_score_maps
@@ -54,8 +55,7 @@ def class_units(classifier: Classifier, class_id: int, count: int) -> list[Class
         ValueError: if the class does not exist, count is not in [1, C], or the head reads other features than the
             backbone's.
     """
-    if type(classifier) is not Classifier:
-        raise ValueError(f"the units of {type(classifier).__name__} are not the backbone's channels.")
+    check_reads_channels(classifier, "a class's units")
     weights = classifier.class_weights().detach().cpu()
     if not 0 <= class_id < len(weights):
         raise ValueError(f"class {class_id} does not exist; the classifier knows the classes 0 ... {len(weights) - 1}.")

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from wsol.classifier import Classifier
 from wsol.forward_pass import LAST, forward_pass
 from wsol.image_set import ImageSet
+from wsol.linear_head import check_reads_channels
 from wsol.sample import collate
 
 
@@ -25,7 +26,11 @@ def pooled_features(
 
     Returns:
         (N, C) float features and (N,) int64 class ids, on the CPU.
+
+    Raises:
+        ValueError: if the head does not pool the channels of the backbone.
     """
+    _check(classifier)
     classifier = classifier.to(device)
     loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
     pooled, class_ids = [], []
@@ -112,8 +117,10 @@ def with_new_head(classifier: Classifier, linear: nn.Linear) -> Classifier:
     Backbone and pooling keep their weights and modes; the given classifier keeps its own head.
 
     Raises:
-        ValueError: if the layer reads another number of channels than the backbone gives.
+        ValueError: if the layer reads another number of channels than the backbone gives, or the given head does not
+            pool them.
     """
+    _check(classifier)
     if linear.in_features != classifier.backbone.out_channels:
         raise ValueError(
             f"the new head must read {classifier.backbone.out_channels} channels, as the backbone gives, got "
@@ -123,3 +130,12 @@ def with_new_head(classifier: Classifier, linear: nn.Linear) -> Classifier:
     made.fc = linear
     made.training = False
     return made
+
+
+def _check(classifier: Classifier) -> None:
+    check_reads_channels(classifier, "generic features")
+    if classifier.pool_site == "scores":
+        raise ValueError(
+            f"generic features are pooled before the linear layer, and {type(classifier.pooling).__name__} pools class "
+            "scores; take pool_site=features."
+        )

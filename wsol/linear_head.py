@@ -20,6 +20,26 @@ def linear_head(network: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
+def check_reads_channels(classifier: Classifier, what: str) -> None:
+    """Refuse a head whose linear layer reads something else than the channels of the backbone.
+
+    Args:
+        classifier: of ours.
+        what: for the message: that which needs it.
+
+    Raises:
+        ValueError: naming the head, and those that do.
+    """
+    usual = type(classifier) is Classifier
+    reads, given = classifier.fc.in_features, classifier.backbone.out_channels
+    if not usual or reads != given:
+        head = type(classifier.pooling if usual else classifier).__name__
+        raise ValueError(
+            f"{what} need a linear layer with one weight per channel of the backbone, and {head} reads {reads} for "
+            f"{given}; take pooling=gap, or another pooling of each channel, without method=acol."
+        )
+
+
 def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: str) -> Tensor:
     """(K, C) weights of the linear layer that reads the pooled features.
 
