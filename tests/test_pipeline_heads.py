@@ -1,6 +1,8 @@
 """Runs of heads, methods and searches, from data to table."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -107,6 +109,21 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path)
+
+
+def test_of_two_runs_of_one_head_and_seed_the_newer_stands(world, caplog):
+    kept = world.run("gap").set_index("score")["value"]
+    (folder,) = world.folders()
+    older = world.results / "runs" / f"{folder}-old"
+    shutil.copytree(older.with_name(folder), older)
+    (scores,) = older.glob("scores-*.csv")
+    pd.read_csv(scores, keep_default_na=False).assign(run=older.name, value=0.0).to_csv(scores, index=False)
+    os.utime(older / "settings.json", (1, 1))
+    (comparison,) = read_comparisons(world.results)
+    rows = comparison.rows.set_index("score")
+    assert set(rows.loc[rows["pooling"] == "gap", "run"]) == {folder}
+    assert rows.loc[rows["pooling"] == "gap", "value"].to_dict() == pytest.approx(kept.to_dict())
+    assert f"{older.name}, which is gap with seed 0 as the newer {folder} is; delete the folder of one" in caplog.text
 
 
 def test_max_pooling_of_features_and_of_scores_are_two_lines_of_one_table(world):

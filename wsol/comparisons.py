@@ -12,7 +12,7 @@ from wsol.identity import restore
 from wsol.matching import in_threads
 from wsol.measured import Measured, OneSeed, gather, measure_one
 from wsol.pipeline import NONE
-from wsol.runs import read_rows
+from wsol.runs import RunFolder, read_rows
 from wsol.score import Score
 from wsol.scored_maps import ScoredMap, read_scored_maps
 
@@ -49,7 +49,8 @@ def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None =
         wanted: column of the rows, or `protocol` for its name -> values to keep. What is said of poolings, maps, seeds
             and scores leaves rows out; baselines stay.
 
-    A file that does not hold rows is left out, which the log says.
+    A file that does not hold rows is left out, which the log says; and so is the older of two runs of one head and
+    seed, which a change in what names a run can leave behind.
 
     Raises:
         ValueError: for a column that there is not.
@@ -68,6 +69,7 @@ def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None =
         fits = told[column].astype(str).isin([str(value) for value in values])
         keep &= fits | is_baseline if column != "score" else fits
     for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
+        group = _newest(results, group)
         same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
         failed = group["status"] != ""
         kept = pd.concat([without_failed(group), rows[same & keep]], ignore_index=True)
@@ -80,6 +82,28 @@ def without_failed(rows: pd.DataFrame) -> pd.DataFrame:
     learned = rows["pooling"].isin(rows.loc[~failed, "pooling"])
     kept = rows[~failed | ~learned]
     return kept.assign(value=kept["value"].mask(kept["status"] != ""))
+
+
+def _newest(results: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """One run of each head and seed, the one whose `settings.json` was written last."""
+    older: list[str] = []
+    for (pooling, seed), same in rows.groupby(["pooling", "seed"]):
+        *before, last = sorted(set(same["run"]), key=lambda run: (_written(results, run), run))
+        for run in before:
+            log.warning(
+                "left out: %s, which is %s with seed %s as the newer %s is; delete the folder of one of them.",
+                results / "runs" / run,
+                pooling,
+                seed,
+                last,
+            )
+        older += before
+    return rows[~rows["run"].isin(older)]
+
+
+def _written(results: Path, run: str) -> float:
+    file = RunFolder(results / "runs" / run).settings_file
+    return file.stat().st_mtime if file.exists() else 0.0
 
 
 def _read_all(files: Iterable[Path]) -> Iterator[pd.DataFrame]:
