@@ -56,6 +56,18 @@ class TestMissingRuns:
     def test_seeds_of_a_sweep_are_words(self):
         assert list(missing_runs([setting("gap", "0"), setting("gmp", 0)])) == []
 
+    def test_what_failed_is_not_lacking_and_lacked_by_the_others(self):
+        failed = settings(gap=[1])
+        assert list(missing_runs(settings(gap=[0]), failed=failed)) == []
+        ((_, pooling, lacking),) = missing_runs(settings(gap=[0], gmp=[0]), failed=failed)
+        assert (pooling, lacking) == ("gmp", [1])
+
+    def test_a_few_shot_network_is_made_only_beside_a_run_that_learned(self):
+        both = settings(gap=[0], few_shot_1=[0])
+        assert list(missing_runs(both, failed=settings(gap=[1]))) == []
+        ((_, pooling, lacking),) = missing_runs([*both, *settings(gmp=[1])], failed=settings(gap=[1], gmp=[0]))
+        assert (pooling, lacking) == ("few_shot_1", [1])
+
 
 class TestCommand:
     def test_one_seed(self):

@@ -13,24 +13,32 @@ _OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
 
 
 def missing_runs(
-    settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = ()
+    settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = (), failed: Iterable[Mapping[str, Any]] = ()
 ) -> Iterator[tuple[str, str, list[int]]]:
     """For each pooling that lacks seeds which a head has: a command that made one of its sisters, itself, the seeds.
 
     Args:
         settings: of the runs of a comparison, as in `settings.json`.
         poolings: that are wanted, beside those that there are.
+        failed: settings of runs that diverged or collapsed. They are not lacking, and a head that has not tried their
+            seed lacks it; but a few-shot network is made only beside a run that learned.
     """
-    runs = list(settings)
+    learned = list(settings)
+    runs = [*learned, *failed]
     found: dict[str, set[int]] = {pooling: set() for pooling in poolings}
     for one in runs:
         found.setdefault(one["pooling"], set()).add(int(one["seed"]))
-    wanted = set().union(*(seeds for pooling, seeds in found.items() if few_shot_count(pooling) is None))
+    beside_heads, beside_learned = _seeds_of_heads(runs), _seeds_of_heads(learned)
     for pooling in sorted(found):
+        wanted = beside_heads if few_shot_count(pooling) is None else beside_learned
         lacking = sorted(wanted - found[pooling])
         if lacking and runs:
             commands = [str(one["command"]) for one in runs if one.get("command")]
             yield commands[0] if commands else "python benchmarks/run.py", pooling, lacking
+
+
+def _seeds_of_heads(runs: Iterable[Mapping[str, Any]]) -> set[int]:
+    return {int(one["seed"]) for one in runs if few_shot_count(one["pooling"]) is None}
 
 
 def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:

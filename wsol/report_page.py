@@ -75,17 +75,18 @@ def _command(one: Answered, comparison: Comparison, results: Path) -> str:
     """What makes the runs that a claim lacks; those that failed would fail again."""
     wanted = [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
     runs = sorted(set(comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"]))
-    settings = [RunFolder(results / "runs" / run).settings() for run in runs]
+    settings = {run: RunFolder(results / "runs" / run).settings() for run in runs}
     failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
-    tried = [*settings, *(RunFolder(results / "runs" / run).settings() for run in failed)]
-    commands = [command_for(*missing) for missing in missing_runs(tried, wanted)]
+    tried = [RunFolder(results / "runs" / run).settings() for run in failed]
+    learned = [one for run, one in settings.items() if run not in failed]
+    commands = [command_for(*missing) for missing in missing_runs(learned, wanted, tried)]
     if commands:
         return "; ".join(commands)
     if not settings:
         return ""
     scored = list(dict.fromkeys(comparison.rows.loc[comparison.rows["backbone"] != NONE, "map"]))
     more = [name for name in dict.fromkeys(_maps(one)) if name not in scored]
-    command = str(settings[0]["command"])
+    command = str(settings[runs[0]]["command"])
     return f"{command} 'maps=[{','.join([*scored, *more])}]'" if more else command  # which makes records anew, too
 
 

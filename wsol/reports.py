@@ -119,7 +119,8 @@ def _mixed(rows: pd.DataFrame) -> bool:
 
 def _of_seeds(runs: Mapping[str, Mapping[str, Any]], failed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Runs that one pooling has and another lacks, with the commands that make them; what failed is there, too."""
-    commands = [command_for(*one) for one in missing_runs({**runs, **failed}.values())]
+    learned = [one for run, one in runs.items() if run not in failed]
+    commands = [command_for(*one) for one in missing_runs(learned, failed=failed.values())]
     return [f"Missing: {', '.join(f'`{command}`' for command in commands)}."] if commands else []
 
 
