@@ -10,6 +10,7 @@ runs are paired by seed. A pooling is a head's whole name, like gap+cutmix; of t
 equal, not what it chose. Settings: data, backbone, pooling, map, protocol, and any of a run's own, like train.epochs.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,8 @@ def read_settings(text: str) -> dict[str, str]:
     Raises:
         ValueError: if it is something else.
     """
-    pairs = [word.partition("=") for word in text.split(",")]
+    # Not at the commas within a value: has:cells=[4, 5].
+    pairs = [word.partition("=") for word in re.split(r",(?![^\[]*\])", text)]
     if any(not equals or not key for key, equals, _ in pairs):
         raise ValueError(f"{text!r} names no settings; write them like pooling=gap,map=cam.")
     return {key: value for key, _, value in pairs}

@@ -25,6 +25,10 @@ def test_settings_are_read_from_words():
         read_settings("gap")
 
 
+def test_a_heads_name_may_hold_a_list():
+    assert read_settings("pooling=gap+has:cells=[4, 5],map=cam") == {"pooling": "gap+has:cells=[4, 5]", "map": "cam"}
+
+
 def test_settings_fit_by_their_text():
     assert fits({"pooling": "gap", "seed": 3}, {"seed": "3"})
     assert fits({"pooling.sharpness": 5.0}, {"pooling.sharpness": "5"})

@@ -115,8 +115,10 @@ def test_heads_of_a_search_share_the_network_of_its_base(world):
         trials = trials.assign(cross_entropy=1.0, max_box_acc=np.nan, seconds=1.0)
         tuned = Tuned(Tuning(trials=1), base, 0, chosen, trials, None)
         world.run(pooling, tuned=tuned, train=chosen, few_shot=ONE)
-    settings = world.folder("few_shot_1").settings()
+    settings, head = world.folder("few_shot_1").settings(), world.folder("gap").settings()
     assert settings["identity"]["train"] == base.identity()
+    assert settings["identity"]["tuning"] == head["identity"]["tuning"]
+    assert settings["identity"]["tuned_from"] == head["identity"]["tuned_from"] == base.identity()
     assert "tuned" not in settings
 
 

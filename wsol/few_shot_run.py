@@ -61,7 +61,9 @@ def _about(job: Job, about: Mapping[str, Any], settings: FewShotSettings, per_cl
     experiment = job.experiment
     few_shot = {"per_class": per_class, "most_steps": settings.most_steps}
     trained = job.shared_training.identity()
-    identity = {key: about["identity"][key] for key in ("data", "backbone", "image_size", "seed")}
+    # The last two stand in a tuned head's alone: a comparison of it with this row holds them equal.
+    shared = ("data", "backbone", "image_size", "seed", "tuning", "tuned_from")
+    identity = {key: about["identity"][key] for key in shared if key in about["identity"]}
     name = row_name(per_class)
     key = digest([about["comparison"], trained, experiment.seed, few_shot])
     chosen = threshold_images(job.splits.val, choose_boxed(job.splits.val, per_class, experiment.seed))
