@@ -302,6 +302,11 @@ def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
     assert len(trained) == 3
 
 
+def test_a_search_of_one_trial_says_so(world):
+    world.tuned_run("gap", Tuning(trials=1, space={"lr": (1e-3, 1e-2)}))
+    assert "Tuned: one trial for each head, with the settings as they were." in world.table()
+
+
 def test_tuned_and_plain_runs_never_share_a_table(world):
     plain = world.run("gap")
     tuned = world.tuned_run("gap", Tuning(trials=1))

@@ -205,8 +205,25 @@ def test_a_head_without_cam_is_told_before_its_boxes_shall_choose(world, monkeyp
 
     monkeypatch.setattr("wsol.maps.cam.CAM.__call__", refuses)
     monkeypatch.setattr("wsol.tuning.fit", lambda *_: pytest.fail("trained"))
-    with pytest.raises(ValueError, match="CAM needs a linear layer"):
+    with pytest.raises(ValueError, match=r"choose tune\.select=classification for gap\. CAM needs a linear layer"):
         world.tune(tuning=replace(TUNING, select="localization"))
+
+
+def test_a_value_that_cannot_be_trained_with_is_told_before_the_first_trial(world):
+    with pytest.raises(ValueError, match="label_smoothing must"):
+        world.tune(tuning=Tuning(trials=3, space={"label_smoothing": (1.5, 3)}))
+    assert world.built == 0
+
+
+def test_a_frozen_trunk_has_no_rate_to_search(world):
+    frozen = replace(TRAIN, freeze_backbone=True)
+    tuned = world.tune(train=frozen)
+    assert list(tuned.about()["settings"]) == ["head_lr"]
+    assert tuned.train.lr == TRAIN.lr
+    alone = replace(TUNING, space={"lr": (1e-3, 1e-2)})
+    assert list(world.tune(tuning=alone, train=frozen).about()["settings"]) == ["lr"]  # at which the head learns, then
+    with pytest.raises(ValueError, match=r"tune\.space\.lr changes nothing where train\.freeze_backbone"):
+        world.tune(tuning=alone, train=replace(frozen, head_lr=0.1))
 
 
 def network_of(path):

@@ -216,6 +216,8 @@ def of_tuning(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     notes = [
         f"Tuned: {how['trials']} trials for each head, at the same points, drawn log-uniformly (seed {how['seed']}): "
         f"{space}. The best by {by}, trains all seeds."
+        if how["trials"] > 1
+        else "Tuned: one trial for each head, with the settings as they were."
     ]
     for head, search in sorted(tuned.items()):
         trials = []

@@ -142,13 +142,15 @@ def tune(
         What was chosen; if every trial diverged or collapsed, the first, which the log says.
 
     Raises:
-        ValueError: before anything is trained, if the boxes of `val` shall choose and there are none.
+        ValueError: before anything is trained, if the boxes of `val` shall choose and there are none, or CAM cannot be
+            made; or if the space draws what cannot be trained with.
     """
     if tuning.select == LOCALIZATION and not len(splits.val.entries.boxes):
         raise ValueError(
             f"tune.select={LOCALIZATION} reads the boxes of {splits.val.name}, which has none; "
             f"choose tune.select={CLASSIFICATION}."
         )
+    tuning = _of_what_learns(tuning, experiment.train)
     identity = {
         "data": {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint},
         **{part: value for part, value in experiment.settings.items() if part != "data"},
@@ -166,6 +168,17 @@ def tune(
         return search.run()
 
 
+def _of_what_learns(tuning: Tuning, train: TrainSettings) -> Tuning:
+    """Without `lr` in the space where nothing learns at it: a head on a frozen trunk learns at `head_lr` alone."""
+    if not train.freeze_backbone or "lr" not in tuning.space:
+        return tuning
+    if "head_lr" in tuning.space:
+        return replace(tuning, space={name: ends for name, ends in tuning.space.items() if name != "lr"})
+    if train.head_lr is not None:
+        raise ValueError("tune.space.lr changes nothing where train.freeze_backbone is set; search tune.space.head_lr.")
+    return tuning
+
+
 @dataclass
 class _Search:
     experiment: Experiment
@@ -179,7 +192,9 @@ class _Search:
     def run(self) -> Tuned:
         found: list[dict[str, Any]] = []
         rehearsed = False
-        for trial, point in enumerate(self.tuning.points()):
+        points = self.tuning.points()
+        settings = [self.settings(point) for point in points]  # all at first: a value may be refused
+        for trial, point in enumerate(points):
             file = self.folder / f"trial-{trial:02d}.json"
             told = load_or_none(file, read_json)
             if told is None:
@@ -189,7 +204,7 @@ class _Search:
                 log.info(
                     "%s: trial %d of %d, %s", self.folder.name, trial + 1, self.tuning.trials, point or "as it is set"
                 )
-                told = self.trial(trial, self.settings(point), best_of(found))
+                told = self.trial(trial, settings[trial], best_of(found))
                 write_json(file, told)
             found.append(told)
         chosen = best_of(found)
@@ -207,7 +222,7 @@ class _Search:
         for trial in range(self.tuning.trials):
             if trial != chosen:
                 self.network_file(trial).unlink(missing_ok=True)
-        point = self.tuning.points()[chosen]
+        point = points[chosen]
         whole = self.tuning.epochs in (None, self.experiment.train.epochs)
         return Tuned(
             self.tuning,
@@ -227,7 +242,13 @@ class _Search:
         self.rehearse_run()
         if self.tuning.select == LOCALIZATION:
             seed_everything(self.tuning.seed, verbose=False)
-            rehearse(self.build_classifier(), self.splits, {"cam": CAM()})
+            try:
+                rehearse(self.build_classifier(), self.splits, {"cam": CAM()})
+            except ValueError as error:
+                raise ValueError(
+                    f"tune.select={LOCALIZATION} reads maps of CAM; choose tune.select={CLASSIFICATION} for "
+                    f"{self.experiment.pooling}. {error}"
+                ) from None
 
     def settings(self, point: Mapping[str, float]) -> TrainSettings:
         epochs = {} if self.tuning.epochs is None else {"epochs": self.tuning.epochs}
