@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
 SCORE_LISTS = {"all", "diagnosis", "pixels", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
-MAP_LISTS = {"one_pass", "all"}
+OF_NO_FILE = {"maps": {"one_pass", "all"}, "method": {"plain"}}
 GROUPS = {
     "data": "data",
     "backbone": "backbones",
@@ -79,7 +79,7 @@ def test_every_target_exists_and_takes_its_keys(path):
 
 @pytest.mark.parametrize(("group", "package"), GROUPS.items())
 def test_one_stem_two_places(group, package):
-    options = {path.stem for path in (CONF / group).glob("*.yaml")} - (MAP_LISTS if group == "maps" else set())
+    options = {path.stem for path in (CONF / group).glob("*.yaml")} - OF_NO_FILE.get(group, set())
     files = {path.stem for path in (ROOT / "wsol" / package).glob("*.py")} - {"__init__"}
     if group == "backbone":
         files = files - set(FAMILIES) | set().union(*FAMILIES.values())
@@ -136,7 +136,7 @@ def test_every_training_builds(train):
 
 
 def test_every_map_box_and_score_builds_into_an_evaluation():
-    lists = {path.stem for path in (CONF / "maps").glob("from_*.yaml")} | MAP_LISTS
+    lists = {path.stem for path in (CONF / "maps").glob("from_*.yaml")} | OF_NO_FILE["maps"]
     parts = {
         group: ",".join(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in lists)
         for group in ("maps", "boxes")
@@ -241,8 +241,15 @@ def test_what_may_be_an_int_stays_one_in_a_heads_identity():
 
 @pytest.mark.parametrize("group", ["pooling", "method"])
 def test_every_part_of_a_head_is_itself_without_settings(group):
-    for stem in stems(group):
+    for stem in set(stems(group)) - OF_NO_FILE.get(group, set()):
         assert named(group, stem, OmegaConf.load(CONF / group / f"{stem}.yaml")) == stem
+
+
+def test_plain_training_is_an_option_that_adds_nothing(experiment):
+    assert "method" not in parts_of(compose_with())
+    named_so, left_out = experiment("method=plain"), experiment()
+    assert named_so.pooling == left_out.pooling == "gap"
+    assert digest(named_so.settings) == digest(left_out.settings)
 
 
 @pytest.mark.parametrize(
