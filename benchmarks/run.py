@@ -7,6 +7,7 @@ python benchmarks/run.py sweep=gap_vs_gmp few_shot=[1,5,10] psol=true
 """
 
 import inspect
+import logging
 import os
 import shlex
 import sys
@@ -18,8 +19,10 @@ from typing import Any, get_args, get_type_hints
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from show_results import WHERE, Failed
 
 from wsol.classifier import Classifier
 from wsol.comparisons import read_comparisons
@@ -35,6 +38,8 @@ from wsol.swapped_pooling import with_pooling
 from wsol.thresholds import threshold_grid
 from wsol.train import PLAIN
 from wsol.tuning import Tuned, tune
+
+log = logging.getLogger(__name__)
 
 CONF = Path(__file__).parents[1] / "conf"
 _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
@@ -237,18 +242,24 @@ def evaluation_of(cfg: DictConfig) -> Evaluation:
 
 
 @hydra.main(config_path="../conf", config_name="run", version_base="1.3")
-def main(cfg: DictConfig) -> list[dict[str, str]]:
-    """One job. What goes wrong is said in one line; HYDRA_FULL_ERROR=1 shows where."""
+def main(cfg: DictConfig) -> list[dict[str, str]] | Failed:
+    """One job. What goes wrong is said in one line, and a sweep goes on; HYDRA_FULL_ERROR=1 shows where, and stops."""
     try:
         return run(cfg)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        sys.exit(f"{type(error).__name__}: {error}\nHYDRA_FULL_ERROR=1 in front of the command shows where.")
+        text = f"{type(error).__name__}: {error}"
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            sys.exit(f"{text}\n{WHERE}")
+        log.error("%s", text)
+        return Failed(" ".join(HydraConfig.get().overrides.task), text)
 
 
 def run(cfg: DictConfig) -> list[dict[str, str]]:
     """Returns the comparisons that the job belongs to and their files, for `ShowResults` to finish and print."""
+    if cfg.get("tune") and "_target_" not in cfg.tune:
+        raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
     splits = build(cfg.data)
     evaluation = evaluation_of(cfg)
     machine = Machine(

@@ -1,6 +1,7 @@
 """The commands, as a user runs them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,9 @@ def test_smoke_twice(tmp_path):
         (["data.clutter=7"], "clutter must lie in [0, 1], got 7"),
         (["train.optimizer=adam"], "optimizer must be adamw or sgd"),
         (["pooling=gpa"], "Could not find 'pooling/gpa'"),
+        (["method=hass"], "Could not find 'method/hass'"),
+        (["sweep=tunne"], "Could not find 'sweep/tunne'"),
+        (["+tune.trials=4"], "tune.* are settings of a search, which sweep=tune asks for"),
         # Before the search, which would take hours.
         (["sweep=tune", "pooling=gap", "seed=0", "few_shot=[9]"], "9 images with boxes of each class are wanted"),
         (
@@ -117,6 +121,18 @@ def test_mistakes_are_told_in_a_line_and_without_a_stack_trace(tmp_path, overrid
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("trial-*.json"))
+
+
+def test_a_job_that_fails_stops_no_sweep(tmp_path):
+    few = ["data.train_images=20", "data.val_images=20", "data.test_images=20", "train.epochs=1", "maps=[cam]"]
+    heads = ["-m", "pooling=wildcat,gap", "seed=0,1"]
+    done = run(*heads, *few, f"machine.results={tmp_path}", "machine.accelerator=cpu", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"2 of 4 jobs failed:\npooling=wildcat seed=0 .*\n  ValueError: pool_site of WILDCAT", done.stderr)
+    assert "Seeds: gap [0, 1]." in done.stdout
+    (line,) = [line for line in table_of(done.stdout) if line.startswith("| gap ")]
+    assert "±" in line
 
 
 def test_a_report_on_nothing_says_how_to_make_something(tmp_path):
