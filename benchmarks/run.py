@@ -22,6 +22,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from setting_types import check_node, check_run
 from show_results import WHERE, Failed
 
 from wsol.classifier import Classifier
@@ -46,7 +47,12 @@ _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
 
 
 def build(node: Any, **kwargs: Any) -> Any:
-    """The object that a config node names; it gets plain dicts and lists. Its errors come as they are."""
+    """The object that a config node names; it gets plain dicts and lists. Its errors come as they are.
+
+    Raises:
+        ValueError: for a setting of a wrong type, by name.
+    """
+    check_node(node)
     try:
         return instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
@@ -169,6 +175,7 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     if not cfg.pooling_at_test:
         return experiment
     swapped = option_of("pooling", cfg.pooling_at_test)
+    check_node(swapped, f"pooling_at_test={read_option(cfg.pooling_at_test)[0]}:")
     tested_as = named("pooling", read_option(cfg.pooling_at_test)[0], swapped)
     return replace(
         experiment,
@@ -258,6 +265,7 @@ def main(cfg: DictConfig) -> list[dict[str, str]] | Failed:
 
 def run(cfg: DictConfig) -> list[dict[str, str]]:
     """Returns the comparisons that the job belongs to and their files, for `ShowResults` to finish and print."""
+    check_run(cfg)
     if cfg.get("tune") and "_target_" not in cfg.tune:
         raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
     splits = build(cfg.data)

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from run import CONF, build, build_classifier
+from setting_types import check_run
 
 from wsol.classifier import Classifier
 from wsol.few_shot import few_shot_count
@@ -26,18 +27,20 @@ def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> Dic
     """conf/run.yaml with overrides, and with the command's own defaults where nothing else is asked for.
 
     Raises:
-        ValueError: for an option that does not exist, with those that do.
+        ValueError: for an option that does not exist, with those that do; for a setting of a wrong type, by name.
         HydraException: for overrides that cannot be read.
     """
     given = {one.split("=", 1)[0].lstrip("+~") for one in overrides}
     kept = [one for one in defaults if one.split("=", 1)[0] not in given]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("run", overrides=[*kept, *overrides])
+            cfg = compose("run", overrides=[*kept, *overrides])
     except MissingConfigException as error:
         group = str(error.missing_cfg_file).rpartition("/")[0]
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
         raise ValueError(f"there is no option {error.missing_cfg_file}; options: {options}.") from None
+    check_run(cfg)
+    return cfg
 
 
 @dataclass(frozen=True)
