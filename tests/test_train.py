@@ -1,4 +1,5 @@
 import copy
+import math
 import warnings
 
 import numpy as np
@@ -173,6 +174,13 @@ def test_head_and_backbone_have_learning_rates_of_their_own():
 def test_schedules_on_paper(settings, at, expected):
     found = [lr_factor(epoch, TrainSettings(epochs=12, **settings)) for epoch in at]
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing"])
+def test_settings_that_are_not_finite_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be a finite number, got {value}"):
+        TrainSettings(**{name: value})
 
 
 @pytest.mark.parametrize(

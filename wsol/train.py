@@ -83,6 +83,9 @@ class TrainSettings:
             raise ValueError(f"schedule must be cosine, step or constant, got {self.schedule!r}.")
         if self.select not in ("last", "best"):
             raise ValueError(f"select must be last or best, got {self.select!r}.")
+        for name in ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing"):
+            if getattr(self, name) is not None and not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
         for name in ("epochs", "batch_size", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
