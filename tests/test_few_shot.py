@@ -117,7 +117,7 @@ class TestChoice:
     def test_settings(self):
         assert FewShotSettings([1, 5]) == FewShotSettings((1, 5))
         assert row_name(5) == "few_shot_5"
-        for wrong in ((), (0, 1), (1, 1)):
+        for wrong in ((), (0, 1), (1, 1), (True,), (1.5,), "5"):
             with pytest.raises(ValueError, match="per_class must hold"):
                 FewShotSettings(wrong)
         with pytest.raises(ValueError, match="most_steps must be at least 1"):

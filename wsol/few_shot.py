@@ -30,7 +30,8 @@ class FewShotSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per_class", tuple(self.per_class))  # a list, where it comes from a config
-        if min(self.per_class, default=0) < 1 or len(set(self.per_class)) < len(self.per_class):
+        whole = all(isinstance(one, int) and not isinstance(one, bool) for one in self.per_class)
+        if not whole or min(self.per_class, default=0) < 1 or len(set(self.per_class)) < len(self.per_class):
             raise ValueError(f"per_class must hold different whole numbers above 0, got {self.per_class}.")
         if self.most_steps < 1:
             raise ValueError(f"most_steps must be at least 1, got {self.most_steps}.")
