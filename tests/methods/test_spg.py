@@ -1,6 +1,7 @@
 """Self-produced guidance: masks, losses, and a classifier that is left as it is in eval mode."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -219,6 +220,12 @@ def test_a_stage_that_is_not_there_is_named(name):
         ({"stages": ("one",)}, r"stages of method=spg must be the names of two layers, got \('one',\)"),
         ({"stages": "ab"}, r"stages of method=spg must be the names of two layers, got 'ab'"),
         ({"thresholds": ((0.7, 0.1),)}, r"thresholds of method=spg must be three pairs"),
+        ({"stages": None}, r"stages of method=spg must be the names of two layers, got None"),
+        ({"thresholds": [0.5, 0.1]}, r"thresholds of method=spg must be three pairs .* got \[0\.5, 0\.1\]"),
+        ({"thresholds": None}, r"thresholds of method=spg must be three pairs"),
+        ({"thresholds": ((0.7, 0.1, 0.0),) * 3}, r"thresholds of method=spg must be three pairs"),
+        ({"thresholds": (("a", "b"),) * 3}, r"thresholds of method=spg must be three pairs"),
+        ({"thresholds": ((math.nan, 0.1),) * 3}, r"0 <= low <= high < 1"),
         ({"thresholds": ((0.7, 0.1), (0.1, 0.7), (0.7, 0.1))}, r"0 <= low <= high < 1"),
         ({"width": 0}, r"width of method=spg must be an int from 1, got 0"),
     ],

@@ -51,10 +51,14 @@ class SPG(TrainingMethod):
     width: int = 512
 
     def __post_init__(self) -> None:
-        if isinstance(self.stages, str) or len(self.stages) != 2:
+        if not isinstance(self.stages, list | tuple) or len(self.stages) != 2:
             raise ValueError(f"stages of method=spg must be the names of two layers, got {self.stages!r}.")
-        pairs = [tuple(pair) for pair in self.thresholds]
-        if len(pairs) != 3 or any(len(pair) != 2 or not 0 <= pair[1] <= pair[0] < 1 for pair in pairs):
+        try:
+            pairs = tuple((high, low) for high, low in self.thresholds)
+            ordered = len(pairs) == 3 and all(0 <= low <= high < 1 for high, low in pairs)
+        except (TypeError, ValueError):  # no pairs, or not of numbers
+            ordered = False
+        if not ordered:
             raise ValueError(
                 f"thresholds of method=spg must be three pairs (high, low) with 0 <= low <= high < 1, got "
                 f"{self.thresholds!r}."
@@ -62,7 +66,7 @@ class SPG(TrainingMethod):
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width of method=spg must be an int from 1, got {self.width!r}.")
         object.__setattr__(self, "stages", tuple(self.stages))  # lists, where they come from a config
-        object.__setattr__(self, "thresholds", tuple(pairs))
+        object.__setattr__(self, "thresholds", pairs)
 
     def attach(self, classifier: Classifier) -> Classifier:
         """The same classifier with the branches as `spg`; how wide its stages are is asked with an image.
