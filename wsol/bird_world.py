@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,16 @@ class BirdSettings:
             "color_jitter": (0, 1),
             "instances": (1, 8),
         }
+        whole = ("image_size", "num_classes", "seed", "distractors", "instances")
         for name, (low, high) in ranges.items():
+            kind = Integral if name in whole else Real
+            if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool):
+                wanted = "a whole number" if name in whole else "a number"
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}.")
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie in [{low}, {high}], got {getattr(self, name)}.")
+        if not isinstance(self.object_scale, tuple) or len(self.object_scale) != 2:
+            raise ValueError(f"object_scale must be two numbers, (shortest, longest), got {self.object_scale!r}.")
         small, large = self.object_scale
         if not 0 < small <= large <= 1.5:
             raise ValueError(f"object_scale must be (shortest, longest) within (0, 1.5], got {self.object_scale}.")

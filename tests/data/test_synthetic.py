@@ -154,6 +154,11 @@ def test_no_two_of_the_first_64_species_share_the_colours_of_all_large_parts():
     [
         ({"clutter": 1.5}, r"clutter must lie in \[0, 1\], got 1.5"),
         ({"object_scale": [0.9, 0.3]}, "object_scale"),
+        ({"object_scale": 0.5}, r"object_scale must be two numbers, \(shortest, longest\), got 0\.5"),
+        ({"object_scale": [0.5]}, r"object_scale must be two numbers"),
+        ({"distractors": 1.5}, r"distractors must be a whole number, got 1\.5"),
+        ({"clutter": [0.5]}, r"clutter must be a number, got \[0\.5\]"),
+        ({"clutter": True}, r"clutter must be a number, got True"),
         ({"instances": 0}, "instances"),
         ({"num_classes": 1}, "num_classes"),
         ({"test_images": 3}, "test_images must be at least num_classes"),

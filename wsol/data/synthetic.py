@@ -54,7 +54,7 @@ def synthetic(
         ValueError: for a knob outside its range, or fewer images than species.
         TypeError: for a knob that does not exist.
     """
-    if "object_scale" in knobs:
+    if isinstance(knobs.get("object_scale"), list):
         knobs["object_scale"] = tuple(knobs["object_scale"])  # type: ignore[assignment, arg-type]
     settings = BirdSettings(image_size=image_size, num_classes=num_classes, seed=seed, **knobs)  # type: ignore[arg-type]
     folder = Path(cache_dir) if cache_dir is not None else Path(platformdirs.user_cache_dir("wsol")) / "synthetic"
