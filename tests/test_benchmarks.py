@@ -95,6 +95,7 @@ def test_smoke_twice(tmp_path):
         (["data=cub", "machine.data_root=/nowhere"], "No CUB-200-2011 at"),
         (["data.clutter=7"], "clutter must lie in [0, 1], got 7"),
         (["train.optimizer=adam"], "optimizer must be adamw or sgd"),
+        (["psol=no"], "psol must be true or false, got 'no'"),
         (["pooling=gpa"], "Could not find 'pooling/gpa'"),
         (["method=hass"], "Could not find 'method/hass'"),
         (["sweep=tunne"], "Could not find 'sweep/tunne'"),
