@@ -6,6 +6,12 @@ from wsol.thresholds import best_index, find_threshold, index_below, threshold_g
 GRID = threshold_grid(0.1)
 
 
+@pytest.mark.parametrize("start", [-0.1, 1.0, float("nan")])
+def test_a_start_outside_the_grid_is_named(start):
+    with pytest.raises(ValueError, match=rf"start of the thresholds must lie in \[0, 1\), got {start}"):
+        threshold_grid(0.1, start)
+
+
 def test_a_threshold_is_found_whatever_its_last_digit():
     assert find_threshold(GRID, 0.3, "A score") == 3
     assert GRID[3] != 0.3  # 0.30000000000000004

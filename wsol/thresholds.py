@@ -11,10 +11,12 @@ def threshold_grid(step: float, start: float = 0.0) -> NDArray[np.float64]:
     field's evaluation has that error.
 
     Raises:
-        ValueError: if the step is not in (0, 1].
+        ValueError: if the step is not in (0, 1], or the start not in [0, 1).
     """
     if not 0 < step <= 1:
         raise ValueError(f"The step between thresholds must lie in (0, 1], got {step}.")
+    if not 0 <= start < 1:
+        raise ValueError(f"The start of the thresholds must lie in [0, 1), got {start}.")
     grid = np.arange(start, 1, step)
     return grid[grid < 1]
 
