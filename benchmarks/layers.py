@@ -203,7 +203,8 @@ def number(text: str) -> int:
 def classifier_of(cfg: DictConfig) -> Classifier:
     """The configured classifier with random weights."""
     parts = parts_of(cfg)
-    parts["backbone"] = without_weights({key: value for key, value in cfg.backbone.items()})
+    for name in ("backbone", "pooling"):
+        parts[name] = without_weights({key: value for key, value in cfg[name].items()})
     return build_classifier(parts, _CLASSES)
 
 

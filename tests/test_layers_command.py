@@ -1,6 +1,7 @@
 """`benchmarks/layers.py`."""
 
 import sys
+import urllib.error
 from pathlib import Path
 
 import layers
@@ -102,6 +103,17 @@ def test_images_have_224_px_where_nothing_is_said(command):
     assert "backbone.block1  channels_first  16 x 224 x 224" in printed.out
     assert "prefix_tokens" not in printed.out
     assert "16 x 64 x 64" in command("backbone=small_cnn", "data=synthetic", "depth=2")[1].out
+
+
+def test_nothing_is_downloaded(command, monkeypatch, tmp_path):
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    status, printed = command("backbone=alexnet_pool5", "pooling=fully_connected", "pooling.network=alexnet", "depth=2")
+    assert status == 0, printed.err
+    assert "head of 200 classes 55,353,544" in printed.out
 
 
 def test_without_depth_there_is_a_page(command):

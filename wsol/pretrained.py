@@ -1,6 +1,8 @@
 """Pretrained weights, with the normalization that belongs to them."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -11,6 +13,7 @@ from torchvision.models import get_model_weights
 Normalization = tuple[float, float, float]
 Weights = tuple[Mapping[str, Tensor] | None, Normalization, Normalization]
 
+_WITH_HEADS = ("vgg16", "alexnet")  # whose fully connected layers are a pooling with the same weights
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -29,7 +32,8 @@ def torchvision_weights(name: str, weights: str | None) -> Weights:
     try:
         state = default.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
-        raise ConnectionError(_unreachable(f"{name} ({default})", default.url, error)) from None
+        head = " (with pooling=fully_connected pooling.weights=null, too)" if name in _WITH_HEADS else ""
+        raise ConnectionError(_unreachable(f"{name} ({default})", default.url, error, head)) from None
     transform = default.transforms()
     return state, tuple(transform.mean), tuple(transform.std)
 
@@ -41,7 +45,8 @@ def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normal
         ConnectionError: in one line, if they cannot be downloaded.
     """
     try:
-        network = timm.create_model(name, pretrained=True)
+        with _quiet_hub():
+            network = timm.create_model(name, pretrained=True)
     except Exception as error:  # timm and its hub client raise a dozen unrelated types when there is no network
         raise ConnectionError(_unreachable(name, f"https://huggingface.co/timm/{name}", error)) from None
     config: Any = network.pretrained_cfg
@@ -77,9 +82,21 @@ def packaged_efficientnet_lite0(expected: Mapping[str, Tensor]) -> Mapping[str, 
     return dict(zip(expected, found.values(), strict=True))
 
 
-def _unreachable(what: str, where: str, error: Exception) -> str:
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Without what the hub says of each retry, dozens of lines in which the one error would drown."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
+
+
+def _unreachable(what: str, where: str, error: Exception, head: str = "") -> str:
     reason = " ".join(str(error).split())[:120]
     return (
         f"Pretrained weights of {what} are not reachable at {where} ({reason}); connect once to cache them, or use "
-        "backbone.weights=null, or backbone=efficientnet_lite0 with the offline package wsol[pretrained]."
+        f"backbone.weights=null{head}, or backbone=efficientnet_lite0 with the offline package wsol[pretrained]."
     )

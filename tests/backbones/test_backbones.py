@@ -1,3 +1,4 @@
+import logging
 import urllib.error
 
 import pytest
@@ -9,6 +10,8 @@ from wsol.backbones.efficientnet_lite0 import efficientnet_lite0
 from wsol.backbones.resnet import remove_strides, resnet18, resnet50
 from wsol.backbones.small_cnn import small_cnn
 from wsol.backbones.vgg16 import vgg16
+from wsol.pooling.fully_connected import FullyConnected
+from wsol.pretrained import timm_weights
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -105,6 +108,33 @@ def test_unreachable_weights_say_so_in_one_line(build, monkeypatch, tmp_path):
     assert "not reachable" in message
     assert "weights=null" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("network", ["vgg16", "alexnet"])
+def test_unreachable_weights_of_a_head_name_its_own_setting(network, monkeypatch, tmp_path):
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    head = FullyConnected(network)
+    with pytest.raises(ConnectionError, match=r"with pooling=fully_connected pooling\.weights=null"):
+        head.prepare({"vgg16": 512, "alexnet": 256}[network])
+
+
+def test_retries_of_the_hub_are_not_told(monkeypatch, caplog):
+    hub = logging.getLogger("huggingface_hub.utils._http")
+
+    def no_network(*args, **kwargs):
+        hub.warning("Retrying in 1s [Retry 1/5].")
+        raise RuntimeError("cannot find the file")
+
+    monkeypatch.setattr("timm.create_model", no_network)
+    with caplog.at_level(logging.WARNING, logger="huggingface_hub"):
+        with pytest.raises(ConnectionError, match="not reachable"):
+            timm_weights("resnet50")
+        assert caplog.records == []
+        assert logging.getLogger("huggingface_hub").level == logging.WARNING
 
 
 def test_unreachable_timm_weights_say_so_in_one_line(monkeypatch):
