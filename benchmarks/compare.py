@@ -28,6 +28,7 @@ from wsol.pipeline import NONE
 from wsol.report_table import percent_or_ratio
 from wsol.scored_maps import ScoredMap
 from wsol.summary import holm
+from wsol.train import with_later
 
 Settings = Mapping[str, Any]
 _TITLE = ("data", "backbone", "pooling", "map", "protocol")
@@ -48,6 +49,8 @@ def settings_of(one: ScoredMap) -> dict[str, Any]:
     """Everything that tells a scored map apart from others, its seed left out."""
     told = one.folder.settings()
     identity = {key: value for key, value in told["identity"].items() if key not in ("seed",)}
+    if isinstance(identity.get("train"), Mapping):
+        identity["train"] = with_later(identity["train"])
     protocol = one.evaluation.get("protocol", {})
     return {
         **dict(flat(identity)),
@@ -73,8 +76,13 @@ def read_settings(text: str) -> dict[str, str]:
 
 
 def fits(settings: Settings, wanted: Mapping[str, str]) -> bool:
-    """Has it these settings, 5.0 written as 5 too?"""
-    return all(value in (str(one := settings.get(key)), value_text(one)) for key, value in wanted.items())
+    """Has it these settings, 5.0 written as 5, True as true and None as null, too?"""
+    return all(value in _texts(settings.get(key)) for key, value in wanted.items())
+
+
+def _texts(value: Any) -> set[str]:
+    text = str(value)
+    return {text, value_text(value), *([text.lower()] if isinstance(value, bool) else [])}
 
 
 def held_equal(settings: Settings, named: Sequence[str]) -> str:

@@ -33,6 +33,12 @@ def test_settings_fit_by_their_text():
     assert fits({"pooling": "gap", "seed": 3}, {"seed": "3"})
     assert fits({"pooling.sharpness": 5.0}, {"pooling.sharpness": "5"})
     assert fits({"pooling.sharpness": 5.0}, {"pooling.sharpness": "5.0"})
+    assert fits(
+        {"optimized": True, "train.freeze_backbone": False}, {"optimized": "true", "train.freeze_backbone": "false"}
+    )
+    assert fits({"optimized": True, "train.head_lr": None}, {"optimized": "True", "train.head_lr": "null"})
+    assert not fits({"optimized": False}, {"optimized": "true"})
+    assert not fits({"pooling": "True"}, {"pooling": "true"})
     assert not fits({"pooling.sharpness": 5.5}, {"pooling.sharpness": "5"})
     assert not fits({"pooling": "gap"}, {"map": "cam"})
 
@@ -90,6 +96,16 @@ def tuned_to(lr, base, **how):
 def small(tmp_path):
     make_runs(tmp_path, runs=4, images=30, thresholds=10)
     return tmp_path
+
+
+def test_settings_that_came_later_are_those_of_runs_that_do_not_tell_them(small, capsys):
+    groups = ["pooling=gap", "pooling=gmp", f"results={small}"]
+    rewrite(small, "gap", lambda told: {**told, "identity": {**told["identity"], "train": TrainSettings().identity()}})
+    gmp = {**TrainSettings().identity(), "select": "last", "freeze_backbone": False}
+    rewrite(small, "gmp", lambda told: {**told, "identity": {**told["identity"], "train": gmp}})
+    assert compare([*groups, "train.select=last", "train.freeze_backbone=false"]) == 0
+    assert "2 paired seeds [0, 1]" in capsys.readouterr().out
+    assert compare([*groups, "train.select=best"]) == 1
 
 
 @pytest.mark.parametrize("base", [TrainSettings(), TrainSettings(head_lr=0.01)], ids=["no head_lr", "head_lr"])

@@ -11,6 +11,7 @@ import os
 import pickle
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,6 +101,11 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """The settings as plain data, for the names of runs."""
         return {key: value for key, value in describe(self).items() if key not in _LATER or value != _LATER[key]}
+
+
+def with_later(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings as a run's identity holds them, with the fields that it leaves out for what they were."""
+    return {**_LATER, **stored}
 
 
 def train(
