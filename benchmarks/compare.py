@@ -200,4 +200,4 @@ def _mean(one: Measured, seeds: Sequence[int | None]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(end(lambda: compare(sys.argv[1:])))
+    sys.exit(end(lambda: compare(sys.argv[1:]), __doc__))

@@ -7,8 +7,8 @@ python benchmarks/pooling_axis.py data=cub data_root=DATA
 For each comparison two figures and a table: `figures/NAME-localization_by_sharpness`,
 `figures/NAME-localization_by_classification` and `tables/NAME-pooling_axis.md`. Filters: data, backbone, pooling, seed,
 protocol, protocol_key, comparison, run; a text without = must be in a comparison's name. Options: score=NAME
-(gt_known_loc), map=NAME (cam), out=DIR (results), figures=no, data_root=DIR. How sharply a head pools is measured once,
-on up to 200 images of val, and kept in the run's folder.
+(gt_known_loc), map=NAME (cam), results=DIR, as the folder alone, out=DIR (results), figures=no, data_root=DIR. How
+sharply a head pools is measured once, on up to 200 images of val, and kept in the run's folder.
 """
 
 import logging
@@ -413,4 +413,4 @@ def draw_axis(arguments: Arguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(end(lambda: draw_axis(read_arguments(sys.argv[1:]))))
+    sys.exit(end(lambda: draw_axis(read_arguments(sys.argv[1:])), __doc__))

@@ -5,8 +5,9 @@ python benchmarks/report.py results/runs data=cub protocol=tight map=cam,grad_ca
 python benchmarks/report.py data=cub data_root=DATA gallery=1000
 
 Filters: data, backbone, pooling, map, seed, score, protocol, protocol_key, comparison, run; a text without = must be
-in a comparison's name. Options: out=DIR (results), claims=NAME,... or none (all of conf/claim), gallery=IMAGES (200; 0:
-none), figures=no, data_root=DIR: where the photographs lie, for those that are there.
+in a comparison's name. Options: results=DIR, as the folder alone, out=DIR (results), claims=NAME,... or none (all of
+conf/claim), gallery=IMAGES (200; 0: none), figures=no, data_root=DIR: where the photographs lie, for those that are
+there.
 """
 
 import gc
@@ -160,6 +161,6 @@ def one_comparison(
 
 if __name__ == "__main__":
     gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
-    status = end(lambda: report(read_arguments(sys.argv[1:])))
+    status = end(lambda: report(read_arguments(sys.argv[1:])), __doc__)
     gc.unfreeze()
     sys.exit(status)

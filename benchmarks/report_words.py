@@ -39,8 +39,10 @@ def read_words(words: Sequence[str], found: ReportWords, own: Callable[[str, str
     """
     for word in words:
         key, equals, value = word.partition("=")
-        if Path(word).is_dir():
-            path = Path(word)
+        if key == "results" or Path(word).is_dir():
+            path = Path(value if key == "results" else word)
+            if not path.is_dir():
+                raise ValueError(f"there is no folder {path}; name the one that holds the runs, like results/runs.")
             found.results = path.parent if path.resolve().name == "runs" else path
         elif not equals:
             if "/" in word:

@@ -143,8 +143,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def end(command: Callable[[], int]) -> int:
-    """Run a command; its exit status, or 2 after an error, said in one line. HYDRA_FULL_ERROR=1 shows where."""
+def end(command: Callable[[], int], about: str | None = None) -> int:
+    """Run a command; its exit status, or 2 after an error, said in one line. HYDRA_FULL_ERROR=1 shows where.
+
+    Args:
+        command: what is run.
+        about: printed in its place where --help is asked for; None: the command answers that itself.
+    """
+    if about is not None and {"-h", "--help"} & set(sys.argv[1:]):
+        print(about.strip())
+        return 0
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("wsol.compilation").setLevel(logging.INFO)  # half a minute once, which must not look like a hang
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a dozen retries; the error says it once
