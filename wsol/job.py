@@ -74,7 +74,7 @@ class Job:
 
     @property
     def diverged(self) -> bool:
-        """Did training come to no finite loss?"""
+        """Did training come to no finite loss or no finite network?"""
         return (self.base or self).folder.diverged_file.exists()
 
     @property

@@ -200,8 +200,8 @@ def of_failures(failed: pd.DataFrame) -> list[str]:
         seeds = ", ".join(str(seed) for seed in sorted(group["seed"]))
         told.append(f"{pooling} {len(group)} {status} (seed {seeds})")
     return [
-        f"Left out of all means: {'; '.join(told)}. Diverged: the loss was not finite; collapsed: top-1 on val is "
-        "shown to be near chance."
+        f"Left out of all means: {'; '.join(told)}. Diverged: the loss, or what the trained network gives, was not "
+        "finite; collapsed: top-1 on val is shown to be near chance."
     ]
 
 

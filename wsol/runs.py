@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def diverged_file(self) -> Path:
-        """Why there is no classifier: its training came to no finite loss."""
+        """Why there is no classifier: its training came to no finite loss or no finite network."""
         return self.path / "diverged.json"
 
     @property
