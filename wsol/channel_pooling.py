@@ -13,9 +13,12 @@ class Pooling(nn.Module):
     Attributes:
         sites: where it may stand: on the `features` before the linear layer, or on the class `scores` behind it.
         maps_per_class: of the `scores` site: class maps that are averaged before they are pooled.
+        map_hint: where it reads no place of the backbone's output, so that CAM and gradients show none: what to ask for
+            in their place.
     """
 
     sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
+    map_hint: ClassVar[str] = ""
     maps_per_class: int = 1
 
     def prepare(self, channels: int) -> int:

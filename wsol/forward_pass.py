@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wsol.channel_pooling import ChannelPooling
 from wsol.class_gradient import ClassGradient, DenseGradient, PooledGradient, ScoreGradient, UniformGradient
 from wsol.classifier import Classifier
-from wsol.linear_head import class_weights
+from wsol.linear_head import check_reads_places, class_weights
 from wsol.network_state import evaluation_mode
 from wsol.token_grid import Layout, check_patch_gradient, to_grid
 
@@ -75,6 +75,8 @@ class ForwardPass:
                 return PooledGradient(weights, shares)
             of_classes = class_ids[:, :, None, None].expand(-1, -1, *shares.shape[2:])
             return ScoreGradient(weights, shares.gather(1, of_classes))
+        if layer == LAST and isinstance(network, Classifier):
+            check_reads_places(network, layer)
         output, dense = self.outputs[layer], []
         for column in class_ids.unbind(dim=1):
             # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.

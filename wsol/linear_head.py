@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from wsol.channel_pooling import Pooling
 from wsol.classifier import Classifier
 
 
@@ -57,9 +58,10 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
     """
     head = linear_head(network)
     if head.in_features != features.shape[1]:
+        hint = _hint(network) if isinstance(network, Classifier) else ""
         raise ValueError(
             f"CAM needs one fc weight per channel, got {head.in_features} for the {features.shape[1]} channels of "
-            f"{layer!r}." + (f" {network.cam_hint}" if isinstance(network, Classifier) and network.cam_hint else "")
+            f"{layer!r}. {hint}".rstrip()
         )
     if not isinstance(network, Classifier):
         with torch.no_grad():
@@ -70,3 +72,25 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
                 "something else there; use grad_cam, which needs neither."
             )
     return network.class_weights() if isinstance(network, Classifier) else head.weight
+
+
+def check_reads_places(classifier: Classifier, layer: str) -> None:
+    """Refuse the backbone's output where the head reads nothing that has a place there: gradients would be constant.
+
+    Args:
+        classifier: of ours.
+        layer: that output's name, for the message.
+
+    Raises:
+        ValueError: naming what to ask for instead.
+    """
+    if type(classifier) is Classifier and isinstance(classifier.pooling, Pooling) and classifier.pooling.map_hint:
+        raise ValueError(
+            f"No gradient reaches the patches at {layer!r}: {type(classifier.pooling).__name__} does not read them. "
+            f"{classifier.pooling.map_hint}"
+        )
+
+
+def _hint(classifier: Classifier) -> str:
+    pooling = classifier.pooling if type(classifier) is Classifier else None
+    return classifier.cam_hint or (pooling.map_hint if isinstance(pooling, Pooling) else "")

@@ -15,8 +15,12 @@ from wsol.backbone import Backbone
 from wsol.backbones.timm import timm_network
 from wsol.backbones.torchvision import _trunk, torchvision_network
 from wsol.classifier import Classifier
+from wsol.forward_pass import forward_pass
+from wsol.maps.attention_rollout import AttentionRollout
 from wsol.maps.cam import CAM
 from wsol.maps.grad_cam import GradCAM
+from wsol.maps.hires_cam import HiResCAM
+from wsol.maps.layer_cam import LayerCAM
 from wsol.network_state import evaluation_mode
 from wsol.pooling.class_token import ClassToken
 from wsol.pooling.gap import GAP
@@ -323,8 +327,26 @@ class TestClassTokenHead:
         assert classifier.fc.in_features == 64
 
     def test_cam_refuses_it(self):
-        with pytest.raises(ValueError, match="CAM needs one fc weight per channel, got 64 for the 128 channels"):
+        told = (
+            r"CAM needs one fc weight per channel, got 64 for the 128 channels .* Take maps=\[attention_rollout\], or "
+        )
+        with pytest.raises(ValueError, match=told):
             make(CAM(), self.classifier(), images(160), torch.tensor([0, 1]))
+
+    def test_attention_rollout_reads_it(self):
+        maps = make(AttentionRollout(), self.classifier(), images(160), torch.tensor([0, 1]))
+        assert (maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))).all()
+
+    @pytest.mark.parametrize("method", [GradCAM(), HiResCAM(), LayerCAM()], ids=lambda one: type(one).__name__)
+    def test_gradients_refuse_the_layer_whose_patches_it_does_not_read(self, method):
+        classifier = self.classifier()
+        forward = forward_pass(classifier, images(160), ["backbone"])
+        (gradient,) = torch.autograd.grad(forward.logits.sum(), forward.outputs["backbone"])
+        assert not gradient[:, :64].any()
+        assert gradient[:, 64:].any()
+        told = r"No gradient reaches the patches at 'backbone': ClassToken .* Take maps=\[attention_rollout\], or "
+        with pytest.raises(ValueError, match=told):
+            make(method, classifier, images(160), torch.tensor([0, 1]))
 
     def test_grad_cam_reads_an_earlier_layer(self):
         classifier = self.classifier()

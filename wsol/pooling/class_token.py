@@ -1,5 +1,7 @@
 """The class token instead of a pooling."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,12 @@ class ClassToken(Pooling):
     linear layer behind it has no weight for a patch, so there is no CAM; and no gradient reaches the patch tokens after
     the last attention, so gradient methods need an earlier target layer (see `wsol.token_grid`).
     """
+
+    map_hint: ClassVar[str] = (
+        "Take maps=[attention_rollout], or maps=[grad_cam] at a layer before the last attention, of 12 blocks "
+        "maps.grad_cam.target_layer=backbone.network.blocks.11.norm1 +maps.grad_cam.layout=tokens "
+        "+maps.grad_cam.prefix_tokens=1 (one more for each register)."
+    )
 
     def prepare(self, channels: int) -> int:
         """2C -> C.
