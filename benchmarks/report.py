@@ -131,7 +131,8 @@ def report(arguments: Arguments) -> int:
     )
     for one in answers:
         if one.verdict == NOT_ANSWERED:
-            print(f"{one.verdict}: {one.claim} {one.reading} Needed: {one.needed} ({one.where})")
+            needed = f" Needed: {one.needed}" if one.needed else ""
+            print(f"{one.verdict}: {one.claim} {one.reading}{needed} ({one.where})")
         else:
             print(f"{one.verdict}: {one.claim} {one.estimate} {one.interval}, p {one.p} ({one.where})")
     for warning in page.warnings:

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from wsol.missing import command_for, missing_runs
+from wsol.missing import command_for, missing_runs, with_maps
 
 RUN = "python benchmarks/run.py"
 
@@ -132,3 +132,16 @@ class TestCommand:
     def test_what_is_missing_fills_the_gap(self):
         (missing,) = missing_runs(settings(gap=[0, 1, 2], gmp=[1]))
         assert command_for(*missing) == f"{RUN} pooling=gmp seed=0,2 -m"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (RUN, f"{RUN} 'maps=[cam,grad_cam]'"),
+        (f"{RUN} method=x 'maps=[acol_cam]' seed=1", f"{RUN} method=x seed=1 'maps=[cam,grad_cam]'"),
+        (f"{RUN} maps=all maps.rise.masks=9 ++maps.acol_cam.x=1", f"{RUN} 'maps=[cam,grad_cam]'"),
+        (f"{RUN} maps.grad_cam.target_layer=a mapsize=3", f"{RUN} maps.grad_cam.target_layer=a mapsize=3 {{}}"),
+    ],
+)
+def test_other_maps(command, expected):
+    assert with_maps(command, ["cam", "grad_cam"]) == expected.format("'maps=[cam,grad_cam]'")

@@ -13,7 +13,7 @@ from test_pipeline import EVALUATION
 from wsol.backbones.small_cnn import small_cnn
 from wsol.claim import Claim, answer
 from wsol.classifier import Classifier
-from wsol.comparisons import read_comparisons
+from wsol.comparisons import measure, read_comparisons
 from wsol.data.synthetic import synthetic
 from wsol.experiment import Experiment, Machine
 from wsol.head_name import HeadName
@@ -225,6 +225,35 @@ def test_a_seed_that_failed_is_not_called_missing(world, monkeypatch):
     (one,) = answer([CLAIM], {})
     (told,) = answers_of([one], comparison, world.results)
     assert told.needed == "test"  # scores again what was lost, and trains no head anew
+
+
+def test_heads_that_a_claim_lacks_are_scored_by_its_own_maps(world):
+    command = "run.py method=acol pooling=gap seed=0 'maps=[acol_cam]'"
+    for seed in (0, 1):
+        experiment = world.experiment("gap+has", seed=seed, method=HaS())
+        scored = replace(SMALL, maps={"acol_cam": SMALL.maps["cam"]})
+        run_experiment(experiment, world.splits, world.build(experiment), scored, world.machine, command=command)
+    (comparison,) = read_comparisons(world.results)
+    (told,) = answers_of(answer([CLAIM], measure(comparison.lines(world.results))), comparison, world.results)
+    first, second = told.needed.split("; ")
+    assert first == "run.py pooling=gmp seed=0,1 -m 'maps=[cam]'"
+    assert second == "run.py pooling=gap seed=0,1 -m 'maps=[cam]'"
+
+
+def test_a_claim_on_a_head_that_learned_with_no_seed_says_so_and_names_no_command(world, monkeypatch):
+    def diverges(*args, **kwargs):
+        raise FloatingPointError("Training diverged.")
+
+    for seed in (0, 1):
+        world.run("gap", seed=seed)
+    with monkeypatch.context() as patch:
+        patch.setattr("wsol.job.fit", diverges)
+        for seed in (0, 1):
+            world.run("gmp", seed=seed)
+    (comparison,) = read_comparisons(world.results)
+    (told,) = answers_of(answer([CLAIM], measure(comparison.lines(world.results))), comparison, world.results)
+    assert told.reading.endswith(": every run of pooling=gmp diverged (seed 0, 1).")
+    assert told.needed == ""
 
 
 def test_a_head_lacks_the_seed_that_another_failed_with(world, monkeypatch):

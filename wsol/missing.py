@@ -2,13 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsol.few_shot import few_shot_count
 from wsol.head_name import HeadName
 
 _OF_A_SEED = r"(seed|few_shot)="
+_OF_MAPS = re.compile(r"[+~]*maps(?:\.(\w+))?[.=]")
 _OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
 
 
@@ -56,3 +57,11 @@ def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
     numbers = ",".join(str(seed) for seed in seeds)
     many = "," in numbers and not any(word.startswith("sweep=") or word in ("-m", "--multirun") for word in words)
     return shlex.join([*words, *named, f"seed={numbers}", *(["-m"] if many else [])])
+
+
+def with_maps(command: str, maps: Sequence[str]) -> str:
+    """The same command for these map methods, by name; settings of others, which it could not take, are left out."""
+    words = shlex.split(command)
+    named = [(_OF_MAPS.match(word), word) for word in words]
+    kept = [word for match, word in named if match is None or match[1] in maps]
+    return shlex.join([*kept, f"maps=[{','.join(maps)}]"])

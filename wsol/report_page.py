@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wsol.claim import NOT_ANSWERED, Answered, needed
 from wsol.comparisons import Comparison
 from wsol.few_shot import few_shot_count
-from wsol.missing import command_for, missing_runs
+from wsol.missing import command_for, missing_runs, with_maps
 from wsol.page import Answer, RunCard
 from wsol.pipeline import NONE
 from wsol.runs import RunFolder, load_or_none, read_json
@@ -20,14 +21,15 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
         claim, estimate = one.claim, one.estimate
         common = {"claim": claim.text, "source": claim.source, "where": comparison.name, "section": comparison.name}
         if estimate is None or one.measured is None:
+            failed = _failed(one, comparison)
             yield Answer(
                 **common,
                 verdict=NOT_ANSWERED,
                 estimate="",
                 interval="",
                 p="",
-                reading=f"{claim.quantity}: {one.why}.",
-                needed=_command(one, comparison, results),
+                reading=f"{claim.quantity}: {failed or one.why}.",
+                needed="" if failed else _command(one, comparison, results),
             )
             continue
         ratio = bool(claim.reference)
@@ -71,23 +73,54 @@ def _points(value: float, ratio: bool, unit: bool = True) -> str:
     return text + (" % of the true area" if ratio else " points") * unit
 
 
+def _failed(one: Answered, comparison: Comparison) -> str:
+    """Which heads of a claim learned nothing with any seed, in words; empty if there are none."""
+    if comparison.failed.empty:
+        return ""
+    told = []
+    for pooling in dict.fromkeys(_poolings(one)):
+        rows = comparison.rows[comparison.rows["pooling"] == pooling]
+        failed = comparison.failed[comparison.failed["pooling"] == pooling]
+        if not failed.empty and (rows["status"] != "").all():
+            seeds = ", ".join(str(seed) for seed in sorted(set(failed["seed"])))
+            told.append(f"every run of pooling={pooling} {' or '.join(sorted(set(failed['status'])))} (seed {seeds})")
+    return "; ".join(told)
+
+
 def _command(one: Answered, comparison: Comparison, results: Path) -> str:
     """What makes the runs that a claim lacks; those that failed would fail again."""
-    wanted = [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
-    runs = sorted(set(comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"]))
+    wanted = list(dict.fromkeys(_poolings(one)))
+    trained = comparison.rows["backbone"] != NONE
+    runs = sorted(set(comparison.rows.loc[trained, "run"]))
     settings = {run: RunFolder(results / "runs" / run).settings() for run in runs}
     failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
     tried = [RunFolder(results / "runs" / run).settings() for run in failed]
     learned = [one for run, one in settings.items() if run not in failed]
-    commands = [command_for(*missing) for missing in missing_runs(learned, wanted, tried)]
-    if commands:
-        return "; ".join(commands)
+    scored, asked = list(dict.fromkeys(comparison.rows.loc[trained, "map"])), list(dict.fromkeys(_maps(one)))
+    more = [name for name in asked if name not in scored]
+    lacking = list(missing_runs(learned, wanted, tried))
+    if lacking and more:
+        # Other maps make another table, where all heads of the claim must stand; and not each takes the maps of these.
+        first, seeds = lacking[0][0], {int(told["seed"]) for told in [*learned, *tried] if _is_head(told)}
+        gone = {(told["pooling"], int(told["seed"])) for told in tried}
+        left = {pooling: sorted(seed for seed in seeds if (pooling, seed) not in gone) for pooling in wanted}
+        return "; ".join(
+            with_maps(command_for(first, pooling, left[pooling]), asked) for pooling in wanted if left[pooling]
+        )
+    if lacking:
+        return "; ".join(command_for(*missing) for missing in lacking)
     if not settings:
         return ""
-    scored = list(dict.fromkeys(comparison.rows.loc[comparison.rows["backbone"] != NONE, "map"]))
-    more = [name for name in dict.fromkeys(_maps(one)) if name not in scored]
     command = str(settings[runs[0]]["command"])
     return f"{command} 'maps=[{','.join([*scored, *more])}]'" if more else command  # which makes records anew, too
+
+
+def _is_head(settings: Mapping[str, Any]) -> bool:
+    return few_shot_count(settings["pooling"]) is None
+
+
+def _poolings(one: Answered) -> list[str]:
+    return [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
 
 
 def _maps(one: Answered) -> list[str]:
