@@ -174,7 +174,7 @@ def test_all_at_once(results, call, tmp_path):
             assert re.fullmatch(r"\d+(\.\d+)? ± \d+(\.\d+)?", row[column])
     assert "What chose the score-map threshold τ: on val" in output
     assert "Protocol `tight`" in output
-    assert "Tuned: 1 trials for each head" in output
+    assert "Tuned: one trial for each head" in output
     assert "`python benchmarks/run.py pooling=gmp seed=0`" in output
     assert "n = 3 heads" in output  # the swapped one is no head of its own
     assert f"This table: command: python benchmarks/pooling_axis.py {results / 'runs'} out=" in output
