@@ -5,8 +5,8 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from options import option_files
 from run import build
-from saved_runs import CONF
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
 from wsol.claim import Claim
@@ -19,7 +19,7 @@ def read_claims(names: Sequence[str] | None = None) -> list[Claim]:
     Raises:
         ValueError: for a claim or a score that there is not, with those that there are; or a claim that is none.
     """
-    files = {path.stem: path for path in sorted((CONF / "claim").glob("*.yaml"))}
+    files = option_files("claim")
     unknown = [name for name in names or () if name not in files]
     if unknown:
         raise ValueError(f"there is no claim {', '.join(unknown)}; claims: {', '.join(files)}.")
@@ -42,7 +42,7 @@ def read_claim(text: str, name: str) -> Claim:
 
 
 def _scores(names: str | Sequence[str]) -> dict[str, Score]:
-    files = {path.stem: path for path in (CONF / "scores").glob("*.yaml")}
+    files = option_files("scores")
     made: dict[str, Score] = {}
     for name in [names] if isinstance(names, str) else names:
         node: Any = OmegaConf.load(files[name]) if name in files else {}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import command_words
 from saved_runs import end
 from tabulate import tabulate
 
@@ -200,4 +201,4 @@ def _mean(one: Measured, seeds: Sequence[int | None]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(end(lambda: compare(sys.argv[1:]), __doc__))
+    sys.exit(end(lambda: compare(command_words()), __doc__))

@@ -24,8 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from run import build
-from saved_runs import CONF, configuration, end, made_by
+from options import command_words, option_file, option_files
+from run import build_data
+from saved_runs import configuration, end, made_by
 from tabulate import tabulate
 
 from wsol.catalog import CATALOG, Source
@@ -104,12 +105,12 @@ def list_all(data_root: Path) -> None:
 
 def readers() -> list[str]:
     """The options of `data`."""
-    return sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+    return list(option_files("data"))
 
 
 def _comment(name: str) -> str:
     """What the option's file says of it."""
-    lines = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = option_file("data", name).read_text(encoding="utf-8").splitlines()
     text = []
     for line in lines:
         if not line.startswith("#"):
@@ -149,7 +150,7 @@ def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[Dic
     missing = sorted(OmegaConf.missing_keys(cfg.data))
     if missing:
         raise ValueError(f"data={name} needs {' and '.join(missing)}; say {'=... '.join(missing)}=...")
-    return cfg, build(cfg.data)
+    return cfg, build_data(cfg.data, cfg.machine)
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """The command."""
     made = parser()
-    arguments = made.parse_args(words)
+    arguments = made.parse_args(command_words() if words is None else words)
     known = ["data_root", "out", "duplicates", "data."] if arguments.command == "check" else ["data_root"]
     try:
         own, settings = settings_of(arguments.settings, known)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from options import command_words
 from run import build
 from saved_runs import configuration, end, made_by, one_line, read_run
 from torch import nn
@@ -198,7 +199,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """The command."""
-    arguments = parser().parse_intermixed_args()
+    arguments = parser().parse_intermixed_args(command_words())
     return end(lambda: explain(arguments))
 
 

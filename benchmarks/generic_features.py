@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from run import build
+from options import command_words
+from run import build, build_data
 from saved_runs import configuration, end, read_run
 from tabulate import tabulate
 
@@ -54,7 +55,7 @@ def measure(network: str, settings: list[str]) -> int:
         cfg.data.image_size = run.image_size
     if "train_size" in cfg.data:
         cfg.data.train_size = cfg.data.image_size  # the frame that `test` has, where training crops from a larger one
-    splits, protocol = build(cfg.data), build(cfg.protocol)
+    splits, protocol = build_data(cfg.data, cfg.machine), build(cfg.protocol)
     before = run.classifier if run is not None else Classifier(build(cfg.backbone), build(cfg.pooling), 1)
     how: dict[str, Any] = {
         "device": device_of(cfg.machine.accelerator),
@@ -103,7 +104,7 @@ def table_of(columns: dict[str, list[Row]]) -> str:
 
 def main() -> int:
     """The command."""
-    arguments = parser().parse_intermixed_args()
+    arguments = parser().parse_intermixed_args(command_words())
     return end(lambda: measure(arguments.network, arguments.settings))
 
 

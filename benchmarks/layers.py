@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from options import command_words
 from run import build_classifier, parts_of
 from saved_runs import configuration, end, without_weights
 from torch import Tensor, nn
@@ -227,7 +228,7 @@ def layers(words: list[str]) -> int:
 
 def main() -> int:
     """The command."""
-    return end(lambda: layers(sys.argv[1:]))
+    return end(lambda: layers(command_words()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ protocol, protocol_key, comparison, run; a text without = must be in a compariso
 sharply a head pools is measured once, on up to 200 images of val, and kept in the run's folder.
 """
 
+import glob
 import logging
 import math
 import shlex
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from options import command_words, saved_node
 from report_words import ReportWords, read_words
 from run import build
 from saved_runs import configuration, data_key, end, made_by, one_line, read_run, splits_of
@@ -55,7 +57,7 @@ from wsol.sharpness import count_cells, effective_share, sample_images
 from wsol.summary import ORACLE, SCORE, summarize
 from wsol.swapped_pooling import with_pooling
 from wsol.table_files import markdown
-from wsol.whole_files import write_text
+from wsol.whole_files import file_name_part, write_text
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +101,13 @@ class Shares:
     """The effective share of cells of each run: from its folder, or measured on a sample of val and kept there."""
 
     def __init__(self, results: Path, data_root: str | None) -> None:
-        self.runs = results / "runs"
+        self.results = results
         self.overrides = [] if data_root is None else [f"machine.data_root={data_root}"]
         self.images: dict[str, tuple[Tensor, str] | str] = {}  # images and what stands for their ids; or why not
 
     def of(self, run: str) -> Share:
         """Raises FileNotFoundError or ValueError that says why it is not known."""
-        folder = RunFolder(self.runs / run)
+        folder = RunFolder.named(self.results, run)
         settings = folder.settings()
         # The fingerprint stands for the image ids of val, and with their number for those of the sample.
         fingerprint = settings["identity"]["data"]["fingerprint"]
@@ -143,14 +145,17 @@ class Shares:
         """The trained classifier, with the pooling that it is tested with."""
         identity = settings["identity"]
         if "pooling_at_test" not in identity:
-            return read_run(self.runs / settings["run"]).classifier
+            return read_run(RunFolder.named(self.results, settings["run"]).path).classifier
         trained = {part: value for part, value in identity.items() if part != "pooling_at_test"}
         head = file_name(str(replace(HeadName.read(settings["pooling"]), tested_as="")))
-        name = f"{settings['data']}-{settings['backbone']}-{head}-s{settings['seed']}-*"
-        for path in sorted(self.runs.glob(f"{name}/settings.json")):
+        name = file_name_part(f"{settings['data']}-{settings['backbone']}-{head}-s{settings['seed']}-", "a run")
+        tested_with = saved_node("pooling", identity["pooling_at_test"], f"the settings.json of {settings['run']}")
+        for path in sorted((self.results / "runs").glob(f"{glob.escape(name)}*/settings.json")):
             if read_json(path)["identity"] == trained:
-                return with_pooling(read_run(path.parent).classifier, build(identity["pooling_at_test"])).eval()
-        raise FileNotFoundError(f"the run that {settings['run']} was trained as is not there: {self.runs / name}")
+                return with_pooling(read_run(path.parent).classifier, build(tested_with)).eval()
+        raise FileNotFoundError(
+            f"the run that {settings['run']} was trained as is not there: {self.results / 'runs' / name}*"
+        )
 
 
 @dataclass(frozen=True)
@@ -245,7 +250,7 @@ def read_heads(results: Path, comparison: Comparison, summary: pd.DataFrame, sha
                 cells=0 if reason else found[0].cells,
                 reason=reason,
                 scores={one["score"]: one for one in _records(lines)},
-                settings=[RunFolder(results / "runs" / run).settings() for run in runs],
+                settings=[RunFolder.named(results, run).settings() for run in runs],
                 seeds=len(runs) if learned else 0,
                 failed=failed[str(pooling)],
             )
@@ -413,4 +418,4 @@ def draw_axis(arguments: Arguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(end(lambda: draw_axis(read_arguments(sys.argv[1:])), __doc__))
+    sys.exit(end(lambda: draw_axis(read_arguments(command_words())), __doc__))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from claims import read_claims
+from options import command_words
 from PIL import Image
 from report_words import ReportWords, read_words
 from saved_runs import configuration, data_key, end, made_by, one_line, splits_of
@@ -75,7 +76,7 @@ class DataSets:
     def of(self, comparison: Comparison) -> Pictures | None:
         """None where they are not at hand, which is said once."""
         run = comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"].iloc[0]
-        settings = RunFolder(self.results / "runs" / run).settings()
+        settings = RunFolder.named(self.results, run).settings()
         key = data_key(settings)
         if key not in self.found:
             try:
@@ -162,6 +163,6 @@ def one_comparison(
 
 if __name__ == "__main__":
     gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
-    status = end(lambda: report(read_arguments(sys.argv[1:])), __doc__)
+    status = end(lambda: report(read_arguments(command_words())), __doc__)
     gc.unfreeze()
     sys.exit(status)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from options import check_target, option_file
 from setting_types import check_node, check_run
 from show_results import WHERE, Failed
 
@@ -31,6 +32,7 @@ from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.few_shot import FewShotSettings
 from wsol.gallery import write_gallery
 from wsol.head_name import HeadName, option_name, read_option
+from wsol.links import check_links
 from wsol.pipeline import check_experiment, run_experiment
 from wsol.rehearsal import rehearse
 from wsol.reports import write_tables
@@ -42,7 +44,6 @@ from wsol.tuning import Tuned, tune
 
 log = logging.getLogger(__name__)
 
-CONF = Path(__file__).parents[1] / "conf"
 _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
 
 
@@ -59,37 +60,58 @@ def build(node: Any, **kwargs: Any) -> Any:
         raise error.__cause__ or error from None
 
 
-def identity(node: DictConfig) -> dict[str, Any]:
-    """A node's settings, less those that come from `machine`: they cannot change a number."""
+def build_data(node: Any, machine: DictConfig) -> Splits:
+    """Return the splits that a data node names, after checking that no link leads out of the data set's folders.
+
+    Raises:
+        ValueError: for such a link, unless `machine.follow_links`; and as the reader.
+    """
+    splits = build(node)
+    if not machine.follow_links:
+        places = [node[key] for key in _places(node["_target_"]) if node.get(key) is not None]
+        roots = [str(root) for place in places for root in (place.values() if hasattr(place, "values") else [place])]
+        check_links([splits.train, splits.val, splits.test], map(Path, roots))
+    return splits
+
+
+def _places(target: str) -> set[str]:
+    """Return the settings of a reader that name files or folders."""
+    hints = get_type_hints(get_method(target))
+    return {key for key, hint in hints.items() if "Path" in str(hint)}
+
+
+def identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return an option's name and settings, less those that come from `machine`: they cannot change a number."""
     settings: Any = OmegaConf.to_container(node, resolve=True)
     raw: Any = OmegaConf.to_container(node, resolve=False)
-    return {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
+    kept = {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
+    return {"option": option, **{key: value for key, value in kept.items() if key not in ("_target_", "_partial_")}}
 
 
-def data_identity(node: DictConfig) -> dict[str, Any]:
-    """The same of a data set, less its files and folders, and less what is null.
+def data_identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return the same of a data set, less its files and folders, and less what is null.
 
     Where images, boxes and masks lie cannot change a number: what they are stands in the fingerprint. A new option,
     which is null by default, renames no run.
     """
-    hints = get_type_hints(get_method(node["_target_"]))
-    places = {key for key, hint in hints.items() if Path in (hint, *get_args(hint))}
-    return {key: value for key, value in identity(node).items() if value is not None and key not in places}
+    places = _places(node["_target_"])
+    return {key: value for key, value in identity(option, node).items() if value is not None and key not in places}
 
 
-def head_identity(node: DictConfig) -> dict[str, Any]:
-    """The same of a part of the head: what its target takes as a float alone is one, so that 3 and 3.0 are one run.
+def head_identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return the same of a part of the head, with floats where the target takes floats: 3 and 3.0 are one run.
 
-    What may be an int, like the k of top-k, stays as it is.
+    A setting that may be an int, like the k of top-k, stays as it is.
     """
-    return _with_floats(identity(node), _floats(node))
+    return _with_floats(identity(option, node), _floats(node))
 
 
 def named(group: str, choice: str, node: DictConfig) -> str:
     """An option with those settings that are not its file's."""
-    usual: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"), resolve=False)
+    usual: Any = OmegaConf.to_container(OmegaConf.load(option_file(group, choice)), resolve=False)
     floats = _floats(node)
-    return option_name(choice, head_identity(node), _with_floats(usual, floats), exact=set(map(str, node)) - floats)
+    settings = {key: value for key, value in head_identity(choice, node).items() if key != "option"}
+    return option_name(choice, settings, _with_floats(usual, floats), exact=set(map(str, node)) - floats)
 
 
 def _floats(node: DictConfig) -> set[str]:
@@ -111,11 +133,7 @@ def option_of(group: str, text: str) -> DictConfig:
         ValueError: if there is no such option, or it has no such setting.
     """
     option, settings = read_option(text)
-    path = CONF / group / f"{option}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
-        raise ValueError(f"there is no {group}={option}; options: {known}.")
-    node = OmegaConf.load(path)
+    node = OmegaConf.load(option_file(group, option))
     assert isinstance(node, DictConfig)
     for key in settings:
         if key not in node:
@@ -150,22 +168,26 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
 def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     """What the job trains, on the data set of this name; or, with `pooling_at_test`, what it reads otherwise."""
     choices = HydraConfig.get().runtime.choices
+    for group in ("data", "backbone", "pooling", *(["method"] if cfg.get("method") else [])):
+        check_target(group, choices[group], cfg[group])
     head = HeadName(
         named("pooling", choices["pooling"], cfg.pooling),
         on_scores=cfg.pool_site == "scores",
         method=named("method", choices["method"], cfg.method) if cfg.get("method") else "",
     )
     parts = parts_of(cfg)
-    trunk = identity(parts.pop("backbone"))
-    nodes = {name: node if isinstance(node, str) else head_identity(node) for name, node in parts.items()}
+    trunk = identity(choices["backbone"], parts.pop("backbone"))
+    nodes = {
+        name: node if isinstance(node, str) else head_identity(choices[name], node) for name, node in parts.items()
+    }
     experiment = Experiment(
         data=data,
-        reader={"option": choices["data"], "settings": identity(cfg.data)},
+        reader=identity(choices["data"], cfg.data),
         # One of many that an option stands for has a name of its own.
         backbone="-".join([choices["backbone"], cfg.backbone.name]) if "name" in cfg.backbone else choices["backbone"],
         pooling=str(head),
         seed=cfg.seed,
-        settings={"data": data_identity(cfg.data), "backbone": trunk, **nodes},
+        settings={"data": data_identity(choices["data"], cfg.data), "backbone": trunk, **nodes},
         train=build(cfg.train),
         image_size=cfg.data.image_size,
         pooling_layer=build(cfg.pooling),
@@ -180,7 +202,10 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     return replace(
         experiment,
         pooling=str(replace(head, tested_as=tested_as)),
-        settings={**experiment.settings, "pooling_at_test": head_identity(swapped)},
+        settings={
+            **experiment.settings,
+            "pooling_at_test": head_identity(read_option(cfg.pooling_at_test)[0], swapped),
+        },
         pooling_layer=build(swapped),
         trained_as=experiment,
     )
@@ -262,7 +287,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
     check_run(cfg)
     if cfg.get("tune") and "_target_" not in cfg.tune:
         raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
-    splits = build(cfg.data)
+    splits = build_data(cfg.data, cfg.machine)
     evaluation = evaluation_of(cfg)
     machine = Machine(
         results=Path(cfg.machine.results),

@@ -12,7 +12,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
-from run import CONF, build, build_classifier
+from options import CONF, admit_own_options, option_files, own_folders, saved_node
+from run import build_classifier, build_data
 from setting_types import check_run
 
 from wsol.classifier import Classifier
@@ -33,14 +34,18 @@ def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> Dic
     given = {one.split("=", 1)[0].lstrip("+~") for one in overrides}
     kept = [one for one in defaults if one.split("=", 1)[0] not in given]
     try:
+        own = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in own_folders())}]"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("run", overrides=[*kept, *overrides])
+            cfg = compose("run", overrides=[*(own if own_folders() else []), *kept, *overrides])
     except MissingConfigException as error:
         group = str(error.missing_cfg_file).rpartition("/")[0]
-        options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        options = ", ".join(option_files(group))
         raise ValueError(f"there is no option {error.missing_cfg_file}; options: {options}.") from None
     check_run(cfg)
     return cfg
+
+
+_PARTS = ("backbone", "pooling", "method")  # of a classifier, as options
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,12 @@ def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
         ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
     """
     data = settings["identity"]["data"]
-    reader = settings.get("reader") or {"option": settings["data"], "settings": data["settings"]}
-    here = configuration([f"data={reader['option']}"])
+    source = f"the settings.json of {settings['run']}"
+    reader = saved_node("data", settings.get("reader") or data["settings"], source)
+    here = configuration([f"data={(settings.get('reader') or data['settings'])['option']}"])
     here.machine = cfg.machine
-    splits = build({**here.data, **reader["settings"]})
+    reader.pop("cache_dir", None)  # a file does not choose where this process writes
+    splits = build_data({**here.data, **reader}, cfg.machine)
     if splits.fingerprint != data["fingerprint"]:
         raise ValueError(
             f"the data set {settings['data']!r} at hand is another than {settings['run']} was trained on "
@@ -115,12 +122,17 @@ def read_run(path: Path) -> SavedRun:
             raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")
     if few_shot_count(str((load_or_none(folder.settings_file, read_json) or {}).get("pooling"))) is not None:
         raise ValueError(f"{path} is a few-shot network, which knows no classes; name a run with a head.")
+    settings, source = folder.settings(), str(folder.settings_file)
     try:
-        settings = folder.settings()
         identity = settings["identity"]
-        # Those of the run follow, the normalization included.
-        parts = {name: without_weights(node) for name, node in identity.items()}
-        classifier = build_classifier(parts, settings["num_classes"])
+        parts = {name: identity[name] for name in (*_PARTS, "pool_site") if identity.get(name)}
+        num_classes = settings["num_classes"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{source} does not describe a run ({type(error).__name__}: {error}).") from None
+    parts |= {name: saved_node(name, parts.get(name), source) for name in _PARTS if name in parts or name != "method"}
+    parts["backbone"] = without_weights(parts["backbone"])  # those of the run follow
+    try:
+        classifier = build_classifier(parts, num_classes)
         load_classifier(folder.classifier_file, classifier)
     except Exception as error:  # damage shows as any of a dozen types, in JSON, zip, pickle and tensors
         reason = one_line(error)[:200]
@@ -157,6 +169,7 @@ def end(command: Callable[[], int], about: str | None = None) -> int:
     logging.getLogger("wsol.compilation").setLevel(logging.INFO)  # half a minute once, which must not look like a hang
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a dozen retries; the error says it once
     try:
+        admit_own_options()
         return command()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

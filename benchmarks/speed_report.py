@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
+from options import CONF
 from run import evaluation_of
-from saved_runs import CONF
 from tabulate import tabulate
 from tqdm import tqdm
 

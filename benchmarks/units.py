@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from options import command_words
 from saved_runs import configuration, end, made_by, read_run
 
 from wsol.class_names import find_class
@@ -82,7 +83,7 @@ def draw(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """The command."""
-    arguments = parser().parse_intermixed_args()
+    arguments = parser().parse_intermixed_args(command_words())
     return end(lambda: draw(arguments))
 
 

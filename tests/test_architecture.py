@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 # One layer a line, lower first; modules of one layer may import each other. A name stands for a file or a package.
 LAYERS = [
+    ["typed_settings"],
     ["geometry", "whole_files", "identity", "versions", "annotations", "decode", "degenerate", "strings", "head_name"],
     ["failed_runs"],
     ["voc_xml", "download", "unpack", "catalog", "missing_files"],
@@ -19,7 +20,7 @@ LAYERS = [
     ["sample", "index", "cached_table"],
     ["image_tree", "metadata_files", "mask_digest"],
     ["image_set"],
-    ["prepared_images"],
+    ["prepared_images", "links"],
     ["splits", "metadata_images"],
     ["ilsvrc", "own_data", "hub"],
     ["bird_world", "bird_drawing"],

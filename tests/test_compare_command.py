@@ -44,8 +44,8 @@ def test_settings_fit_by_their_text():
 
 
 def test_what_is_held_equal_is_all_that_is_not_named():
-    one = {"backbone": "a", "backbone._target_": "x.a", "train.epochs": 3}
-    other = {"backbone": "b", "backbone._target_": "x.b", "train.epochs": 3}
+    one = {"backbone": "a", "backbone.option": "x.a", "train.epochs": 3}
+    other = {"backbone": "b", "backbone.option": "x.b", "train.epochs": 3}
     assert held_equal(one, ["backbone"]) == held_equal(other, ["backbone"])
     assert held_equal(one, ["backbone"]) != held_equal({**other, "train.epochs": 4}, ["backbone"])
     assert held_equal(one, ["map"]) != held_equal(other, ["map"])
@@ -141,9 +141,9 @@ def test_what_was_not_searched_has_no_start():
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("gap+cutmix", {"method": {"_target_": "wsol.methods.cutmix.CutMix", "alpha": 1.0}}),
+        ("gap+cutmix", {"method": {"option": "cutmix", "alpha": 1.0}}),
         ("gap_on_scores", {"pool_site": "scores"}),
-        ("gap_tested_as_gmp", {"pooling_at_test": {"_target_": "wsol.pooling.gmp.GMP"}}),
+        ("gap_tested_as_gmp", {"pooling_at_test": {"option": "gmp"}}),
     ],
 )
 def test_all_that_a_heads_name_says_is_part_of_the_pooling(small, capsys, name, parts):
@@ -151,7 +151,7 @@ def test_all_that_a_heads_name_says_is_part_of_the_pooling(small, capsys, name, 
     assert compare(["pooling=gap", f"pooling={name}", f"results={small}"]) == 0
     assert "2 paired seeds [0, 1]" in capsys.readouterr().out
     one = {"pooling": "gap", "map": "cam"}
-    assert held_equal(one, ["map"]) != held_equal({**one, "method._target_": "x"}, ["map"])
+    assert held_equal(one, ["map"]) != held_equal({**one, "method.option": "x"}, ["map"])
 
 
 def test_both_ways_of_resampling_are_the_same():

@@ -44,9 +44,9 @@ NO_FIGURES = "figures=no"
 pytestmark = pytest.mark.slow
 
 POOLINGS = {
-    "gap": (GAP(), {"_target_": "wsol.pooling.gap.GAP"}),
-    "gmp": (GMP(), {"_target_": "wsol.pooling.gmp.GMP"}),
-    LSE_10: (LSE(10.0), {"_target_": "wsol.pooling.lse.LSE", "sharpness": 10, "learned": False}),
+    "gap": (GAP(), {"option": "gap"}),
+    "gmp": (GMP(), {"option": "gmp"}),
+    LSE_10: (LSE(10.0), {"option": "lse", "sharpness": 10, "learned": False}),
 }
 EVALUATION = Evaluation(
     maps={"cam": CAM()},
@@ -64,7 +64,7 @@ EVALUATION = Evaluation(
 def run(folder, head, seed, swapped=""):
     """Train one head on made-up birds, as a search chose to; `swapped` is tested in its place."""
     pooling, node = POOLINGS[head]
-    reader = {"option": "synthetic", "settings": {**DATA, "cache_dir": str(folder / "cache")}}
+    reader = {"option": "synthetic", **DATA}
     experiment = Experiment(
         data="synthetic",
         backbone="tiny",
@@ -73,7 +73,7 @@ def run(folder, head, seed, swapped=""):
         reader=reader,
         settings={
             "data": DATA,
-            "backbone": {"_target_": "wsol.backbones.small_cnn.small_cnn", "channels": [4, 6]},
+            "backbone": {"option": "small_cnn", "channels": [4, 6]},
             "pooling": node,
         },
         train=TrainSettings(epochs=1, batch_size=8, lr=0.002, head_lr=0.02),
@@ -95,7 +95,7 @@ def run(folder, head, seed, swapped=""):
     tuned = Tuned(Tuning(trials=1), base, 0, experiment.train, trials, None)
     run_experiment(
         experiment,
-        synthetic(**reader["settings"]),
+        synthetic(**DATA, cache_dir=folder / "cache"),
         lambda: Classifier(small_cnn(channels=(4, 6)), pooling, DATA["num_classes"]),
         EVALUATION,
         Machine(folder / "results", accelerator="cpu", progress=False),

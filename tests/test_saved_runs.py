@@ -19,7 +19,7 @@ def settings_of(image_size=16, seed=0, option="synthetic", fingerprint="same", *
         "run": f"run-{image_size}-{seed}-{len(knobs)}",
         "data": "synthetic",
         "seed": seed,
-        "reader": {"option": option, "settings": {"image_size": image_size, **SMALL, **knobs}},
+        "reader": {"option": option, "image_size": image_size, **SMALL, **knobs},
         "identity": {
             "data": {"settings": {**SMALL, **knobs}, "fingerprint": fingerprint},
             "image_size": image_size,
@@ -35,7 +35,8 @@ def read(monkeypatch, tmp_path):
 
     def splits_of(settings, cfg):
         found.append(settings)
-        return synthetic(**settings["reader"]["settings"], cache_dir=tmp_path / "cache")
+        reader = {key: value for key, value in settings["reader"].items() if key != "option"}
+        return synthetic(**reader, cache_dir=tmp_path / "cache")
 
     for module in (pooling_axis, report):
         monkeypatch.setattr(module, "splits_of", splits_of)

@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 from run import build, experiment_of
 from run import run as run_job
 from saved_runs import configuration
-from setting_types import check_node, check_run, check_setting
+from setting_types import check_node, check_run
+
+from wsol.typed_settings import check_setting
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())

@@ -16,11 +16,11 @@ def make_run(root: Path) -> Path:
     settings = {**SETTINGS, "cache_dir": str(root / "cache")}
     identity = {
         "data": {
-            "settings": {"_target_": "wsol.data.synthetic.synthetic", **settings},
+            "settings": {"option": "synthetic", **settings},
             "fingerprint": synthetic(**settings).fingerprint,
         },
-        "backbone": {"_target_": "wsol.backbones.small_cnn.small_cnn", "channels": [6, 10]},
-        "pooling": {"_target_": "wsol.pooling.gap.GAP"},
+        "backbone": {"option": "small_cnn", "channels": [6, 10]},
+        "pooling": {"option": "gap"},
         "image_size": 32,
     }
     folder.path.mkdir(parents=True)

@@ -102,7 +102,7 @@ def _newest(results: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _written(results: Path, run: str) -> float:
-    file = RunFolder(results / "runs" / run).settings_file
+    file = RunFolder.named(results, run).settings_file
     return file.stat().st_mtime if file.exists() else 0.0
 
 
@@ -152,4 +152,4 @@ def measure(
 
 def scores_of(one: ScoredMap) -> dict[str, Score]:
     """The scores that a run was scored by; none where it does not say."""
-    return restore(one.evaluation.get("scores", {}))
+    return restore(one.evaluation.get("scores", {}), groups=["scores"], classes=[Score])

@@ -13,10 +13,14 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from PIL.JpegImagePlugin import JpegImageFile
 
 from wsol.geometry import Size
+from wsol.whole_files import regular_file
 
 # Images of more pixels are refused before they are decoded: as RGB they would take over 256 MiB. Pillow's own limit is
 # the same, but there it is a warning up to twice as much, and any library may move it.
 MAX_PIXELS = 89_478_485
+
+# Pillow goes by content, not by name, and would start Ghostscript on an EPS file that is called .jpg.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 
 def read_image(source: Path | bytes, name: str = "", upright: bool = True) -> NDArray[np.uint8]:
@@ -128,7 +132,8 @@ def _opened(
     what = f"{name}: the image" if isinstance(source, bytes) else f"Image {source}"
     anew = "take the row out, or make the data set again" if in_table else "unpack its archive again"
     try:
-        with _quiet, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        content = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
+        with _quiet, Image.open(content, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(
                     f"{file.width} x {file.height} pixels exceed the limit of {MAX_PIXELS:,}."

@@ -46,7 +46,7 @@ def ensure_few_shot(
         ValueError: if a class has fewer images with boxes.
     """
     told = _about(job, about, settings, per_class)
-    folder = RunFolder(job.machine.results / "runs" / str(told["run"]))
+    folder = RunFolder.named(job.machine.results, str(told["run"]))
     with folder.lock():
         introduce(folder, told, command)
         one = _FewShot(job, folder, settings, per_class)

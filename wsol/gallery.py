@@ -43,7 +43,7 @@ def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation,
     samples = [splits.test[int(index)] for index in picked]
     columns = {}
     for pooling, run in runs.items():
-        folder = RunFolder(results / "runs" / run)
+        folder = RunFolder.named(results, run)
         for name in list(evaluation.maps)[:_METHODS]:
             maps = load_or_none(folder.maps_file("test", evaluation.map_key(name)), load_maps)
             record = load_or_none(folder.record_file("test", evaluation.record_key(name, rule)), load_record)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from wsol.cached_table import cached_table
 from wsol.index import Index
+from wsol.whole_files import regular_file
 
 _VERSION = 1
 _THREADS = 16
@@ -45,6 +46,6 @@ def _digest(index: Index, files: list[Path]) -> str:
 
 def _of_file(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(regular_file(path).read_bytes()).hexdigest()
     except FileNotFoundError:
         raise FileNotFoundError(f"Mask {path} is missing; unpack its archive again.") from None

@@ -85,7 +85,7 @@ def run_experiment(
     if few_shot is not None:
         for per_class in few_shot.per_class:
             ensure_few_shot(job, about, few_shot, per_class, command)
-    baseline_folder = RunFolder(machine.results / "runs" / str(about["baselines"]))
+    baseline_folder = RunFolder.named(machine.results, str(about["baselines"]))
     with baseline_folder.lock():
         baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
         introduce(baseline_folder, baseline, command)

@@ -92,9 +92,9 @@ def _command(one: Answered, comparison: Comparison, results: Path) -> str:
     wanted = list(dict.fromkeys(_poolings(one)))
     trained = comparison.rows["backbone"] != NONE
     runs = sorted(set(comparison.rows.loc[trained, "run"]))
-    settings = {run: RunFolder(results / "runs" / run).settings() for run in runs}
+    settings = {run: RunFolder.named(results, run).settings() for run in runs}
     failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
-    tried = [RunFolder(results / "runs" / run).settings() for run in failed]
+    tried = [RunFolder.named(results, run).settings() for run in failed]
     learned = [one for run, one in settings.items() if run not in failed]
     scored, asked = list(dict.fromkeys(comparison.rows.loc[trained, "map"])), list(dict.fromkeys(_maps(one)))
     more = [name for name in asked if name not in scored]
@@ -141,7 +141,7 @@ def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[st
         if changed:
             yield f"{comparison.name}: made by code that is in no commit ({', '.join(changed)})."
         versions = {
-            json.dumps(RunFolder(results / "runs" / run).settings().get("versions", {}), sort_keys=True)
+            json.dumps(RunFolder.named(results, run).settings().get("versions", {}), sort_keys=True)
             for run in set(trained["run"])
         }
         if len(versions) > 1:
@@ -160,7 +160,7 @@ def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunC
         for run, key in zip(comparison.rows["run"], comparison.rows["protocol_key"], strict=True):
             keys.setdefault(run, set()).add(key)
     for run in sorted(keys):
-        folder = RunFolder(results / "runs" / run)
+        folder = RunFolder.named(results, run)
         settings = load_or_none(folder.settings_file, read_json) or {}
         versions = settings.get("versions", {})
         told = {key: load_or_none(folder.protocol_file(key), read_json) or {} for key in sorted(keys[run])}

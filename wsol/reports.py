@@ -28,7 +28,7 @@ _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
 def _settings(results: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Run -> its settings, without baselines."""
     runs = sorted(set(rows.loc[rows["backbone"] != NONE, "run"]))
-    return {run: RunFolder(results / "runs" / run).settings() for run in runs}
+    return {run: RunFolder.named(results, run).settings() for run in runs}
 
 
 def describe_runs(
@@ -60,7 +60,7 @@ def describe_runs(
     for score, protocol in dict(zip(rows["score"], rows["protocol"], strict=True)).items():
         if protocol != NO_BOX and not protocol.startswith(FAITHFULNESS):
             readers.setdefault(protocol_parts(protocol)[1], []).append(score)
-    files = [RunFolder(results / "runs" / run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
+    files = [RunFolder.named(results, run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
     scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")

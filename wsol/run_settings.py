@@ -54,4 +54,4 @@ def identify(
         "split_sizes": {split: len(getattr(splits, split).class_ids) for split in ("train", *SCORED_SPLITS)},
         **({} if tuned is None else {"tuned": tuned.about()}),
     }
-    return RunFolder(machine.results / "runs" / name), about
+    return RunFolder.named(machine.results, name), about

@@ -22,7 +22,7 @@ from wsol.pixel_record import PixelRecord
 from wsol.record import LocalizationRecord
 from wsol.stored_maps import StoredMaps
 from wsol.truth import Truth, same_size
-from wsol.whole_files import whole_file, write_text
+from wsol.whole_files import file_name_part, whole_file, write_text
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,6 +43,9 @@ FACT_COLUMNS = (
     "one_pixel_maps",
 )
 
+# Columns of a `scores-*.csv` that become parts of paths.
+_NAMES = ("run", "data", "backbone", "comparison", "baselines", "protocol_key", "map", "score")
+
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
@@ -51,6 +54,15 @@ class RunFolder:
     """One folder below `results/runs`. Every file in it appears whole or not at all."""
 
     path: Path
+
+    @classmethod
+    def named(cls, results: Path, run: str) -> "RunFolder":
+        """Return the folder of a run below a results folder.
+
+        Raises:
+            ValueError: if the name would lead elsewhere.
+        """
+        return cls(results / "runs" / file_name_part(run, "a run"))
 
     def lock(self) -> FileLock:
         """Held while the folder is worked on, so that two processes share one run instead of training it twice."""
@@ -88,35 +100,39 @@ class RunFolder:
 
     def maps_file(self, split: str, key: str) -> Path:
         """The activation maps of one method."""
-        return self.path / "maps" / f"{split}-{key}.npz"
+        return self._file("maps", f"{split}-{key}.npz")
 
     def record_file(self, split: str, key: str) -> Path:
         """The per-image outcomes of one method and one box rule."""
-        return self.path / "records" / f"{split}-{key}.parquet"
+        return self._file("records", f"{split}-{key}.parquet")
 
     def box_regressor_file(self, key: str) -> Path:
         """The network that pseudo boxes trained."""
-        return self.path / "psol" / f"regressor-{key}.pt"
+        return self._file("psol", f"regressor-{key}.pt")
 
     def boxes_file(self, split: str, key: str) -> Path:
         """One box an image: the pseudo boxes of train, and what the network that they trained says of val and test."""
-        return self.path / "psol" / f"{split}-{key}.npz"
+        return self._file("psol", f"{split}-{key}.npz")
 
     def diverged_boxes_file(self, key: str) -> Path:
         """Why there is no such network: its training came to no finite loss."""
-        return self.path / "psol" / f"diverged-{key}.json"
+        return self._file("psol", f"diverged-{key}.json")
 
     def faithfulness_file(self, split: str, key: str) -> Path:
         """Per image: what one measure says of one method's maps."""
-        return self.path / "faithfulness" / f"{split}-{key}.parquet"
+        return self._file("faithfulness", f"{split}-{key}.parquet")
 
     def scores_file(self, key: str) -> Path:
         """The run's rows of the table."""
-        return self.path / f"scores-{key}.csv"
+        return self._file("", f"scores-{key}.csv")
 
     def protocol_file(self, key: str) -> Path:
         """How those rows were scored, in full."""
-        return self.path / f"protocol-{key}.json"
+        return self._file("", f"protocol-{key}.json")
+
+    def _file(self, folder: str, name: str) -> Path:
+        """Return the path of a file whose name contains a key that may come from another file of the run."""
+        return self.path / folder / file_name_part(name, f"a file of {self.path}")
 
     def settings(self) -> dict[str, Any]:
         """What `write_settings` wrote.
@@ -191,6 +207,12 @@ def read_rows(path: Path) -> pd.DataFrame:
         rows = pd.DataFrame()
     if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
         raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
+    for column in _NAMES:
+        for name in rows[column].astype(str).unique():
+            try:
+                file_name_part(name, f"the column {column!r}")
+            except ValueError as error:
+                raise ValueError(f"{path}: {error} Delete the file, and run the same command again.") from None
     told = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])
     return told.fillna(dict.fromkeys(texts, ""))
 

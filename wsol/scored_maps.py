@@ -50,7 +50,7 @@ class ScoredMap:
     @property
     def protocol(self) -> Protocol:
         """That it was scored by."""
-        return restore(self.evaluation["protocol"])
+        return restore(self.evaluation["protocol"], classes=[Protocol])
 
     def record(self, rule: str, split: str = "test") -> LocalizationRecord | None:
         """The outcomes of one box rule; None if they are not there."""
@@ -143,7 +143,7 @@ def read_scored_maps(results: Path, rows: pd.DataFrame) -> list[ScoredMap]:
     evaluations: dict[tuple[str, str], Mapping[str, Any]] = {}
     found = []
     for row in rows.drop_duplicates(["run", "protocol_key", "map"]).to_dict("records"):
-        folder, key = RunFolder(results / "runs" / row["run"]), (row["run"], row["protocol_key"])
+        folder, key = RunFolder.named(results, row["run"]), (row["run"], row["protocol_key"])
         if key not in evaluations:
             told = load_or_none(folder.protocol_file(row["protocol_key"]), read_json) or {}
             evaluations[key] = told.get("settings", {})

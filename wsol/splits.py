@@ -18,6 +18,7 @@ from wsol.mask_digest import mask_digest
 from wsol.sample import Sample, resize_sample
 from wsol.strings import Strings
 
+_OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|\x00"  # absolute, by `..`, or of no file
 _AT_ONCE = 20_000  # images whose text is made at a time
 
 
@@ -126,6 +127,13 @@ def make_splits(
         class_names = [class_names[class_id] for class_id in chosen]
     train, val, test = indexes
     ids = [index.image_ids for index in indexes]
+    for one in ids:
+        outside = one.first_match(_OUTSIDE)
+        if outside is not None:
+            raise ValueError(
+                f"{name}: image id {outside!r} leads out of the data set's folder; ids are paths from "
+                "there, without '..'."
+            )
     found = [one.twice() for one in ids] + [one.shared(other) for one, other in combinations(ids, 2)]
     twice = next((one for one in found if one is not None), None)
     if twice is not None:

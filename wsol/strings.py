@@ -72,6 +72,12 @@ class Strings(Sequence[str]):
         """Those at these places, in this order."""
         return Strings.from_arrow(self.to_arrow().take(pa.array(places, pa.int64())))
 
+    def first_match(self, pattern: str) -> str | None:
+        """Return the first string that contains a match of an RE2 pattern; None if there is none."""
+        array = self.to_arrow()
+        place = pc.index(pc.match_substring_regex(array, pattern), True).as_py()
+        return array[place].as_py() if place >= 0 else None
+
     def twice(self) -> str | None:
         """A string that comes more than once; None if all differ."""
         array = self.to_arrow()

@@ -386,7 +386,7 @@ def _resume(fabric: Fabric, checkpoint: Path | None, state: dict[str, Any]) -> N
     if checkpoint is None or not checkpoint.exists():
         return
     try:
-        fabric.load(checkpoint, state)
+        fabric.load(checkpoint, state, weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         reason = f"{type(error).__name__}: {str(error).split('. ')[0]}"
         raise RuntimeError(

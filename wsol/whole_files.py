@@ -1,10 +1,49 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and names that may become part of a path."""
 
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+_MOST_BYTES = 255  # of one name, on the file systems in use
+
+
+def file_name_part(name: str, what: str) -> str:
+    """Return a name that will be part of a file's name, after checking that it stays in its folder.
+
+    Args:
+        name: as a file of somebody else may give it.
+        what: the name is of, for the message.
+
+    Raises:
+        ValueError: if it is empty or too long, or contains a slash, a backslash or control characters, or is only dots.
+    """
+    if not isinstance(name, str) or not name.strip(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise ValueError(f"{name!r} cannot name {what}: a name must not be empty or lead into another folder.")
+    if len(name.encode()) > _MOST_BYTES:
+        raise ValueError(f"The name of {what} has {len(name.encode())} bytes, at most {_MOST_BYTES} are allowed.")
+    return name
+
+
+def regular_file(path: Path) -> Path:
+    """Return the path after checking that opening it cannot hang: that it is no named pipe, socket or device.
+
+    A path that does not exist is returned too, so that opening it raises the error that it always raises.
+
+    Raises:
+        ValueError: naming the path, if there is something else than a regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return path
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a named pipe, socket or device"
+        raise ValueError(f"{path} is {kind}, where a file is expected; take it out, or unpack the archive again.")
+    return path
 
 
 @contextmanager

@@ -417,7 +417,7 @@ class TestContract:
         assert list(OmegaConf.load(path)) == [path.stem]
 
     def test_settings_can_be_named(self, path, images, class_ids):
-        assert describe(measure_of(path))["of"].startswith(f"wsol.faithfulness.{path.stem}.")
+        assert describe(measure_of(path))["of"] == f"faithfulness/{path.stem}"
 
     def test_one_number_an_image_in_the_documented_range(self, path, images, class_ids):
         measure = measure_of(path)

@@ -79,4 +79,4 @@ def test_no_theorem_is_claimed(pooling, protocol):
 
 def test_the_file_names_it():
     method = build(OmegaConf.load(f"{__file__}/../../../conf/maps/cam_nwc.yaml"))["cam_nwc"]
-    assert method == CAMNWC() == restore(describe(CAMNWC()))
+    assert method == CAMNWC() == restore(describe(CAMNWC()), ["maps"])

@@ -238,9 +238,9 @@ def test_weights_come_back_through_attach(images):
 
 
 def test_it_has_a_name_and_can_be_sent_to_other_processes():
-    assert restore(describe(METHOD)) == METHOD == pickle.loads(pickle.dumps(METHOD))
-    assert describe(METHOD) == {"of": "wsol.methods.acol.ACoL", "width": 8, "threshold": 0.6}
-    assert restore(describe(ACoLCAM())) == ACoLCAM()
+    assert restore(describe(METHOD), ["method"]) == METHOD == pickle.loads(pickle.dumps(METHOD))
+    assert describe(METHOD) == {"of": "method/acol", "width": 8, "threshold": 0.6}
+    assert restore(describe(ACoLCAM()), ["maps"]) == ACoLCAM()
     assert ACoLCAM().target_layers == (LAST,)
 
 

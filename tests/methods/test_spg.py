@@ -249,7 +249,7 @@ def test_weights_come_back_through_attach(images, class_ids):
 
 
 def test_it_has_a_name_and_can_be_sent_to_other_processes():
-    assert restore(describe(METHOD)) == METHOD == pickle.loads(pickle.dumps(METHOD))
+    assert restore(describe(METHOD), ["method"]) == METHOD == pickle.loads(pickle.dumps(METHOD))
     from_lists = SPG(stages=["a", "b"], thresholds=[[0.7, 0.05], [0.5, 0.05], [0.7, 0.1]])
     assert from_lists == SPG(stages=("a", "b"))
     assert hash(from_lists) == hash(SPG(stages=("a", "b")))

@@ -187,7 +187,7 @@ def test_nothing_is_added_to_the_classifier(method):
 
 @every_method
 def test_it_can_be_described_restored_and_sent_to_another_process(method):
-    assert describe(restore(describe(method))) == describe(method)
+    assert describe(restore(describe(method), ["method"])) == describe(method)
     assert pickle.loads(pickle.dumps(method)) == method
 
 

@@ -14,6 +14,7 @@ from wsol.checking.problems import Kind
 from wsol.geometry import Size, as_boxes
 from wsol.index import Entry
 from wsol.sample import Sample
+from wsol.whole_files import regular_file
 
 Load = Callable[[Entry], Sample]
 
@@ -55,7 +56,7 @@ def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = T
     with ExitStack() as stack:
         file: BinaryIO | None = None
         try:
-            file = stack.enter_context(entry.path.open("rb"))
+            file = stack.enter_context(regular_file(entry.path).open("rb"))
             if with_digest:
                 digest = _to_int(hashlib.file_digest(file, _blake2b))
         except FileNotFoundError:

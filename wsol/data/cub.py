@@ -16,6 +16,7 @@ from wsol.index import Entry, Index
 from wsol.metadata_files import read_split
 from wsol.metadata_images import check_files, index_of
 from wsol.missing_files import missing_images
+from wsol.own_data.inside_folder import inside
 from wsol.splits import Splits, hold_out, make_splits
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def cub(
             raise labels[number].error(f"class {label!r} is not in classes.txt.")
         if label not in class_ids:
             continue
-        path = folder / "images" / image_id
+        path = folder / "images" / inside(image_id, line.origin)
         box_line, xywh = boxes[number]
         entry = Entry(
             image_id=image_id,

@@ -8,6 +8,7 @@ from wsol.geometry import from_inclusive
 from wsol.image_set import Decode
 from wsol.index import Entry
 from wsol.missing_files import missing_images
+from wsol.own_data.inside_folder import inside
 from wsol.splits import Splits, hold_out, make_splits
 
 _HELP = (
@@ -49,7 +50,7 @@ def tiny_imagenet(
     folder = folder if folder.is_dir() else Path(root)
     if not (folder / "wnids.txt").is_file() or not (folder / "train").is_dir():
         raise FileNotFoundError(f"No Tiny ImageNet at {folder}. {_HELP}")
-    listed = read_table(read_lines(folder / "wnids.txt", 1), lambda line: line)
+    listed = read_table(read_lines(folder / "wnids.txt", 1), lambda line: inside(line.fields[0], line.origin))
     wnids = sorted(wnid for wnid in listed if (folder / "train" / wnid).is_dir())
     if not wnids:
         raise FileNotFoundError(
@@ -59,7 +60,7 @@ def tiny_imagenet(
     train = []
     for wnid in wnids:
         for line in read_lines(folder / "train" / wnid / f"{wnid}_boxes.txt", 5, "\t"):
-            path = folder / "train" / wnid / "images" / line.fields[0]
+            path = folder / "train" / wnid / "images" / inside(line.fields[0], line.origin)
             train.append(_entry(folder, path, class_ids[wnid], line, 1))
     test = []
     for line in read_lines(folder / "val" / "val_annotations.txt", 6, "\t"):
@@ -67,7 +68,11 @@ def tiny_imagenet(
         if wnid not in listed:
             raise line.error(f"class {wnid!r} is not in wnids.txt.")
         if wnid in class_ids:
-            test.append(_entry(folder, folder / "val" / "images" / line.fields[0], class_ids[wnid], line, 2))
+            test.append(
+                _entry(
+                    folder, folder / "val" / "images" / inside(line.fields[0], line.origin), class_ids[wnid], line, 2
+                )
+            )
     missing = [entry.path for entry in (*train, *test) if not entry.path.is_file()]
     if missing:
         raise missing_images(missing, len(train) + len(test), folder)

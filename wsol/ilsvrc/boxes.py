@@ -25,6 +25,7 @@ from wsol.ilsvrc.labels import imagenet_wnids
 from wsol.index import Index
 from wsol.strings import Strings
 from wsol.voc_xml import parse_voc
+from wsol.whole_files import regular_file
 
 _VERSION = 1
 _THREADS = 16  # a file on a network drive comes slowly, and many at once no slower
@@ -231,7 +232,7 @@ def _read_files(files: list[Path], folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return regular_file(path).read_bytes()
     except PermissionError:
         raise PermissionError(f"Annotation file {path} may not be read; change its permissions.") from None
 

@@ -12,6 +12,7 @@ from wsol.cached_table import cached_table
 from wsol.geometry import Size
 from wsol.own_data.inside_folder import inside
 from wsol.voc_xml import parse_voc
+from wsol.whole_files import regular_file
 
 _VERSION = 1
 
@@ -125,7 +126,7 @@ def _parse_all(folder: Path) -> tuple[pa.Table, list[Path]]:
         path = folder / name
         read.append(path)
         try:
-            text = path.read_bytes()
+            text = regular_file(path).read_bytes()
         except PermissionError:
             raise PermissionError(f"{path} may not be read; change its permissions.") from None
         one = parse_voc(text, str(path))

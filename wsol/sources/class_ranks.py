@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.truth import Truth
+from wsol.whole_files import regular_file
 
 T = TypeVar("T")
 NOT_LISTED = 1_000_000  # the rank of a class that is not among those given
@@ -43,7 +44,7 @@ def read_class_ranks(path: Path, truth: Truth) -> tuple[NDArray[np.int64], int]:
         return np.array(_in_order(path, dict(zip(ids, ranks, strict=True)), truth), np.int64), listed
     class_ids = {name: index for index, name in enumerate(truth.class_names)}
     predicted: dict[str, list[int]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with regular_file(path).open(encoding="utf-8-sig", newline="") as file:
         for number, fields in enumerate(csv.reader(file), start=1):
             fields = [field.strip() for field in fields]
             if not any(fields) or (number == 1 and fields[0].lower().startswith("image")):

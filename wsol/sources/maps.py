@@ -14,6 +14,7 @@ from wsol.degenerate import Degenerate
 from wsol.geometry import Size
 from wsol.matching import in_threads
 from wsol.truth import Truth
+from wsol.whole_files import regular_file
 
 _READ_ERRORS = (OSError, ValueError, EOFError, KeyError)
 
@@ -86,7 +87,7 @@ def find_maps(source: Path, truth: Truth, ids_file: Path | None = None) -> MapFi
             stacked = np.load(source, mmap_mode="r", allow_pickle=False)
             if ids_file is None:
                 raise ValueError("a stacked .npy does not say whose maps it holds; give --ids FILE, an image id a line")
-            ids = ids_file.read_text(encoding="utf-8-sig").split("\n")
+            ids = regular_file(ids_file).read_text(encoding="utf-8-sig").split("\n")
             ids = [one.strip("\r") for one in ids if one.strip()]
     except _READ_ERRORS as error:
         raise ValueError(f"{source} cannot be read as stacked maps: {error}.") from None
@@ -190,7 +191,7 @@ def _look(maps: MapFiles, index: int, size: Size | None) -> str | NDArray[np.flo
 
 
 def _load(path: Path) -> NDArray[np.generic]:
-    content = BytesIO(path.read_bytes())  # in parallel; maps may lie on a network disk
+    content = BytesIO(regular_file(path).read_bytes())  # in parallel; maps may lie on a network disk
     with _HEADER:
         array = np.load(content, allow_pickle=False)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
