@@ -15,7 +15,7 @@ LAYERS = [
     ["voc_xml", "download", "unpack", "catalog", "missing_files"],
     ["fetch"],
     ["network_state", "token_grid", "pixels"],
-    ["box_coverage", "stored_boxes"],
+    ["box_coverage", "stored_boxes", "clipping"],
     ["class_names", "truth", "protocol", "thresholds", "extent", "rank_correlation"],
     ["sample", "index", "cached_table"],
     ["image_tree", "metadata_files", "mask_digest"],

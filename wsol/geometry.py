@@ -44,6 +44,38 @@ def box_area(boxes: ArrayLike) -> NDArray[np.float32]:
     return np.maximum(x1 - x0, 0) * np.maximum(y1 - y0, 0)
 
 
+def clip_boxes(boxes: ArrayLike, size: ArrayLike) -> NDArray[np.float32]:
+    """Clip boxes to their images.
+
+    Args:
+        boxes: (B, 4) edges.
+        size: (height, width) of the image, or (B, 2) for the image of each box.
+
+    Returns:
+        (B, 4) float32 edges; a box with nothing inside its image has width or height 0.
+    """
+    return np.clip(as_boxes(boxes), 0, _far_edges(size))
+
+
+def overhangs(boxes: ArrayLike, size: ArrayLike) -> NDArray[np.float32]:
+    """Measure how far boxes reach out of their images.
+
+    Args:
+        boxes: (B, 4) edges.
+        size: (height, width) of the image, or (B, 2) for the image of each box.
+
+    Returns:
+        (B,) float32 pixels; 0 for a box inside.
+    """
+    array = as_boxes(boxes)
+    return np.maximum(np.maximum(-array, array - _far_edges(size)), 0).max(axis=1)
+
+
+def _far_edges(size: ArrayLike) -> NDArray[np.float32]:
+    """Return (width, height, width, height), the largest edges in an image of each size."""
+    return np.asarray(size, np.float32)[..., [1, 0, 1, 0]]
+
+
 def box_iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
     """Intersection over union of every box of one list with every box of another.
 
