@@ -48,13 +48,28 @@ def test_a_box_comes_with_its_image(photo):
     [
         ((8, 4, 8, 24), r"boxes\.txt, line 3: the box \(8, 4, 8, 24\) .* is empty, which is 80 x 60"),
         ((8, 4, 7, 24), r"is empty"),
-        ((8, 4, 82, 24), r"reaches 2 pixels out of the image"),
-        ((-1.5, 4, 40, 24), r"reaches 1\.5 pixels out"),
+        ((80, 4, 82, 24), r"of image one has nothing inside the image, which is 80 x 60; correct it, or take"),
+        ((8, -9, 40, 0), r"has nothing inside"),
     ],
 )
 def test_a_box_that_cannot_be_is_named(photo, box, message):
     with pytest.raises(ValueError, match=message):
         load_entry(entry(photo, box))
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [((8, 4, 92, 24), [8, 4, 80, 24]), ((-1.5, -30, 40, 24), [0, 0, 40, 24]), ((-1, -1, 81, 61), [0, 0, 80, 60])],
+)
+def test_a_box_that_reaches_out_is_clipped(photo, box, clipped):
+    assert load_entry(entry(photo, box)).boxes.tolist() == [clipped]
+
+
+def test_a_box_of_several_is_named_with_its_own_line(photo):
+    boxes = np.array([[8, 4, 40, 24], [90, 4, 99, 24]], np.float32)
+    bad = Entry("one", 0, boxes, photo, origin="a.txt, line 3", box_origins=("a.txt, line 3", "a.txt, line 9"))
+    with pytest.raises(ValueError, match=r"a\.txt, line 9: the box \(90, 4, 99, 24\)"):
+        load_entry(bad)
 
 
 def test_an_image_of_another_size_than_its_annotations_say_is_named(photo):
@@ -87,10 +102,9 @@ class TestReduced:
     def test_an_image_too_small_for_it_comes_as_it_is(self, photo):
         np.testing.assert_array_equal(load_entry(entry(photo), at_least=(31, 31)).image, load_entry(entry(photo)).image)
 
-    def test_boxes_are_checked_against_the_whole_image(self, photo):
-        assert load_entry(entry(photo, (60, 40, 80, 60)), at_least=(20, 20)).boxes.tolist() == [[30, 20, 40, 30]]
-        with pytest.raises(ValueError, match=r"reaches 2 pixels out of the image, which is 80 x 60"):
-            load_entry(entry(photo, (60, 40, 82, 60)), at_least=(20, 20))
+    @pytest.mark.parametrize("right", [80, 82])
+    def test_boxes_are_clipped_to_the_whole_image(self, photo, right):
+        assert load_entry(entry(photo, (60, 40, right, 60)), at_least=(20, 20)).boxes.tolist() == [[30, 20, 40, 30]]
 
     def test_a_turned_image_with_annotations_of_the_stored_pixels_is_decoded_whole(self, turned):
         assert load_entry(entry(turned, size=(60, 80)), at_least=(20, 20)).size == (60, 80)

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,22 +12,20 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wsol.decode import read_image, read_mask, read_reduced
-from wsol.geometry import Size
+from wsol.clipping import clip, clip_split
+from wsol.decode import read_image, read_mask, read_reduced, read_size
+from wsol.geometry import Size, as_boxes
 from wsol.index import Entry, Index
 from wsol.sample import Sample, resize_annotations
 from wsol.strings import Strings
 
 log = logging.getLogger(__name__)
 
-# Published boxes are rounded, some to just outside the image; more than this is taken for a wrong annotation.
-OVERHANG = 1.0
-
 Decode = Literal["reduced"]  # None: as it is
 
 
 def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
-    """Decode an image file and check its boxes against it.
+    """Decode an image file and clip its boxes to it.
 
     Args:
         entry: what the index knows of it.
@@ -34,20 +33,11 @@ def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
             points are then of the smaller image.
 
     Raises:
-        ValueError: naming image, annotation line and remedy, for a box that is empty or reaches more than a pixel out
-            of the image; and as `read_image`.
+        ValueError: naming image, annotation line and remedy, for a box that is empty or has nothing inside the image;
+            and as `read_image`.
     """
     image, size = _read_as_annotated(entry, at_least)
-    height, width = size
-    for x0, y0, x1, y1 in entry.boxes:
-        outside = max(-x0, -y0, x1 - width, y1 - height)
-        if x1 <= x0 or y1 <= y0 or outside > OVERHANG:
-            what = "is empty" if x1 <= x0 or y1 <= y0 else f"reaches {outside:g} pixels out of the image"
-            raise ValueError(
-                f"{entry.origin}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) (x0, y0, x1, y1) of {entry.path} {what}, "
-                f"which is {width} x {height}; correct the line, or unpack the archive again."
-            )
-    boxes = np.clip(entry.boxes, 0, np.array([width, height] * 2, np.float32))
+    boxes = clip(entry.boxes, size, entry.box_origin, lambda place: entry.image_id)
     mask = None
     for path in entry.mask_paths:
         gray = read_mask(path)
@@ -116,6 +106,7 @@ class ImageSet(Dataset[Sample]):
         self.load, self._prepare, self._labels_only = load, prepare, labels_only
         self._max_cache_bytes = max_cache_bytes
         self._memory: list[Sample] | None = None
+        self._boxes_checked = False
 
     @property
     def image_ids(self) -> Strings:
@@ -131,6 +122,62 @@ class ImageSet(Dataset[Sample]):
         sample = self.load(self.entries[index])
         sample = sample if self._prepare is None else self._prepare(sample)
         return sample.without_boxes() if self._labels_only else sample
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int32]:
+        """Height and width of the grid that each image's boxes are on, (N, 2), as loading finds it.
+
+        Sizes that annotations state are taken as they are; loading compares them with the image. Others are read from
+        the heads of the files, in threads.
+        """
+        index = self.entries
+        sizes = np.zeros((len(index), 2), np.int32) if index.sizes is None else index.sizes.numpy().copy()
+        places = np.flatnonzero((sizes == 0).any(axis=1))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            read = pool.map(self._size, places.tolist())
+            title = f"reading image sizes of {self.name}"
+            bar = tqdm(read, total=len(places), desc=title, unit="image", delay=2, leave=False, disable=None)
+            for place, size in zip(places, bar, strict=True):
+                sizes[place] = size
+        return sizes
+
+    def _size(self, place: int) -> Size:
+        entry = self.entries[place]
+        # An image that a reader keeps elsewhere than in a file of its own has to be loaded.
+        return read_size(entry.path) if entry.path.is_file() else self.load(entry).size
+
+    def clipped_boxes(self) -> NDArray[np.float32]:
+        """Return the boxes of all images, clipped to them, and log how many reach out. No image is decoded.
+
+        Returns:
+            (M, 4) edges, in pixels of the original images, in the order of the entries.
+
+        Raises:
+            FileNotFoundError: if an image is missing whose size no annotation states.
+            ValueError: naming file, line, image and remedy, for a box that is empty or has nothing inside its image.
+        """
+        index = self.entries
+        if not len(index.boxes):
+            return as_boxes([])
+        return clip_split(
+            self.name,
+            index.boxes.numpy(),
+            index.box_ends.numpy(),
+            self.sizes,
+            index.box_origin,
+            index.image_ids.__getitem__,
+        )
+
+    def check_boxes(self) -> None:
+        """Check all boxes before anything is trained on or decoded; a second call does nothing.
+
+        Raises:
+            FileNotFoundError: as `clipped_boxes`.
+            ValueError: as `clipped_boxes`.
+        """
+        if not self._boxes_checked:
+            self.clipped_boxes()
+            self._boxes_checked = True
 
     def preload(self) -> None:
         """Decode everything into memory, in threads, if it fits; a second call does nothing.

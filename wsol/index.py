@@ -24,6 +24,7 @@ class Entry:
         path: its file.
         origin: where the boxes stand, for messages.
         size: (height, width) that the annotations say; None: they do not.
+        box_origins: where each box stands; empty: at `origin`.
         mask_paths: files of its objects' masks.
         ignore_path: file of the region that scores of pixels leave out.
         mask_above: gray values above this one count as set.
@@ -36,10 +37,15 @@ class Entry:
     path: Path
     origin: str = ""
     size: Size | None = None
+    box_origins: tuple[str, ...] = ()
     mask_paths: tuple[Path, ...] = ()
     ignore_path: Path | None = None
     mask_above: float = 127.0
     part_points: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def box_origin(self, place: int) -> str:
+        """Return where one of the boxes stands, for messages."""
+        return self.box_origins[place] if self.box_origins else self.origin or str(self.path)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Index(Sequence[Entry]):
         box_ends: (N + 1,) int64.
         sizes: (N, 2) int32 height and width by the annotations; 0, 0 where they say none; None: nowhere.
         origins: where the boxes stand; None: nowhere.
+        box_origins: M places, one for each box; None: those of their images.
         rest: N records of what few data sets have, or None.
     """
 
@@ -82,6 +89,7 @@ class Index(Sequence[Entry]):
     box_ends: Tensor
     sizes: Tensor | None = None
     origins: Strings | None = None
+    box_origins: Strings | None = None
     rest: tuple[_Rest, ...] | None = None
 
     @classmethod
@@ -101,6 +109,9 @@ class Index(Sequence[Entry]):
             box_ends=_ends([len(entry.boxes) for entry in entries]),
             sizes=torch.tensor(sizes, dtype=torch.int32) if any(entry.size for entry in entries) else None,
             origins=Strings.of(entry.origin for entry in entries) if any(entry.origin for entry in entries) else None,
+            box_origins=Strings.of(entry.box_origin(place) for entry in entries for place in range(len(entry.boxes)))
+            if any(entry.box_origins for entry in entries)
+            else None,
             rest=rest if any(one.mask_paths or one.ignore_path or one.part_points for one in rest) else None,
         )
 
@@ -125,13 +136,15 @@ class Index(Sequence[Entry]):
         place = range(len(self))[index]
         size = None if self.sizes is None else tuple(self.sizes[place].tolist())
         rest = _Rest((), None, 127.0, {}) if self.rest is None else self.rest[place]
+        start, end = self.box_ends[place : place + 2].tolist()
         return Entry(
             image_id=self.image_ids[place],
             class_id=int(self.class_ids[place]),
-            boxes=self.boxes[self.box_ends[place] : self.box_ends[place + 1]].numpy(),
+            boxes=self.boxes[start:end].numpy(),
             path=Path(self.folder, self.paths[place]),
             origin="" if self.origins is None else self.origins[place],
             size=None if size is None or 0 in size else size,
+            box_origins=() if self.box_origins is None else tuple(self.box_origins[one] for one in range(start, end)),
             mask_paths=rest.mask_paths,
             ignore_path=rest.ignore_path,
             mask_above=rest.mask_above,
@@ -146,6 +159,11 @@ class Index(Sequence[Entry]):
     def box_counts(self) -> NDArray[np.int64]:
         """(N,) how many boxes each image has."""
         return np.diff(self.box_ends.numpy())
+
+    def box_origin(self, place: int) -> str:
+        """Return where one of the M boxes stands, for messages."""
+        image = int(np.searchsorted(self.box_ends.numpy(), place, side="right")) - 1
+        return self[image].box_origin(place - int(self.box_ends[image]))
 
     def select(self, places: NDArray[np.int64]) -> "Index":
         """The images at these places, in this order."""
@@ -166,6 +184,7 @@ class Index(Sequence[Entry]):
             box_ends=ends,
             sizes=None if self.sizes is None else self.sizes[chosen],
             origins=None if self.origins is None else self.origins.select(places),
+            box_origins=None if self.box_origins is None else self.box_origins.select(starts + within),
             rest=None if self.rest is None else tuple(self.rest[place] for place in places),
         )
 
@@ -176,6 +195,7 @@ class Index(Sequence[Entry]):
             boxes=torch.zeros(0, 4),
             box_ends=torch.zeros(len(self) + 1, dtype=torch.int64),
             origins=None,
+            box_origins=None,
             rest=None,
         )
 

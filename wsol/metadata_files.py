@@ -42,6 +42,7 @@ class MetadataSplit:
         ends: (N + 1,) int64.
         ignored: N paths of regions that scores of pixels leave out, "" for none; None without masks.
         lines: (N,) int64, the first line of `localization.txt` that is about the image; 0: none is.
+        box_lines: (M,) int64, the line of each box or mask.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class MetadataSplit:
     ends: NDArray[np.int64]
     ignored: Strings | None
     lines: NDArray[np.int64]
+    box_lines: NDArray[np.int64]
 
     @property
     def localization(self) -> Path:
@@ -62,6 +64,10 @@ class MetadataSplit:
     def origin(self, place: int) -> str:
         """Where the boxes of an image stand, for messages; empty where it has none."""
         return f"{self.localization}, line {self.lines[place]}" if self.lines[place] else ""
+
+    def box_origin(self, place: int) -> str:
+        """Return where one of the boxes or masks stands, for messages."""
+        return f"{self.localization}, line {self.box_lines[place]}"
 
 
 def read_split(folder: Path, located: bool = True) -> MetadataSplit:
@@ -106,7 +112,7 @@ def _unlocated(
     folder: Path, image_ids: Strings, class_ids: NDArray[np.int64], sizes: NDArray[np.int64] | None = None
 ) -> MetadataSplit:
     count = len(image_ids)
-    nothing = np.zeros(count + 1, np.int64), None, np.zeros(count, np.int64)
+    nothing = np.zeros(count + 1, np.int64), None, np.zeros(count, np.int64), np.zeros(0, np.int64)
     return MetadataSplit(folder, image_ids, class_ids, sizes, as_boxes([]), Strings.of([]), *nothing)
 
 
@@ -269,16 +275,26 @@ def _localize(
     if len(rows.columns) == 3:
         masks = Strings.from_arrow(rows.columns[1].take(pa.array(order)))
         return MetadataSplit(
-            folder, image_ids, class_ids, sizes, as_boxes([]), masks, ends, _ignored(rows, places, len(ids)), lines
+            folder,
+            image_ids,
+            class_ids,
+            sizes,
+            as_boxes([]),
+            masks,
+            ends,
+            _ignored(rows, places, len(ids)),
+            lines,
+            rows.numbers[order],
         )
     boxes = _boxes(rows, None if sizes is None else sizes[places])[order]
-    return MetadataSplit(folder, image_ids, class_ids, sizes, boxes, Strings.of([]), ends, None, lines)
+    return MetadataSplit(
+        folder, image_ids, class_ids, sizes, boxes, Strings.of([]), ends, None, lines, rows.numbers[order]
+    )
 
 
 def _boxes(rows: _Rows, sizes: NDArray[np.int64] | None) -> NDArray[np.float32]:
     boxes = rows.numeric()
-    crossed = np.any((boxes < 0) | np.tile(boxes[:, 2:] < boxes[:, :2], 2), axis=1)
-    rows.refuse(crossed, "expected x0,y0,x1,y1 with 0 <= x0 <= x1 and 0 <= y0 <= y1")
+    rows.refuse(np.any(boxes[:, 2:] < boxes[:, :2], axis=1), "expected x0,y0,x1,y1 with x0 <= x1 and y0 <= y1")
     if boxes.max() <= 1 and (sizes is None or sizes.max() > 1):
         raise ValueError(
             f"{rows.path}: no coordinate is above 1, so that boxes seem to be fractions of their images; write pixels: "

@@ -46,6 +46,7 @@ def index_of(split: MetadataSplit, images: Path, masks: Path | None = None) -> I
         box_ends=torch.from_numpy(split.ends.copy()),
         sizes=None if split.sizes is None else torch.from_numpy(split.sizes.astype(np.int32)),
         origins=Strings.of(split.origin(place) for place in range(len(split.lines))) if len(split.boxes) else None,
+        box_origins=Strings.of(map(split.box_origin, range(len(split.boxes)))) if len(split.boxes) else None,
     )
 
 

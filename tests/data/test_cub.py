@@ -78,7 +78,7 @@ def test_a_missing_list_is_named(folder, name):
         ("bounding_boxes", 2, "1 10 5 20 20", r"bounding_boxes.txt, line 2: '1' is given a second time"),
         ("bounding_boxes", 2, None, r"images.txt, line 2: image 2 is missing from bounding_boxes.txt"),
         ("bounding_boxes", 2, "2 10.0 5.0 0.0 20.0", r"bounding_boxes.txt, line 2: the box .* is empty"),
-        ("bounding_boxes", 2, "2 30.0 5.0 20.0 20.0", r"bounding_boxes.txt, line 2: .* reaches 10 pixels out"),
+        ("bounding_boxes", 2, "2 45.0 5.0 20.0 20.0", r"bounding_boxes.txt, line 2: .* nothing inside the image"),
         ("train_test_split", 2, "2 yes", r"train_test_split.txt, line 2: expected 1 \(train\) or 0 \(test\)"),
         ("image_class_labels", 2, "2 77", r"image_class_labels.txt, line 2: class '77' is not in classes.txt"),
         ("images", 2, "2", r"images.txt, line 2: expected 2 fields, got 1"),
@@ -89,7 +89,7 @@ def test_a_missing_list_is_named(folder, name):
 )
 def test_a_bad_line_is_named_with_file_and_remedy(folder, name, line, text, message):
     edit(folder / f"{name}.txt", line, text)
-    if name == "bounding_boxes" and text and ("0.0 20.0" in text or text.startswith("2 30")):
+    if name == "bounding_boxes" and text and ("0.0 20.0" in text or text.startswith("2 45")):
         edit(folder / "train_test_split.txt", 2, "2 0")  # boxes of training images are not even read
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load_all(folder)

@@ -188,13 +188,12 @@ def test_sizes_in_the_file_must_be_those_of_the_images(root):
         ),
         (boxed(0, 1, 2, box=(0, 0, 1, 1)), {}, r"all coordinates of all 6 boxes lie in \[0, 1\]"),
         (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*say data.box_format=xywh"),
-        (boxed(0, 1, 2, box=(4, 6, 42, 15)), {}, r"line 2: the box .* reaches out of its image, .* 40 x 30, as 6 of 6"),
         (
-            boxed(0, 1, 2, box=(4, 6, 38, 15)),
+            boxed(0, 1, 2, box=(40, 6, 20, 15)),
             {"box_format": "xywh"},
-            r"line 2: .* reaches out .*as they were read as xywh",
+            r"line \d: .* nothing inside .* 40 x 30; .* follow another convention, state it",
         ),
-        (boxed(0, 1, 2), {"box_format": "normalized"}, r"said to be normalized but leaves \[0, 1\], as 6 of 6"),
+        (boxed(0, 1, 2), {"box_format": "normalized"}, r"but reaches far out of \[0, 1\], as 6 of 6"),
         (boxed(0, 1, 2), {"box_format": "yolo"}, "box_format must be one of edges"),
         (boxed(0, 1, 2), {"val_fraction": 0.9}, "val_fraction and test_fraction must be positive"),
         (boxed(0, 1), {}, "4 of 8 images have boxes, and no class has three"),
@@ -207,6 +206,17 @@ def test_what_is_wrong_with_the_boxes_is_said(root, rows, settings, message):
     write_csv(root, "image,x0,y0,x1,y1", rows)
     with pytest.raises(ValueError, match=message):
         read(root, **settings)
+
+
+def test_many_boxes_that_reach_out_are_a_warning(root, caplog):
+    write_csv(root, "image,x0,y0,x1,y1", boxed(0, 1, 2, box=(4, 6, 38, 15)))
+    read(root, box_format="xywh").test.check_boxes()
+    (record,) = [one for one in caplog.records if "reach out" in one.getMessage()]
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "folder test: boxes that reach out of their image are clipped to it: 2 of 2, in 2 images, by at most 2 pixels. "
+        "These are many: check which convention the boxes follow, and the sizes of the images."
+    )
 
 
 @pytest.mark.parametrize(

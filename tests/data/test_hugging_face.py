@@ -333,13 +333,13 @@ class TestBoxes:
             ([[0.1, 0.1, 0.5, 0.9]], {}, r"all 6 boxes lie in \[0, 1\], .*set box_format=normalized"),
             ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"box_format=xywh means pixels, .*convert them"),
             ([[1, 1, 9, 9]], {"box_format": "normalized"}, r"row 0: the box \[1.0, 1.0, 9.0, 9.0\] is not normal"),
-            ([[0, 0, 1.2, 1]], {"box_format": "normalized"}, r"reaches 8 pixels out .* set the format it has"),
+            ([[1, 0, 1.2, 1]], {"box_format": "normalized"}, r"row \d: the box .* of image .* has nothing inside"),
             (
                 [[20, 10, 12, 8]],
                 {},
-                r"row \d: the box \(20, 10, 12, 8\) .* is empty, which is 40 x 30, .*edges",
+                r"row \d: the box \(20, 10, 12, 8\) .* is empty, which is 40 x 30; .* another convention, state it",
             ),
-            ([[20, 10, 30, 25]], {"box_format": "xywh"}, r"reaches 10 pixels out of the image, which is 40 x 30"),
+            ([[40, 10, 30, 25]], {"box_format": "xywh"}, r"nothing inside the image, which is 40 x 30"),
             (
                 [[1, 2, 3, 4]],
                 {"box_format": "coco"},

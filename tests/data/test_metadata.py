@@ -130,7 +130,7 @@ def test_an_image_in_two_splits_is_named(root):
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
-        (1, "001.Albatross/val_0.jpg,20,10,40,45", r"localization.txt, line 1: .* reaches 15 pixels out of the image"),
+        (1, "001.Albatross/val_0.jpg,20,30,40,45", r"localization.txt, line 1: .* nothing inside the image"),
         (1, "001.Albatross/val_0.jpg,20,10,20,20", r"localization.txt, line 1: the box .* is empty"),
     ],
 )

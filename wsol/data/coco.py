@@ -4,14 +4,11 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wsol.class_names import Classes
 from wsol.geometry import as_boxes, from_xywh
 from wsol.image_set import Decode
 from wsol.image_tree import list_images
-from wsol.own_data.box_format import check_inside, look_normalized
+from wsol.own_data.box_format import look_normalized
 from wsol.own_data.coco_json import CocoImage, read_coco
 from wsol.own_data.inside_folder import check_present, inside
 from wsol.own_data.labelled import Labelled
@@ -142,9 +139,17 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
         str(path),
     )
     edges = [from_xywh(image.boxes) if image.boxes else as_boxes([]) for image in images]
-    _check_boxes(path, images, edges)
+    _check_boxes(path, images)
     annotated = (
-        Annotated(prefix + name, folder / name, tuple(image.labels), boxes, image.origin, image.size)
+        Annotated(
+            prefix + name,
+            folder / name,
+            tuple(image.labels),
+            boxes,
+            image.origin,
+            image.size,
+            tuple(image.box_origins),
+        )
         for name, image, boxes in zip(names, images, edges, strict=True)
     )
     found = single_labels(annotated, several, str(path))
@@ -160,17 +165,10 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
     return found
 
 
-def _check_boxes(path: Path, images: list[CocoImage], edges: list[NDArray[np.float32]]) -> None:
+def _check_boxes(path: Path, images: list[CocoImage]) -> None:
     flat = [box for image in images for box in image.boxes]
     if look_normalized(flat) and any(max(image.size or (2,)) > 1 for image in images):
         raise ValueError(
             f"{path}: all numbers of all {len(flat)} boxes lie in [0, 1], but COCO's are pixels; if they are fractions "
             "of the images, multiply them by width and height."
         )
-    boxes = np.concatenate([as_boxes([]), *edges])
-    check_inside(
-        list(boxes[:, None]),
-        [image.size for image in images for _ in image.boxes],
-        [origin for image in images for origin in image.box_origins],
-        "correct the bbox, which is [x, y, width, height], or width and height of the image",
-    )

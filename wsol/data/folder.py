@@ -11,7 +11,7 @@ from wsol.class_names import Classes
 from wsol.geometry import Size, as_boxes
 from wsol.image_set import Decode
 from wsol.image_tree import list_images
-from wsol.own_data.box_format import MEANING, BoxFormat, check_inside, check_numbers, look_normalized, to_edges
+from wsol.own_data.box_format import MEANING, BoxFormat, check_numbers, look_normalized, to_edges
 from wsol.own_data.boxes_table import BoxesTable, ImageRows, by_image, read_boxes_table
 from wsol.own_data.image_sizes import read_sizes
 from wsol.own_data.inside_folder import check_present, inside
@@ -91,7 +91,8 @@ def folder(
     for file, one in named.items():
         origin = one.origins[0] if one.origins else one.origin
         split = _split(file, one, layout, "split" in table.columns) if splits_stated else "train"
-        found[split].append(Labelled(file, root / file, labels.of(file, one), edges[file], origin, sizes.get(file)))
+        label, origins = labels.of(file, one), tuple(one.origins)
+        found[split].append(Labelled(file, root / file, label, edges[file], origin, sizes[file], origins))
     unnamed = [file for file in listed if file not in named]
     left_out = 0
     for file in unnamed:
@@ -195,7 +196,7 @@ def _split(file: str, one: ImageRows, layout: Layout, has_column: bool) -> Split
 def _edges(
     root: Path, table: BoxesTable, named: dict[str, ImageRows], option: BoxFormat | None
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Size | None]]:
-    """Boxes as edges by image, checked against the sizes of the images; and the sizes that the file states."""
+    """Return the boxes as edges by image, and the sizes of all images that have boxes or whose size is stated."""
     box_format = table.box_format(option)
 
     def statement(other: str) -> str:
@@ -218,10 +219,4 @@ def _edges(
         file: to_edges(one.numbers, box_format, sizes[file]) if one.numbers else as_boxes([])
         for file, one in named.items()
     }
-    check_inside(
-        [box[None] for file in boxed for box in edges[file]],
-        [sizes[file] for file in boxed for _ in edges[file]],
-        origins,
-        f"correct the lines, or, as they were read as {box_format}, {statement('edges|inclusive|xywh')}",
-    )
-    return edges, stated
+    return edges, sizes

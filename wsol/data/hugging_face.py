@@ -133,7 +133,7 @@ def hugging_face(
         train_size=train_size,
         max_cache_gib=max_cache_gib,
         classes=classes,
-        load=partial(load_row, images, str(path), box_format),
+        load=partial(load_row, images, str(path)),
     )
 
 

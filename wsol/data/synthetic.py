@@ -66,7 +66,10 @@ def synthetic(
         made = _cached(folder / f"{settings.key()}-{split}-{count}.npz", settings, split, count)
         samples |= {sample.image_id: sample for sample in made}
         entries.append(
-            [Entry(sample.image_id, sample.class_id, sample.boxes, Path(sample.image_id)) for sample in made]
+            [
+                Entry(sample.image_id, sample.class_id, sample.boxes, Path(sample.image_id), size=sample.size)
+                for sample in made
+            ]
         )
     return make_splits(
         "synthetic",

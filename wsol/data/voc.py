@@ -13,7 +13,7 @@ from wsol.class_names import Classes
 from wsol.geometry import as_boxes
 from wsol.image_set import Decode
 from wsol.image_tree import list_images
-from wsol.own_data.box_format import check_inside, check_numbers, look_normalized
+from wsol.own_data.box_format import check_numbers, look_normalized
 from wsol.own_data.inside_folder import absent_images
 from wsol.own_data.labelled import Labelled
 from wsol.own_data.single_label import Annotated, Several, single_labels
@@ -198,6 +198,7 @@ def _labelled(
             boxes=of_file,
             origin=file.origin(places[0]) if places else str(file.path),
             size=file.size,
+            box_origins=tuple(file.origin(place) for place in places),
         )
         for file, places, of_file in zip(files, kept, np.split(boxes, ends), strict=True)
     )
@@ -205,7 +206,7 @@ def _labelled(
 
 
 def _edges(pairs: Sequence[tuple[VocFile, int]], source: str, box_format: VocFormat) -> NDArray[np.float32]:
-    """(M, 4) edges of all objects, checked against the sizes that the files say."""
+    """Return the (M, 4) edges of all objects."""
     numbers = np.array([file.boxes[place] for file, place in pairs], np.float64).reshape(-1, 4)
     origins = [file.origin(place) for file, place in pairs]
     if look_normalized(numbers):
@@ -226,10 +227,4 @@ def _edges(pairs: Sequence[tuple[VocFile, int]], source: str, box_format: VocFor
                 early,
                 len(numbers),
             )
-    check_inside(
-        list(edges[:, None]),
-        [file.size for file, _ in pairs],
-        origins,
-        f"correct the box or the <size>, or say another convention than data.box_format={box_format}",
-    )
     return edges

@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.cached_table import cached_table
+from wsol.clipping import clip
 from wsol.decode import read_image, read_size
 from wsol.hub.arrow_columns import as_array, check_counts, field, first_null, numbered, read_boxes, split_name
 from wsol.hub.splits import library
-from wsol.image_set import OVERHANG
 from wsol.index import Entry, Index
-from wsol.own_data.box_format import FORMATS, BoxFormat, to_edges
+from wsol.own_data.box_format import FARTHEST, BoxFormat, to_edges
 from wsol.sample import Sample
 from wsol.strings import Strings
 
 _SIZES_VERSION = 1
-# Normalized boxes may be rounded to a little outside; whatever reaches this far was never normalized.
-_PIXELS = 1.5
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class HubSplit:
                     f"lie in [0, 1], first {numbers[0].tolist()}; if they are fractions of the image, {remedy}."
                 )
             return to_edges(numbers, box_format), counts, None
-        far = np.flatnonzero(np.abs(numbers).max(axis=1) > _PIXELS)
+        far = np.flatnonzero(np.abs(numbers).max(axis=1) > FARTHEST)
         if len(far):
             raise ValueError(
                 f"{self.place(int(rows[far[0]]))}: the box {numbers[far[0]].tolist()} is not normalized, nor are "
@@ -211,8 +209,8 @@ class EncodedImages:
         return found
 
 
-def load_row(images: Mapping[str, EncodedImages], path: str, box_format: BoxFormat, entry: Entry) -> Sample:
-    """Decode a row's image and check its boxes against it.
+def load_row(images: Mapping[str, EncodedImages], path: str, entry: Entry) -> Sample:
+    """Decode a row's image and clip its boxes to it.
 
     Raises:
         ValueError: naming the row and the remedy.
@@ -221,17 +219,7 @@ def load_row(images: Mapping[str, EncodedImages], path: str, box_format: BoxForm
     place = f"{path}, split {split!r}, row {row}"
     data = images[split].data(row, place)
     image = read_image(data, place)
-    height, width = image.shape[:2]
-    for x0, y0, x1, y1 in entry.boxes:
-        outside = max(-x0, -y0, x1 - width, y1 - height)
-        if x1 <= x0 or y1 <= y0 or outside > OVERHANG:
-            what = "is empty" if x1 <= x0 or y1 <= y0 else f"reaches {outside:g} pixels out of the image"
-            others = ", ".join(one for one in FORMATS if one != box_format)
-            raise ValueError(
-                f"{place}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) (x0, y0, x1, y1) {what}, which is {width} x "
-                f"{height}, read as box_format={box_format}; correct the row, or set the format it has ({others})."
-            )
-    boxes = np.clip(entry.boxes, 0, np.array([width, height] * 2, np.float32))
+    boxes = clip(entry.boxes, image.shape[:2], entry.box_origin, lambda place: entry.image_id)
     return Sample(image, entry.class_id, entry.image_id, boxes)
 
 

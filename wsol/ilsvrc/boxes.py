@@ -54,7 +54,7 @@ class ImageBoxes:
         boxes: (M, 4) float32 edges.
         wnids: (M,) what each box's object is called, as written.
         sizes: (G, 2) int32 height and width; 0, 0 where the source says none.
-        origins: (G,) where the boxes stand, below or in the source.
+        box_origins: (M,) where each box stands, below or in the source.
         problems: (G,) what is wrong with an image's annotation, as a message; empty: nothing.
     """
 
@@ -64,7 +64,7 @@ class ImageBoxes:
     boxes: NDArray[np.float32]
     wnids: pa.Array
     sizes: NDArray[np.int32]
-    origins: pa.Array
+    box_origins: pa.Array
     problems: pa.Array
 
     @property
@@ -92,8 +92,12 @@ class ImageBoxes:
         return sums[self.ends[1:]] > sums[self.ends[:-1]]
 
     def origin(self, place: int) -> str:
-        """Where one image's boxes stand."""
-        return _prefix(self.source) + self.origins[place].as_py()
+        """Where one image's boxes stand: the first of them."""
+        return self.box_origin(int(self.ends[place]))
+
+    def box_origin(self, place: int) -> str:
+        """Return where one of the M boxes stands."""
+        return _prefix(self.source) + self.box_origins[place].as_py()
 
     def index(self, places: NDArray[np.int64], files: Index) -> Index:
         """The images of `files` with their boxes.
@@ -110,7 +114,10 @@ class ImageBoxes:
             paths=keys,
             boxes=torch.from_numpy(self.boxes),
             box_ends=torch.from_numpy(self.ends),
+            box_origins=Strings.from_arrow(self.box_origins),
         ).select(places)
+        assert boxed.box_origins is not None
+        origins = prefixed(_prefix(self.source), boxed.box_origins.to_arrow())
         return Index(
             image_ids=files.image_ids,
             class_ids=files.class_ids,
@@ -119,7 +126,8 @@ class ImageBoxes:
             boxes=boxed.boxes,
             box_ends=boxed.box_ends,
             sizes=torch.from_numpy(self.sizes[places]) if self.sizes[places].any() else None,
-            origins=Strings.from_arrow(prefixed(_prefix(self.source), self.origins.take(pa.array(places)))),
+            origins=Strings.from_arrow(origins.take(pa.array(boxed.box_ends.numpy()[:-1]))),
+            box_origins=Strings.from_arrow(origins),
         )
 
 
@@ -146,7 +154,7 @@ def read_image_boxes(source: Path) -> ImageBoxes:
             f"{source}: all coordinates lie in [0, 1], so they are fractions of the image's width and height; those of "
             "ImageNet are pixels. Multiply them, or get the published file anew."
         )
-    return ImageBoxes(source, image.take(firsts), ends, boxes, wnid, sizes, origin.take(firsts), problem.take(firsts))
+    return ImageBoxes(source, image.take(firsts), ends, boxes, wnid, sizes, origin, problem.take(firsts))
 
 
 def prefixed(prefix: str, strings: pa.Array) -> pa.Array:

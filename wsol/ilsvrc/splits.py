@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wsol.geometry import clip_boxes
 from wsol.ilsvrc.boxes import ImageBoxes, prefixed
 from wsol.ilsvrc.labels import devkit_labels
 from wsol.image_tree import list_images
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _NUMBER = r"^ILSVRC2012_val_(?P<number>\d{8})$"
 _WNID = r"^n\d{8}$"
-_OVERHANG = 1.0  # pixels, as where images are loaded
 
 
 def official_val(
@@ -201,10 +201,10 @@ def hold_out_of_train(
     differs = boxes.differs(pa.array(wnids, pa.large_string()).take(pa.array(wanted, mask=wanted < 0)))
     other = differs & pc.match_substring_regex(boxes.wnids, _WNID).to_numpy(zero_copy_only=False)
     sizes = np.repeat(np.where(boxes.sizes > 0, boxes.sizes, np.iinfo(np.int32).max), boxes.counts, axis=0)
-    empty = (boxes.boxes[:, 2:] <= boxes.boxes[:, :2]).any(1)
-    outside = (boxes.boxes[:, :2] < -_OVERHANG).any(1) | (boxes.boxes[:, 2:] > sizes[:, ::-1] + _OVERHANG).any(1)
+    clipped = clip_boxes(boxes.boxes, sizes)
+    empty = (clipped[:, 2:] <= clipped[:, :2]).any(1)
     malformed = pc.not_equal(boxes.problems, "").to_numpy(zero_copy_only=False)
-    sound = ~(malformed | boxes.any_of(other | empty | outside))
+    sound = ~(malformed | boxes.any_of(other | empty))
     chosen = boxed[sound[places[boxed]]]
     if len(chosen) < len(boxed):
         first = int(places[boxed[~sound[places[boxed]]][0]])

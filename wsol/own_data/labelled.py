@@ -21,6 +21,7 @@ class Labelled:
         boxes: (B, 4) edges, in pixels of the original image; B may be 0.
         origin: where its boxes stand, for messages.
         size: (height, width) that the annotations say; None: they do not.
+        box_origins: where each box stands; empty: at `origin`.
     """
 
     image_id: str
@@ -29,6 +30,7 @@ class Labelled:
     boxes: NDArray[np.float32] = field(default_factory=lambda: as_boxes([]))
     origin: str = ""
     size: Size | None = None
+    box_origins: tuple[str, ...] = ()
 
 
 def number_labels(images: Iterable[Labelled]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Annotated:
         boxes: (B, 4) edges, in pixels of the original image.
         origin: where they stand, for messages.
         size: (height, width) that the annotations say; None: they do not.
+        box_origins: where each box stands; empty: at `origin`.
     """
 
     image_id: str
@@ -36,6 +37,7 @@ class Annotated:
     boxes: NDArray[np.float32]
     origin: str
     size: Size | None = None
+    box_origins: tuple[str, ...] = ()
 
 
 def single_labels(images: Iterable[Annotated], several: Several, source: str) -> list[Labelled]:
@@ -66,8 +68,10 @@ def single_labels(images: Iterable[Annotated], several: Several, source: str) ->
             if several != "largest":
                 continue
             chosen = _largest(image, names)
-        kept = image.boxes[[label == chosen for label in image.labels]]
-        found.append(Labelled(image.image_id, image.path, chosen, kept, image.origin, image.size))
+        kept = [place for place, label in enumerate(image.labels) if label == chosen]
+        origins = tuple(image.box_origins[place] for place in kept) if image.box_origins else ()
+        boxes = image.boxes[kept]
+        found.append(Labelled(image.image_id, image.path, chosen, boxes, image.origin, image.size, origins))
     if unlabelled:
         log.info("%s: %d images without annotation have no label and are left out.", source, unlabelled)
     if mixed and several == "error":

@@ -110,6 +110,7 @@ def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[E
             path=image.path,
             origin=image.origin,
             size=image.size,
+            box_origins=image.box_origins,
         )
         for image in sorted(images, key=lambda image: image.image_id)
     ]
