@@ -56,6 +56,7 @@ def measure(network: str, settings: list[str]) -> int:
     if "train_size" in cfg.data:
         cfg.data.train_size = cfg.data.image_size  # the frame that `test` has, where training crops from a larger one
     splits, protocol = build_data(cfg.data, cfg.machine), build(cfg.protocol)
+    splits.test.check_boxes()
     before = run.classifier if run is not None else Classifier(build(cfg.backbone), build(cfg.pooling), 1)
     how: dict[str, Any] = {
         "device": device_of(cfg.machine.accelerator),

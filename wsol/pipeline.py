@@ -58,8 +58,7 @@ def run_experiment(
         The run's rows: one per map and score, columns as in `scores-*.csv`; without values if training diverged.
 
     Raises:
-        ValueError: before anything is trained, if the data lack what a score, `few_shot` or `psol` reads, or no score
-            reads the boxes that `psol` gives.
+        FileNotFoundError, ValueError: before anything is trained, as `check_experiment`.
     """
     check_experiment(experiment, splits, evaluation, few_shot, psol)
     if (few_shot is not None or psol) and build_backbone is None:
@@ -96,11 +95,14 @@ def run_experiment(
 def check_experiment(
     experiment: Experiment, splits: Splits, evaluation: Evaluation, few_shot: FewShotSettings | None, psol: bool
 ) -> None:
-    """Do the data have what the job reads?
+    """Check that the data have what the job reads, and that all boxes it will score lie in their images.
+
+    Boxes that reach out of their image are clipped when it is loaded; the log says how many.
 
     Raises:
-        ValueError: if they lack what a score, `few_shot` or `psol` reads, or no score reads the boxes that `psol`
-            gives.
+        FileNotFoundError: if an image is missing whose size no annotation states.
+        ValueError: if the data lack what a score, `few_shot` or `psol` reads, no score reads the boxes that `psol`
+            gives, or a box is empty or has nothing inside its image.
     """
     _check_annotations(splits, evaluation)
     if few_shot is not None:
@@ -108,6 +110,8 @@ def check_experiment(
             choose_boxed(splits.val, per_class, experiment.seed)
     if psol:
         _check_psol(splits, evaluation)
+    for split in (splits.val, splits.test):
+        split.check_boxes()
 
 
 def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
