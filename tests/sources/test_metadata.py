@@ -49,7 +49,13 @@ def test_line_endings_and_a_byte_order_mark_do_not_matter(folder, ending):
         ("image_sizes", 3, "b/three.jpg,0,20", "image_sizes.txt, line 3: expected width and height"),
         ("image_sizes", 3, "a/two.jpg,3,20", "image_sizes.txt, line 3: 'a/two.jpg' is given a second time"),
         ("localization", 1, "a/one.jpg,4,3,x,15", "localization.txt, line 1: expected numbers"),
-        ("localization", 1, "a/one.jpg,20,3,4,15", "localization.txt, line 1: expected x0,y0,x1,y1 with 0 <= x0"),
+        ("localization", 1, "a/one.jpg,20,3,4,15", "localization.txt, line 1: expected x0,y0,x1,y1 with x0 <= x1"),
+        (
+            "localization",
+            3,
+            "a/two.jpg,60,0,70,9",
+            "localization.txt, line 3: the box .* of image a/two.jpg has nothing",
+        ),
         ("localization", 1, None, "localization.txt says nothing of image 'a/one.jpg'"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 from wsol.decode import read_size
 from wsol.own_data.box_format import check_numbers, look_normalized, to_edges
 from wsol.own_data.boxes_table import by_image, read_boxes_table
+from wsol.sources.clipped import clip_truth
 from wsol.truth import Truth
 
 
@@ -56,10 +57,12 @@ def read_csv(path: Path, split: str | None, images: Path | None = None, inclusiv
     known = all(names)
     numbered = known and all(name.isdecimal() for name in names)
     class_of = {name: int(name) if numbered else (index if known else -1) for index, name in enumerate(names)}
-    return Truth(
+    truth = Truth(
         image_ids=np.array(list(found)),
         class_ids=np.array([class_of[one.label] for one in found.values()], np.int64),
         boxes=[to_edges(one.numbers, box_format, sizes[image]) for image, one in found.items()],
         sizes=np.array(list(sizes.values()), np.int64),
         class_names=tuple(names) if known and not numbered else (),
     )
+    origins = [origin for one in found.values() for origin in one.origins]
+    return clip_truth(truth, path, origins.__getitem__)

@@ -7,6 +7,7 @@ import numpy as np
 from wsol.decode import read_size
 from wsol.geometry import Size, from_xywh
 from wsol.own_data.coco_json import CocoImage, read_coco
+from wsol.sources.clipped import clip_truth
 from wsol.truth import Truth
 
 
@@ -29,13 +30,15 @@ def read_coco_boxes(path: Path, images: Path | None = None) -> Truth:
         raise ValueError(f"{path} holds no box.")
     names = sorted({label for one in boxed for label in one.labels})
     class_ids = [names.index(one.labels[0]) if len(set(one.labels)) == 1 else -1 for one in boxed]
-    return Truth(
+    truth = Truth(
         image_ids=np.array([one.file_name for one in boxed]),
         class_ids=np.array(class_ids, np.int64),
         boxes=[from_xywh(one.boxes) for one in boxed],
         sizes=np.array([_size(one, images) for one in boxed], np.int64),
         class_names=tuple(names),
     )
+    origins = [origin for one in boxed for origin in one.box_origins]
+    return clip_truth(truth, path, origins.__getitem__)
 
 
 def _size(image: CocoImage, images: Path | None) -> Size:

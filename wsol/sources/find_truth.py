@@ -4,14 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from wsol.data.cub import cub
 from wsol.data.tiny_imagenet import tiny_imagenet
-from wsol.decode import read_size
 from wsol.ilsvrc.files import is_annotation
 from wsol.image_set import ImageSet
-from wsol.matching import in_threads
 from wsol.runs import truth_of
 from wsol.sources.boxes_csv import read_csv
 from wsol.sources.coco import read_coco_boxes
@@ -73,8 +70,6 @@ def _of_splits(splits: Splits, split: str) -> Truth:
     entries = images.entries
     if not len(entries.boxes):
         raise ValueError(f"The split {split!r} of {splits.name} is for training and has no boxes; choose val or test.")
-    bar = tqdm(entries, desc="reading image sizes", unit="image", delay=1, leave=False, disable=None)
-    sizes = list(in_threads(lambda entry: entry.size or read_size(entry.path), bar))
     rest = list(entries)
     files = MaskFiles(
         [entry.mask_paths for entry in rest], [entry.ignore_path for entry in rest], above=rest[0].mask_above
@@ -82,8 +77,8 @@ def _of_splits(splits: Splits, split: str) -> Truth:
     return Truth(
         image_ids=np.array(list(images.image_ids)),
         class_ids=images.class_ids,
-        boxes=[entry.boxes for entry in entries],
-        sizes=np.array(sizes, np.int64),
+        boxes=np.split(images.clipped_boxes(), entries.box_ends.numpy()[1:-1]),
+        sizes=images.sizes.astype(np.int64),
         read_mask=files.read if all(entry.mask_paths for entry in rest) else None,
         class_names=splits.class_names,
     )

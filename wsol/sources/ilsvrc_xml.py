@@ -6,6 +6,7 @@ import numpy as np
 
 from wsol.ilsvrc.boxes import read_image_boxes
 from wsol.ilsvrc.labels import imagenet_class_names, imagenet_wnids
+from wsol.sources.clipped import clip_truth
 from wsol.truth import Truth
 
 
@@ -32,10 +33,11 @@ def read_ilsvrc_xml(source: Path) -> Truth:
             problem = "the size of the image is missing."
         if problem:
             raise ValueError(f"{found.origin(place)}: {problem}")
-    return Truth(
+    truth = Truth(
         image_ids=np.array(found.images.to_pylist()),
         class_ids=np.array([class_of[label] for label in labels], np.int64),
         boxes=np.split(found.boxes, found.ends[1:-1]),
         sizes=found.sizes.astype(np.int64),
         class_names=tuple(imagenet_class_names(wnids)),
     )
+    return clip_truth(truth, source, found.box_origin)

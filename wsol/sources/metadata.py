@@ -7,6 +7,7 @@ import numpy as np
 from wsol.decode import read_size
 from wsol.geometry import as_boxes
 from wsol.metadata_files import MetadataSplit, read_split
+from wsol.sources.clipped import clip_truth
 from wsol.sources.masks import MaskFiles
 from wsol.truth import Truth
 
@@ -27,12 +28,13 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> Truth:
         return _with_masks(split, mask_root)
     if split.sizes is None:
         raise ValueError(f"{folder / 'image_sizes.txt'} is empty; boxes without masks need the sizes of the images.")
-    return Truth(
+    truth = Truth(
         image_ids=np.array(list(split.image_ids)),
         class_ids=split.class_ids,
         boxes=np.split(split.boxes, split.ends[1:-1]),
         sizes=split.sizes,
     )
+    return clip_truth(truth, split.localization, split.box_origin)
 
 
 def _with_masks(split: MetadataSplit, mask_root: Path | None) -> Truth:
