@@ -113,7 +113,8 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
     def set_box(entry, numbers):
         edit(folder / "bounding_boxes.txt", lines[entry.image_id], f"{lines[entry.image_id]} {numbers}")
 
-    set_box(train[0], "30.0 5.0 20.0 20.0")  # to x = 50 of 40
+    set_box(train[0], "40.0 5.0 20.0 20.0")  # of 40 pixels
+    set_box(train[1], "30.0 5.0 20.0 20.0")  # to x = 50
     truncate(train[2].path)
     set_box(val[1], "10.0 5.0 0.0 20.0")
     write_mask(test[1].mask_paths[0], width=41)
@@ -122,6 +123,7 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
     report, told = run(cub(tmp_path, val_fraction=0.2))
     assert [(one.split, one.image_id, one.kind) for one in told] == [
         ("train", train[0].image_id, Kind.OUTSIDE),
+        ("train", train[1].image_id, Kind.CLIPPED),
         ("train", train[2].image_id, Kind.UNDECODABLE),
         ("val", val[1].image_id, Kind.EMPTY_BOX),
         ("test", test[1].image_id, Kind.MASK),
@@ -132,16 +134,18 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
     assert report.problems == 6
     assert {kind: tally.count for kind, tally in report.tallies.items()} == {
         Kind.OUTSIDE: 1,
+        Kind.CLIPPED: 1,
         Kind.UNDECODABLE: 2,
         Kind.EMPTY_BOX: 1,
         Kind.MASK: 2,
     }
-    outside = told[0].message
-    assert f"bounding_boxes.txt, line {lines[train[0].image_id]}: the box (30, 5, 50, 25)" in outside
-    assert "reaches 10 pixels out of the image" in outside
+    assert f"bounding_boxes.txt, line {lines[train[0].image_id]}: the box (40, 5, 60, 25)" in told[0].message
+    assert f"of image {train[0].image_id} has nothing inside the image, which is 40 x 30; correct" in told[0].message
+    assert f"bounding_boxes.txt, line {lines[train[1].image_id]}: the box (30, 5, 50, 25)" in told[1].message
+    assert "reaches 10 pixels out of the image, which is 40 x 30; it is clipped." in told[1].message
     # where an image itself is bad, its annotation's line still stands
-    assert told[1].message.startswith(f"Image {train[2].path} cannot be decoded")
-    assert told[1].message.endswith(f"bounding_boxes.txt, line {lines[train[2].image_id]}.")
+    assert told[2].message.startswith(f"Image {train[2].path} cannot be decoded")
+    assert told[2].message.endswith(f"bounding_boxes.txt, line {lines[train[2].image_id]}.")
     # what could not be decoded has no size
     assert [len(one.sizes) for one in report.splits] == [5, 2, 3]
 
@@ -184,21 +188,29 @@ def test_whatever_a_decoder_raises_is_a_problem_of_that_image_alone(split_up, ma
 
 
 def test_every_bad_box_of_an_image_is_found(split_up, make_entry):
-    boxes = [BOX, [-3, 5, 30, 25], [10, 5, 10, 25], [0, 0, 40, 32], [40, 0, 0, 30]]
-    _, told = run(split_up(test=[make_entry("a.png", boxes)]))
-    assert [one.kind for one in told] == [Kind.OUTSIDE, Kind.EMPTY_BOX, Kind.OUTSIDE, Kind.EMPTY_BOX]
-    assert ["(-3, 5, 30, 25)" in told[0].message, "(0, 0, 40, 32)" in told[2].message] == [True, True]
+    boxes = [BOX, [-9, 5, 0, 25], [10, 5, 10, 25], [0, 30, 40, 32], [40, 0, 0, 30], [-3, 5, 30, 25]]
+    origins = tuple(f"boxes.txt, line {10 + place}" for place in range(len(boxes)))
+    report, told = run(split_up(test=[make_entry("a.png", boxes, box_origins=origins)]))
+    kinds = [Kind.OUTSIDE, Kind.EMPTY_BOX, Kind.OUTSIDE, Kind.EMPTY_BOX, Kind.CLIPPED]
+    assert [one.kind for one in told] == kinds
+    assert told[0].message.startswith("boxes.txt, line 11: the box (-9, 5, 0, 25)")
+    assert told[2].message.startswith("boxes.txt, line 13: the box (0, 30, 40, 32)")
+    assert told[4].message.startswith("boxes.txt, line 15: the box (-3, 5, 30, 25)")
+    assert verdict(report) == "4 problems, 1 note"
 
 
-def test_a_box_that_covers_nothing_once_it_is_cut_at_the_border(split_up, make_entry):
-    # less than the pixel that rounding may cost, so that it loads
-    _, told = run(split_up(test=[make_entry("a.png", [BOX, [40.2, 5, 40.9, 25]])]))
-    assert [one.kind for one in told] == [Kind.OUTSIDE]
-    assert "(40.2, 5, 40.9, 25)" in told[0].message
-
-
-def test_a_box_that_is_rounded_to_just_outside_is_none(split_up, make_entry):
-    assert told_of(split_up(test=[make_entry("a.png", [[-1, 0, 41, 30.5]])])) == []
+def test_boxes_that_reach_out_are_noted_and_are_no_problem(split_up, make_entry, tmp_path):
+    report, told = run(
+        split_up(test=[make_entry("a.png", [[-1, 0, 41, 30.5], BOX, [0, 0, 45, 30], [0, 0, 40.001, 9]])])
+    )
+    assert [one.kind for one in told] == [Kind.CLIPPED] * 2
+    assert ["reaches 1 pixel out" in told[0].message, "reaches 5 pixels out" in told[1].message] == [True, True]
+    assert report.is_ready
+    assert report.problems == 0
+    text = summary(report, tmp_path / "all.csv")
+    assert text.startswith("# birds: ready, 2 notes\n")
+    assert "Notes:\n- box that reaches out of its image: 2\n  - test a.png: boxes.txt, line 1: the box" in text
+    assert "Problems:" not in text
 
 
 def test_an_image_of_another_size_than_annotated_is_one_problem_whatever_its_boxes(split_up, make_entry):
@@ -228,7 +240,7 @@ def test_masks_that_are_missing_of_another_size_or_empty(split_up, make_entry, t
 
 def test_both_bad_masks_and_the_bad_box_of_one_image(split_up, make_entry, tmp_path):
     masks = (write_mask(tmp_path / "m1.png", width=41), write_mask(tmp_path / "m2.png"), tmp_path / "m3.png")
-    told = told_of(split_up(test=[make_entry("a.jpg", [[0, 0, 99, 9]], mask_paths=masks)]))
+    told = told_of(split_up(test=[make_entry("a.jpg", [[50, 0, 99, 9]], mask_paths=masks)]))
     assert [kind for _, _, kind in told] == [Kind.OUTSIDE, Kind.MASK, Kind.MASK]
 
 

@@ -12,7 +12,7 @@ import pytest
 from archives import FILES, contents, tar_bytes
 from http_server import FileServer
 from imagenet_trees import make_kaggle
-from trees import edit, make_cub, make_tiny_imagenet, write_image
+from trees import REAL, edit, make_cub, make_tiny_imagenet, write_image
 
 from wsol.catalog import CATALOG, RemoteFile, Source
 
@@ -87,8 +87,8 @@ def test_a_good_data_set_is_ready(call, tmp_path):
 
 def test_a_bad_one_is_told_in_full(call, tmp_path):
     folder = make_cub(tmp_path / "birds")
-    for number in (1, 2, 4, 5, 7):  # of both species, five with a box to x = 50 of 40
-        edit(folder / "bounding_boxes.txt", number, f"{number} 30.0 5.0 20.0 20.0")
+    for number in (1, 2, 4, 5, 7):  # of both species, five with a box from x = 40 of 40
+        edit(folder / "bounding_boxes.txt", number, f"{number} 40.0 5.0 20.0 20.0")
     status, out, _ = call("check", "cub", f"data_root={tmp_path / 'birds'}", f"out={tmp_path / 'o' / 'bad.csv'}")
     assert status == 1
     assert out.startswith("# cub: 5 problems\n")
@@ -99,8 +99,36 @@ def test_a_bad_one_is_told_in_full(call, tmp_path):
     assert sorted(row[1][-8:] for row in rows) == [f"000{number}.jpg" for number in (1, 2, 4, 5, 7)]
     assert {row[2] for row in rows} == {"box outside of its image"}
     by_image = {row[1]: row[3] for row in rows}
-    assert "bounding_boxes.txt, line 7: the box (30, 5, 50, 25)" in by_image["002.Auklet/bird_0007.jpg"]
+    assert "bounding_boxes.txt, line 7: the box (40, 5, 60, 25)" in by_image["002.Auklet/bird_0007.jpg"]
     assert (tmp_path / "o" / "bad.md").is_file()
+
+
+def test_boxes_that_reach_out_of_their_image_are_noted(call, tmp_path):
+    folder = make_cub(tmp_path / "data")
+    for number in (1, 3):
+        edit(folder / "bounding_boxes.txt", number, f"{number} 30.0 5.0 20.0 20.0")
+    status, out, _ = call("check", "cub")
+    assert status == 0
+    assert out.startswith("# cub: ready, 2 notes\n")
+    assert "\nNotes:\n- box that reaches out of its image: 2\n" in out
+    rows = rows_of(tmp_path / "results" / "data" / "cub-check.csv")[1:]
+    assert {row[2] for row in rows} == {"box that reaches out of its image"}
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (REAL / "CUB_200_2011").is_dir(), reason="no CUB-200-2011 under WSOL_DATA_ROOT")
+def test_the_real_cub_has_five_boxes_that_reach_out(call, tmp_path):
+    status, out, _ = call("check", "cub", f"data_root={REAL}")
+    assert status == 0
+    assert "- box that reaches out of its image: 5\n" in out
+    rows = [row for row in rows_of(tmp_path / "results" / "data" / "cub-check.csv")[1:] if "reaches out" in row[2]]
+    assert {row[1].split("/")[1]: row[3].partition(" reaches ")[2].partition(" out")[0] for row in rows} == {
+        "Black_Footed_Albatross_0050_796125.jpg": "1 pixel",
+        "Indigo_Bunting_0058_12207.jpg": "1 pixel",
+        "Gray_Catbird_0032_21551.jpg": "5 pixels",
+        "Spotted_Catbird_0041_796807.jpg": "2 pixels",
+        "Spotted_Catbird_0002_796827.jpg": "1 pixel",
+    }
 
 
 def test_all_missing_images_are_listed(call, tmp_path):

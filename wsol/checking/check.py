@@ -67,7 +67,7 @@ class Report:
         splits: train, val and test.
         published: what it was compared with.
         compared: its figures.
-        tallies: the problems, counted by kind.
+        tallies: problems, warnings and notes, counted by kind.
         seconds: that decoding took.
         threads: that decoded.
     """
@@ -88,8 +88,8 @@ class Report:
 
     @property
     def problems(self) -> int:
-        """Their number; warnings are not counted."""
-        return sum(tally.count for kind, tally in self.tallies.items() if not kind.is_warning)
+        """Their number; warnings and notes are not counted."""
+        return sum(tally.count for kind, tally in self.tallies.items() if kind.is_problem)
 
     @property
     def is_ready(self) -> bool:
@@ -113,7 +113,8 @@ def check(
     Args:
         splits: as a reader returns them; the boxes of train are checked too.
         published: figures to compare with; None: there are none.
-        tell: is handed every problem and warning: those of images in the order of the splits, then those of the whole.
+        tell: is handed every problem, warning and note: those of images in the order of the splits, then those of the
+            whole.
         duplicates: look for files that are the same byte for byte. Reading and hashing take a few percent of the time.
         progress: show a bar where the output is a terminal.
     """

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from wsol.checking.problems import Kind
-from wsol.geometry import Size, as_boxes
+from wsol.clipping import reach_out
+from wsol.geometry import Size, as_boxes, clip_boxes, overhangs
 from wsol.index import Entry
 from wsol.sample import Sample
 from wsol.whole_files import regular_file
@@ -32,7 +33,7 @@ class Inspected:
         size: (height, width) in pixels of the image as it is loaded; None: it cannot be.
         traits: of its file: grayscale, CMYK, 16-bit, palette, transparent, turned by EXIF.
         digest: of the file's bytes, or of the pixels where the image is in no file; 0: there is none.
-        problems: each with its message.
+        problems: each with its message; notes too.
     """
 
     size: Size | None
@@ -68,7 +69,7 @@ def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = T
             file.seek(0)
             traits = _traits(file)
     if sample is not None:
-        problems += _of_sample(entry, sample)
+        problems += _empty_mask(entry, sample)
         if with_digest and digest == _NO_DIGEST:
             digest = _digest_of_pixels(sample.image)
     if entry.ignore_path is not None and sample is not None:
@@ -83,27 +84,31 @@ def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = T
 def _load(entry: Entry, load: Load, of_file: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
     """The sample; after an error, which is only the first, piece by piece. None if there are no pixels."""
     try:
-        return load(entry)
+        loaded = load(entry)
+        problems += _reaching_out(entry, loaded.size)
+        return loaded
     except Exception as error:  # a damaged file can raise anything in a decoder, and must not end the check
         first = _message(entry, error)
     known = len(problems)
     bare = _bare(entry)
-    sample = _try(replace(bare, size=None), load, of_file, problems)
-    if sample is None or _try(bare, load, Kind.SIZE, problems) is None:
-        return sample  # boxes are on another grid, or on none
-    for box in entry.boxes:
+    whole = _try(replace(bare, size=None), load, of_file, problems)
+    sample = None if whole is None else _try(bare, load, Kind.SIZE, problems)
+    if whole is None or sample is None:
+        return whole  # boxes are on another grid, or on none
+    for place, box in enumerate(entry.boxes):
         x0, y0, x1, y1 = box
         kind = Kind.EMPTY_BOX if x1 <= x0 or y1 <= y0 else Kind.OUTSIDE
-        _try(replace(bare, boxes=box[None]), load, kind, problems)
+        _try(replace(bare, boxes=box[None], origin=entry.box_origin(place)), load, kind, problems)
     for path in entry.mask_paths:
         _try(replace(bare, mask_paths=(path,)), load, Kind.MASK, problems)
     if len(problems) == known:
         problems.append((Kind.UNDECODABLE, first))
-    return replace(sample, boxes=as_boxes([]), mask=None)
+    problems += _reaching_out(entry, sample.size)
+    return replace(whole, boxes=as_boxes([]), mask=None)
 
 
 def _bare(entry: Entry) -> Entry:
-    return replace(entry, boxes=as_boxes([]), mask_paths=(), ignore_path=None)
+    return replace(entry, boxes=as_boxes([]), box_origins=(), mask_paths=(), ignore_path=None)
 
 
 def _try(entry: Entry, load: Load, kind: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
@@ -124,21 +129,31 @@ def _message(entry: Entry, error: Exception) -> str:
     return text if entry.origin in text else f"{text} Its annotation is {entry.origin}."
 
 
-def _of_sample(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
-    """What loads, and yet is nothing that a score can be computed of."""
-    found: list[tuple[Kind, str]] = []
-    where = f"{entry.origin}: " if entry.origin else ""
-    empty = np.any(sample.boxes[:, 2:] <= sample.boxes[:, :2], axis=1)
-    for box in entry.boxes[np.flatnonzero(empty)]:  # boxes are in the order of the entry's
-        numbers = ", ".join(f"{one:g}" for one in box)
-        height, width = sample.size
+def _reaching_out(entry: Entry, size: Size) -> list[tuple[Kind, str]]:
+    """Return a note for each box that reaches out of its image and has a part inside."""
+    height, width = size
+    clipped = clip_boxes(entry.boxes, size)
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    found = []
+    for place in np.flatnonzero(reach_out(entry.boxes, size) & inside):
+        box = entry.boxes[place]
+        numbers = ", ".join(f"{value:g}" for value in box)
+        pixels = overhangs(box[None], size)[0]
         found.append(
             (
-                Kind.OUTSIDE,
-                f"{where}the box ({numbers}) (x0, y0, x1, y1) of {entry.path} covers nothing of the image, which is "
-                f"{width} x {height}; correct the line.",
+                Kind.CLIPPED,
+                f"{entry.box_origin(int(place))}: the box ({numbers}) (x0, y0, x1, y1) of {entry.path} reaches "
+                f"{pixels:g} {'pixel' if pixels == 1 else 'pixels'} out of the image, which is {width} x {height}; it "
+                "is clipped.",
             )
         )
+    return found
+
+
+def _empty_mask(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
+    """Return a problem if no pixel of the mask is set: it loads, and nothing can be scored against it."""
+    found: list[tuple[Kind, str]] = []
+    where = f"{entry.origin}: " if entry.origin else ""
     if sample.mask is not None and not sample.mask.any():
         files = ", ".join(map(str, entry.mask_paths)) or "the mask"
         found.append((Kind.MASK, f"{where}{files} of {entry.path}: no pixel is set; unpack the masks again."))

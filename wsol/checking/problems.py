@@ -15,6 +15,7 @@ class Kind(StrEnum):
     SIZE = "image of another size than its annotation says"
     EMPTY_BOX = "empty box"
     OUTSIDE = "box outside of its image"
+    CLIPPED = "box that reaches out of its image"
     FRACTIONS = "boxes that seem to be fractions"
     MASK = "mask"
     NO_BOX = "no box or mask"
@@ -27,6 +28,16 @@ class Kind(StrEnum):
     def is_warning(self) -> bool:
         """Whether a run can go on in spite of it: published data sets have some of these."""
         return self in (Kind.BOX_COUNT, Kind.TWO_SPLITS, Kind.TWO_CLASSES)
+
+    @property
+    def is_note(self) -> bool:
+        """Whether a run deals with it: a box that reaches out of its image is clipped."""
+        return self is Kind.CLIPPED
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the data set has to be put right before a run."""
+        return not (self.is_warning or self.is_note)
 
 
 @dataclass(frozen=True)

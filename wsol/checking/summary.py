@@ -19,11 +19,14 @@ def summary(report: Report, listed_in: Path) -> str:
         report: of the check.
         listed_in: the file that lists all problems.
     """
+    noted = {kind: tally for kind, tally in report.tallies.items() if kind.is_note}
     warned = {kind: tally for kind, tally in report.tallies.items() if kind.is_warning}
-    wrong = {kind: tally for kind, tally in report.tallies.items() if not kind.is_warning}
+    wrong = {kind: tally for kind, tally in report.tallies.items() if kind.is_problem}
     blocks = [f"# {report.name}: {verdict(report)}", _table(report.splits), _classes(report)]
     if report.published is not None:
         blocks.append(_beside(report.published, report))
+    if noted:
+        blocks.append(_listed("Notes", noted))
     if warned:
         blocks.append(_listed("Warnings", warned))
     if wrong:
@@ -34,10 +37,12 @@ def summary(report: Report, listed_in: Path) -> str:
 
 
 def verdict(report: Report) -> str:
-    """`ready`, or how many problems there are."""
+    """Return `ready`, or how many problems there are; and how many warnings and notes."""
+    parts = ["ready" if report.is_ready else _plural(report.problems, "problem")]
     warnings = sum(tally.count for kind, tally in report.tallies.items() if kind.is_warning)
-    text = "ready" if report.is_ready else _plural(report.problems, "problem")
-    return f"{text}, {_plural(warnings, 'warning')}" if warnings else text
+    notes = sum(tally.count for kind, tally in report.tallies.items() if kind.is_note)
+    parts += [_plural(count, what) for count, what in ((warnings, "warning"), (notes, "note")) if count]
+    return ", ".join(parts)
 
 
 def speed(report: Report) -> str:
