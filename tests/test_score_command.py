@@ -183,7 +183,7 @@ def test_a_malformed_annotation_is_named(run, maps, metadata):
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("folder", "images", "gaussian"), [("CUB_200_2011", 243, (0.5, 0.7)), ("tiny-imagenet-200", 500, (0.6, 0.8))]
+    ("folder", "images", "gaussian"), [("CUB_200_2011", 515, (0.5, 0.7)), ("tiny-imagenet-200", 500, (0.6, 0.8))]
 )
 def test_real_boxes(run, folder, images, gaussian, tmp_path):
     if not (REAL / folder).is_dir():
