@@ -19,8 +19,9 @@ from wsol.data.hugging_face import hugging_face  # noqa: E402
 from wsol.decode import read_image, read_size  # noqa: E402
 from wsol.hub import streams  # noqa: E402
 from wsol.hub.arrow_columns import read_boxes  # noqa: E402
+from wsol.hub.rows import EncodedImages  # noqa: E402
 from wsol.hub.splits import HubSource  # noqa: E402
-from wsol.hub.streams import stored_stream  # noqa: E402
+from wsol.hub.streams import _with_bytes, stored_stream  # noqa: E402
 
 SIZE: dict[str, Any] = {"image_size": 32, "train_size": 36}
 
@@ -642,3 +643,34 @@ def test_parquet_that_other_programs_wrote(tmp_path):
     for name, rows in bird_rows().items():
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
     assert read(f"{tmp_path}/*.parquet").class_names == ("0", "1")
+
+
+class TestFilesThatRowsName:
+    """A row may name a file in place of its bytes; one from elsewhere must not choose which file is read."""
+
+    def row_set(self, folder, path):
+        rows = {"image": [{"bytes": None, "path": str(path)}], "label": [0]}
+        kind = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.Value("int64")})
+        return datasets.Dataset.from_dict(rows, features=kind)
+
+    @pytest.mark.parametrize("local", [True, False])
+    def test_only_those_in_the_folder_of_the_data_set_are_read(self, local, tmp_path):
+        folder = tmp_path / "set"
+        folder.mkdir()
+        for place in (folder / "in.png", tmp_path / "out.png"):
+            place.write_bytes(encoded(0))
+        (folder / "link.png").symlink_to(tmp_path / "out.png")
+        for name, is_inside in (("in.png", local), ("../out.png", False), ("link.png", False)):
+            images = EncodedImages(self.row_set(folder, folder / name), "image", folder if local else None)
+            if is_inside:
+                assert images.data(0, "row 0") == folder / name
+            else:
+                with pytest.raises(ValueError, match=r"row 0: the image is the file .*store the images' bytes"):
+                    images.data(0, "row 0")
+
+    @pytest.mark.parametrize("path", ["out.png", "file://out.png", "zip://a.png::out.png"])
+    def test_a_stream_reads_no_file_of_this_machine(self, path, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "out.png").write_bytes(encoded(0))
+        with pytest.raises(ValueError, match="not part of the data set"):
+            _with_bytes({"bytes": None, "path": path}, "user/set")

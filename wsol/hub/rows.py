@@ -77,7 +77,8 @@ class HubSplit:
         feature = self.rows.features[name]
         rows = self.rows.select_columns([name]).with_format(None)
         if isinstance(feature, datasets.Image):
-            return EncodedImages(rows.cast_column(name, datasets.Image(decode=False)), name)
+            folder = Path(self.path) if Path(self.path).is_dir() else None
+            return EncodedImages(rows.cast_column(name, datasets.Image(decode=False)), name, folder)
         encoded = isinstance(feature, dict) and "bytes" in feature
         if not encoded and getattr(feature, "dtype", "") not in ("binary", "large_binary"):
             raise ValueError(
@@ -194,19 +195,30 @@ class EncodedImages:
 
     rows: Any  # datasets.Dataset of one column
     column: str
+    folder: Path | None = None  # of the data set; None: it is not on this machine, so no row may name a file
 
     def data(self, row: int, place: str) -> bytes | Path:
         """An encoded image, or its file.
 
         Raises:
-            ValueError: if the row has none.
+            ValueError: if the row has none, or names a file outside the data set's folder.
         """
         found = self.rows[row][self.column]
         if isinstance(found, dict):
-            found = found.get("bytes") or (Path(found["path"]) if found.get("path") else None)
+            found = found.get("bytes") or (self._inside(found["path"], place) if found.get("path") else None)
         if not found:
             raise ValueError(f"{place}: there is no image; take the row out with filter().")
         return found
+
+    def _inside(self, path: str, place: str) -> Path:
+        """Return the file that a row names; a data set from somebody else must not choose any file to be read."""
+        if self.folder is None or not Path(path).resolve().is_relative_to(self.folder.resolve()):
+            where = "the data set contains no files" if self.folder is None else f"outside the folder {self.folder}"
+            raise ValueError(
+                f"{place}: the image is the file {path}, {where}; store the images' bytes in the table, with "
+                "save_to_disk() or embed_table_storage()."
+            )
+        return Path(path)
 
 
 def load_row(images: Mapping[str, EncodedImages], path: str, entry: Entry) -> Sample:

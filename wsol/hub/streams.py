@@ -65,7 +65,7 @@ def stored_stream(
         if missing:
             log.info("%s: streaming %s to %s.", source.path, ", ".join(missing), folder)
         for split, stream in (open_splits(source, missing, streaming=True) if missing else {}).items():
-            _store(datasets, stream, folder, split, columns, image_column, max_gib * 2**30, shard_bytes)
+            _store(datasets, stream, source.path, folder, split, columns, image_column, max_gib * 2**30, shard_bytes)
         found = {}
         for split in wanted:
             files = [str(folder / name) for name in json.loads((folder / f"{split}.json").read_text())["files"]]
@@ -76,6 +76,7 @@ def stored_stream(
 def _store(
     datasets: Any,
     stream: Any,
+    source_path: str,
     folder: Path,
     split: str,
     columns: Sequence[str],
@@ -99,7 +100,7 @@ def _store(
         log.info("%s: going on after %d rows of split %s.", folder, done, split)
     size, rows = 0, list[dict[str, Any]]()
     for row in _with_progress(stream, split, done):
-        image, length = _with_bytes(row.get(image_column))
+        image, length = _with_bytes(row.get(image_column), source_path)
         size += length
         if spent + size > max_bytes:
             raise ValueError(
@@ -141,9 +142,18 @@ def _with_progress(stream: Any, split: str, done: int) -> Iterable[dict[str, Any
     return tqdm(rows, f"streaming {split}", total, initial=done, unit="image", delay=2, leave=False, disable=None)
 
 
-def _with_bytes(image: Any) -> tuple[Any, int]:
-    """An encoded image with its bytes, where the row only says where they are; and their number."""
+def _with_bytes(image: Any, source_path: str) -> tuple[Any, int]:
+    """Return an encoded image with its bytes, read where the row only names their place; and their number.
+
+    Raises:
+        ValueError: if the row names a file of this machine outside the data set's folder.
+    """
     if isinstance(image, dict) and image.get("bytes") is None and image.get("path"):
+        place = str(image["path"]).rpartition("::")[2]  # zip://bird.jpg::hf://... lies where its last part does
+        local, folder = Path(place.removeprefix("file://")), Path(source_path)
+        inside = folder.is_dir() and local.resolve().is_relative_to(folder.resolve())
+        if not (place.startswith(("hf://", "http://", "https://")) or inside):
+            raise ValueError(f"{source_path}: a row names the file {place}, which is not part of the data set.")
         with fsspec.open(image["path"], "rb") as file:
             image = {"bytes": file.read(), "path": image["path"]}
     data = image.get("bytes") if isinstance(image, dict) else image
