@@ -407,11 +407,12 @@ def draw_axis(arguments: Arguments) -> int:
             missing = "a setting is missing: " if isinstance(error, KeyError) else ""
             print(f"left out: {comparison.name}: {missing}{one_line(error)}", file=sys.stderr)
             continue
-        path = out / "tables" / f"{comparison.name}-pooling_axis.md"
+        file_name = comparison.file_name(out)
+        path = out / "tables" / f"{file_name}-pooling_axis.md"
         write_text(path, markdown(table))
         print(f"{path.read_text(encoding='utf-8')}\ntable: {path}")
         for name, figure in figures.items():
-            drawn = save_drawing(figure, out / "figures" / f"{comparison.name}-{name}", made_by())
+            drawn = save_drawing(figure, out / "figures" / f"{file_name}-{name}", made_by())
             print(f"figure: {drawn['png']}")
         status = 0
     return status

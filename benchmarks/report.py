@@ -110,10 +110,10 @@ def report(arguments: Arguments) -> int:
             missing = "a setting is missing: " if isinstance(error, KeyError) else ""
             print(f"left out: {comparison.name}: {missing}{one_line(error)}", file=sys.stderr)
             continue
-        paths = write_files(comparison, written.summary, written.table, out / "tables")
+        paths = write_files(comparison, written.summary, written.table, out)
         if arguments.figures:
             for drawn in written.drawn:
-                save_drawing(drawn.figure, out / "figures" / f"{comparison.name}-{drawn.name}", made_by())
+                save_drawing(drawn.figure, out / "figures" / f"{comparison.file_name(out)}-{drawn.name}", made_by())
         sections.append(written.section)
         answers += list(answers_of(answered, comparison, results))
         kept.append(comparison)

@@ -320,7 +320,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
             evaluation.key
         ):
             # Without intervals, which take the records of all runs: those come once, after the last job.
-            paths = write_tables(machine.results, comparison, machine.results / "tables", measured={})
+            paths = write_tables(machine.results, comparison, machine.results, measured={})
             paths["png"] = write_gallery(machine.results, comparison, evaluation, splits)
             told = {suffix: str(path) for suffix, path in paths.items()}
             written.append({**told, "results": str(machine.results), "comparison": comparison.name})

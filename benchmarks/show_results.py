@@ -58,7 +58,7 @@ class ShowResults(Callback):
             for comparison in read_comparisons(results):
                 if comparison.name == told["comparison"]:
                     measured = measure(comparison.lines(results), progress=True)
-                    write_tables(results, comparison, results / "tables", measured)
+                    write_tables(results, comparison, results, measured)
             print("\n" + Path(told["md"]).read_text(encoding="utf-8"))
             for suffix in ("csv", "md", "tex"):
                 print(f"table: {told[suffix]}")

@@ -65,6 +65,7 @@ LAYERS = [
     ["saliency", "box_regressor"],
     ["few_shot", "psol"],
     ["experiment", "runs"],
+    ["result_names"],
     ["sources"],
     ["fit", "rehearsal"],
     ["tuning"],

@@ -71,7 +71,7 @@ def test_smoke_twice(tmp_path):
     assert "left out: " in report.stderr
     assert "protocol-0ld.json is missing" in report.stderr
     old.unlink()
-    (long,) = [pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")]
+    (long,) = [pd.read_csv(path) for path in (tmp_path / "tables").glob("*/*.csv")]
     assert long["mean"].dropna().between(-1, 1).all()
 
     # The same maps, judged as anyone's.

@@ -314,7 +314,7 @@ def test_tables_come_out_in_three_formats(world, tmp_path):
     world.run()
     world.run(pooling="gmp")
     (comparison,) = read_comparisons(world.folder / "results")
-    paths = write_tables(world.folder / "results", comparison, tmp_path / "tables")
+    paths = write_tables(world.folder / "results", comparison, tmp_path)
     assert set(paths) == {"csv", "md", "tex"}
     markdown = paths["md"].read_text(encoding="utf-8")
     for text in (
@@ -371,7 +371,7 @@ def test_a_table_names_the_command_that_scored_it_beside_the_one_that_trained(wo
     world.run(evaluation=other, command="scored again")
     names = {}
     for comparison in read_comparisons(world.folder / "results"):
-        paths = write_tables(world.folder / "results", comparison, tmp_path / "tables")
+        paths = write_tables(world.folder / "results", comparison, tmp_path)
         names[comparison.name] = paths["md"].read_text(encoding="utf-8")
     (again,) = [text for name, text in names.items() if name.endswith(other.key)]
     assert "Command: training `test`, scores `scored again`." in again
@@ -381,7 +381,7 @@ def test_a_table_names_the_command_that_scored_it_beside_the_one_that_trained(wo
     world.run_folder.joinpath(f"protocol-{other.key}.json").unlink()
     (bare,) = [one for one in read_comparisons(world.folder / "results") if one.name.endswith(other.key)]
     with pytest.raises(ValueError, match="run the same command again"):
-        write_tables(world.folder / "results", bare, tmp_path / "tables")
+        write_tables(world.folder / "results", bare, tmp_path)
     world.run(evaluation=other, command="and again")
     assert world.run_folder.joinpath(f"protocol-{other.key}.json").exists()
     (rows,) = world.run_folder.glob(f"scores-{other.key}.csv")

@@ -103,7 +103,7 @@ class World:
 
     def table(self):
         (comparison,) = read_comparisons(self.results)
-        return write_tables(self.results, comparison, self.results / "tables")["md"].read_text(encoding="utf-8")
+        return write_tables(self.results, comparison, self.results)["md"].read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_diverged_run_is_shown_counted_and_not_trained_again(world):
     pd.testing.assert_frame_equal(again, rows)
     found = {one.name: one for one in read_comparisons(world.results)}
     (failed,) = [one for one in found.values() if len(one.failed)]
-    text = write_tables(world.results, failed, world.results / "tables")["md"].read_text(encoding="utf-8")
+    text = write_tables(world.results, failed, world.results)["md"].read_text(encoding="utf-8")
     assert "Left out of all means: gmp 1 diverged (seed 0)." in text
 
 
@@ -204,7 +204,7 @@ def test_a_collapsed_seed_is_left_out_of_the_mean(world, monkeypatch):
     rows = world.run("gap", seed=1)
     assert set(rows["status"]) == {"collapsed"}
     (comparison,) = read_comparisons(world.results)
-    csv = write_tables(world.results, comparison, world.results / "tables")["csv"]
+    csv = write_tables(world.results, comparison, world.results)["csv"]
     table = pd.read_csv(csv)
     line = table[(table["pooling"] == "gap") & (table["score"] == "top1_cls")].iloc[0]
     assert line["mean"] == kept["top1_cls"]

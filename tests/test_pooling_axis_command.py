@@ -20,7 +20,6 @@ from wsol.backbones.small_cnn import small_cnn
 from wsol.boxes.every import every
 from wsol.boxes.largest import largest
 from wsol.classifier import Classifier
-from wsol.comparisons import read_comparisons
 from wsol.data.synthetic import synthetic
 from wsol.experiment import Evaluation, Experiment, Machine
 from wsol.head_name import HeadName
@@ -154,12 +153,10 @@ def test_all_at_once(results, call, tmp_path):
     status, output, errors = call(results / "runs")
     assert (status, errors) == (0, "")
     out = tmp_path / "out"
-    (comparison,) = read_comparisons(results)
-    name = comparison.name
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == sorted(
-        [f"{name}-pooling_axis.md"]
-        + [f"{name}-localization_by_{x}.{suffix}" for x in ("sharpness", "classification") for suffix in ("pdf", "png")]
-    )
+    name = "synthetic-tiny/tight"
+    figures = [f"localization_by_{x}.{suffix}" for x in ("sharpness", "classification") for suffix in ("pdf", "png")]
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and path.name[0] != "."}
+    assert written == {"names.json", f"tables/{name}-pooling_axis.md", *(f"figures/{name}-{one}" for one in figures)}
     table = rows_of(output)
     assert table == rows_of((out / "tables" / f"{name}-pooling_axis.md").read_text(encoding="utf-8"))
     assert list(table) == ["gap", LSE_10, "gmp", "gap_tested_as_gmp"]
@@ -179,7 +176,7 @@ def test_all_at_once(results, call, tmp_path):
     assert "n = 3 heads" in output  # the swapped one is no head of its own
     assert f"This table: command: python benchmarks/pooling_axis.py {results / 'runs'} out=" in output
     assert "Degenerate maps" not in output
-    for path in (out / "figures").glob("*.png"):
+    for path in (out / "figures").glob("*/*.png"):
         with Image.open(path) as image:
             assert "python benchmarks/pooling_axis.py" in image.text["Description"]
             assert "; code " in image.text["Description"]
@@ -233,7 +230,7 @@ def test_without_images_there_is_no_share_and_the_notes_say_why(results, call, m
         in output
     )
     assert "n/a for n = 0 heads" in output
-    names = {path.stem.rpartition("-")[2] for path in (tmp_path / "out" / "figures").iterdir()}
+    names = {path.stem.rpartition("-")[2] for path in (tmp_path / "out" / "figures" / "synthetic-tiny").iterdir()}
     assert names == {"localization_by_classification"}
 
 

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
         [*command, "thresholds.step=0.1"], capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(list((folder / "results" / "tables").glob("*.md"))) == 1
+    assert len(list((folder / "results" / "tables").glob("*/*.md"))) == 1
     assert "table: " in done.stdout
     return folder / "results"
 
@@ -84,10 +84,9 @@ def verdicts(output):
 def test_all_at_once(trained, call, tmp_path):
     status, output, _ = call(trained)
     assert status == 0
-    (name,) = [path.stem for path in (tmp_path / "out" / "tables").glob("*.md")]
-    assert {path.name for path in (tmp_path / "out" / "tables").iterdir()} == {
-        f"{name}.{suffix}" for suffix in ("md", "tex", "csv")
-    }
+    tables = [path.relative_to(tmp_path / "out" / "tables") for path in (tmp_path / "out" / "tables").glob("*/*")]
+    name = "synthetic-small_cnn/tight"
+    assert sorted(map(str, tables)) == sorted(f"{name}.{suffix}" for suffix in ("md", "tex", "csv"))
     markdown = (tmp_path / "out" / "tables" / f"{name}.md").read_text(encoding="utf-8")
     assert table(output) == table(markdown)
     assert [line[:2] for line in table(markdown)[1:]] == [
@@ -101,8 +100,8 @@ def test_all_at_once(trained, call, tmp_path):
         ["no network", "whole_frame"],
     ]
     assert (tmp_path / "out" / "tables" / f"{name}.tex").read_text(encoding="utf-8").count(r"\begin{tabular}") == 1
-    figures = list((tmp_path / "out" / "figures").iterdir())
-    assert {path.stem.removeprefix(f"{name}-") for path in figures} >= FIGURES
+    figures = list((tmp_path / "out" / "figures" / "synthetic-small_cnn").iterdir())
+    assert {path.stem.removeprefix("tight-") for path in figures} >= FIGURES
     assert {path.suffix for path in figures} == {".pdf", ".png"}
     assert all(path.stat().st_size > 0 for path in figures)
 

@@ -12,6 +12,7 @@ from wsol.identity import restore
 from wsol.matching import in_threads
 from wsol.measured import Measured, OneSeed, gather, measure_one
 from wsol.pipeline import NONE
+from wsol.result_names import result_name
 from wsol.runs import RunFolder, read_rows
 from wsol.score import Score
 from wsol.scored_maps import ScoredMap, read_scored_maps
@@ -32,6 +33,12 @@ class Comparison:
     name: str
     rows: pd.DataFrame
     failed: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def file_name(self, out: Path) -> str:
+        """Return the path, without suffix, of its files below `tables`, `figures` and `pictures`; see `result_name`."""
+        row = self.rows[self.rows["backbone"] != NONE].iloc[0]
+        protocol = str(row["protocol_key"]).rpartition("-")[0]
+        return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """(pooling, map) -> what is on disk of it, seed by seed."""

@@ -32,7 +32,7 @@ def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation,
     Returns:
         The .png's path.
     """
-    path = results / "pictures" / f"{comparison.name}.png"
+    path = results / "pictures" / f"{comparison.file_name(results)}.png"
     rows = comparison.rows[comparison.rows["backbone"] != NONE].sort_values(["pooling", "seed"])
     runs = rows.groupby("pooling")["run"].first().to_dict()
     drawn_from = digest([runs, evaluation.key])

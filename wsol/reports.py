@@ -253,14 +253,14 @@ def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> 
 
 
 def write_tables(
-    results: Path, comparison: Comparison, folder: Path, measured: MeasuredLines | None = None
+    results: Path, comparison: Comparison, out: Path, measured: MeasuredLines | None = None
 ) -> dict[str, Path]:
     """Write one comparison as `.csv` (long, fractions), `.md` and `.tex` (wide, percent).
 
     Args:
         results: the folder that holds `runs`.
         comparison: which rows.
-        folder: where the files go.
+        out: the folder whose `tables` the files go into.
         measured: what the records say; None: they are read.
 
     Returns:
@@ -269,12 +269,13 @@ def write_tables(
     if measured is None:
         measured = measure(comparison.lines(results))
     summary = summarize(comparison.rows, measured)
-    return write_files(comparison, summary, full_table(results, comparison, summary), folder)
+    return write_files(comparison, summary, full_table(results, comparison, summary), out)
 
 
-def write_files(comparison: Comparison, summary: pd.DataFrame, table: Table, folder: Path) -> dict[str, Path]:
-    """The same of a table that is made already."""
-    paths = {suffix: folder / f"{comparison.name}.{suffix}" for suffix in ("csv", "md", "tex")}
+def write_files(comparison: Comparison, summary: pd.DataFrame, table: Table, out: Path) -> dict[str, Path]:
+    """Write a table that is made already; as `write_tables`."""
+    name = comparison.file_name(out)
+    paths = {suffix: out / "tables" / f"{name}.{suffix}" for suffix in ("csv", "md", "tex")}
     save_frame(paths["csv"], summary.assign(runs=[";".join(runs) for runs in summary["runs"]]))
     write_text(paths["md"], markdown(table))
     write_text(paths["tex"], latex(table))
