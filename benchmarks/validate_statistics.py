@@ -182,7 +182,7 @@ def measured(
 ) -> Measured:
     """As the project holds a setting: values (S,), replicates (R, S), and of one seed its hits (N,)."""
     seeds = len(values)
-    by_seed = replicates.T.astype(np.float32)
+    by_seed = replicates.T
     of_one = None if hits is None else hits[None]
     return Measured(tuple(range(seeds)), (("",),) * seeds, values, by_seed, images, "", hits=of_one)
 

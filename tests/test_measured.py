@@ -13,7 +13,7 @@ from wsol.scored_maps import ScoredMap
 def setting(seeds, values, images=100, images_digest="same", **options):
     """Its replicates are the values and something that differs from seed to seed."""
     values = np.array(values, dtype=np.float64)
-    replicates = (values[:, None] + np.arange(3) * np.arange(1, 1 + len(values))[:, None] / 64).astype(np.float32)
+    replicates = values[:, None] + np.arange(3) * np.arange(1, 1 + len(values))[:, None] / 64
     runs = tuple((f"run-{seed}",) for seed in seeds)
     return Measured(tuple(seeds), runs, values, replicates, images, images_digest, **options)
 
@@ -71,6 +71,13 @@ class TestWeightedSum:
         np.testing.assert_array_equal(one.minus(one).values, 0)
         np.testing.assert_array_equal(one.minus(one).replicates, 0)
 
+    def test_the_magnitude_is_that_of_the_terms_whatever_is_left_of_them(self):
+        one = setting([0], [0.5])  # up to 0.5 + 2 / 64
+        assert one.estimate.magnitude == 0.53125
+        assert one.minus(one).estimate.magnitude == 2 * 0.53125
+        difference = one.minus(one)
+        assert weighted_sum([(1, difference), (-3, difference)]).estimate.magnitude == 8 * 0.53125
+
     def test_other_images_are_refused(self):
         first, second = setting([0], [0.5]), setting([0], [0.5], images_digest="other")
         with pytest.raises(ValueError, match=r"different images"):
@@ -98,6 +105,11 @@ def hits_with(both, first_only, second_only, neither):
     first = [True] * (both + first_only) + [False] * (second_only + neither)
     second = [True] * both + [False] * first_only + [True] * second_only + [False] * neither
     return first, second
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [([0], True), ([3], True), ([0, 1], False), ([None], False)])
+def test_one_training_is_one_seed_of_what_was_trained(seeds, expected):
+    assert setting(seeds, [0.5] * len(seeds)).is_one_training is expected
 
 
 class TestMcNemar:
@@ -164,7 +176,7 @@ def scored(seed, run=None):
 
 
 def one_seed(value, images=4, images_digest="same", hits=None, bounded=True):
-    return OneSeed(value, np.full(5, value, np.float32), images, images_digest, hits, bounded)
+    return OneSeed(value, np.full(5, value), images, images_digest, hits, bounded)
 
 
 class TestGather:

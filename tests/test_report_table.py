@@ -39,7 +39,7 @@ def rows_of(values):
 
 def measured_of(value, spread=0.01, pooling="gap", seed: int | None = 0, **options):
     """One seed, whose resamples lie so far above and below its value in turn."""
-    replicates = np.tile([value + spread, value - spread], 500)[None].astype(np.float32)
+    replicates = np.tile([value + spread, value - spread], 500)[None]
     return Measured((seed,), ((f"{pooling}-s0",),), np.array([value]), replicates, 100, "digest", **options)
 
 

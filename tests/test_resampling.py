@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wsol import resampling
-from wsol.outcomes import best_over_thresholds, mean_of, mean_of_known, share_of
+from wsol.outcomes import Outcomes, best_over_thresholds, mean_of, mean_of_known, share_of
 from wsol.resampling import ImageResamples
 
 
@@ -57,8 +57,8 @@ def test_a_score_of_a_resample_is_that_of_its_images(kind):
     outcomes = every_kind_of_outcomes(40)[kind]
     replicates = resamples.replicates(outcomes)
     assert replicates.shape == (25,)
-    assert replicates.dtype == np.float32
-    np.testing.assert_allclose(replicates, by_brute_force(outcomes, resamples.counts), rtol=2e-6)
+    assert replicates.dtype == np.float64
+    np.testing.assert_allclose(replicates, by_brute_force(outcomes, resamples.counts), rtol=1e-14)
     assert len(set(replicates.tolist())) > 5
 
 
@@ -92,7 +92,7 @@ def test_several_scores_at_once_are_each_what_it_is_alone():
     several.insert(1, mean_of(np.full(40, np.nan)))  # unknown itself, and nothing to the others
     found = resamples.replicates_of(several)
     for outcomes, replicates in zip(several, found, strict=True):
-        np.testing.assert_allclose(replicates, resamples.replicates(outcomes), rtol=1e-6)
+        np.testing.assert_allclose(replicates, resamples.replicates(outcomes), rtol=1e-14)
     assert np.isnan(found[1]).all()
     assert resamples.replicates_of([]) == []
 
@@ -106,8 +106,15 @@ def test_one_of_several_of_other_images_is_refused():
 def test_shares_are_exact():
     hits = np.random.default_rng(0).random(5000) < 0.3
     resamples = ImageResamples(5000, 20)
-    expected = (resamples.counts.astype(np.int64) @ hits / 5000).astype(np.float32)
+    expected = resamples.counts.astype(np.int64) @ hits / 5000
     np.testing.assert_array_equal(resamples.replicates(share_of(hits)), expected)
+
+
+def test_sums_beyond_what_float32_holds_are_exact():
+    pixels = np.random.default_rng(0).integers(0, 224**2, 2000)  # sums of about 5e7, where float32 ends at 1.7e7
+    resamples = ImageResamples(2000, 20)
+    expected = resamples.counts.astype(np.int64) @ pixels / 2000
+    np.testing.assert_array_equal(resamples.replicates(Outcomes(pixels[:, None])), expected)
 
 
 def test_one_image_is_itself_every_time():

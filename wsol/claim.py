@@ -183,11 +183,16 @@ def _quantity(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> 
             )
     signs = [1.0, -1.0]
     if claim.magnitudes:
-        signs = [(1.0 if one.estimate.value >= 0 else -1.0) * sign for (_, one), sign in zip(terms, signs, strict=True)]
+        signs = [_sign(one.estimate) * sign for (_, one), sign in zip(terms, signs, strict=True)]
     try:
         return weighted_sum([(sign * weight, one) for sign, (weight, one) in zip(signs, terms, strict=False)])
     except ValueError as error:
         raise LookupError(str(error)) from None
+
+
+def _sign(difference: Estimate) -> float:
+    """Return the sign of a difference; 1 where rounding alone keeps it from 0, for its sign says nothing there."""
+    return -1.0 if difference.value < -difference.rounding else 1.0
 
 
 def _differences(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Iterator[tuple[float, Measured]]:

@@ -34,22 +34,29 @@ class Measured:
         lowest: that a value can be.
         highest: that it can be.
         hits: (S, N) which images count, where the score is their share at one operating point.
+        terms_magnitude: of a sum, the magnitudes of its terms, times their weights and added up; else 0.
     """
 
     seeds: tuple[int | None, ...]
     runs: tuple[tuple[str, ...], ...]
     values: NDArray[np.float64]
-    replicates: NDArray[np.float32]
+    replicates: NDArray[np.float64]
     images: int
     images_digest: str
     lowest: float = 0.0
     highest: float = 1.0
     hits: NDArray[np.bool_] | None = None
+    terms_magnitude: float = 0.0
 
     @functools.cached_property
     def estimate(self) -> Estimate:
         """With its interval and p-values."""
-        return Estimate(self.values, self.replicates, self.images, self.lowest, self.highest)
+        return Estimate(self.values, self.replicates, self.images, self.lowest, self.highest, self.terms_magnitude)
+
+    @property
+    def is_one_training(self) -> bool:
+        """Whether each setting was trained once, so that nothing is known of other seeds."""
+        return len(self.seeds) == 1 and self.seeds != (None,)
 
     @property
     def is_known(self) -> bool:
@@ -94,6 +101,7 @@ def weighted_sum(terms: Sequence[tuple[float, Measured]]) -> Measured:
         terms[0][1].images_digest,
         sum(low for low, _ in ends),
         sum(high for _, high in ends),
+        terms_magnitude=sum(abs(weight) * one.estimate.magnitude for weight, one in terms),
     )
 
 
@@ -135,7 +143,7 @@ class OneSeed(NamedTuple):
     """One score of one map method of one run."""
 
     value: float
-    replicates: NDArray[np.float32]
+    replicates: NDArray[np.float64]
     images: int
     images_digest: str
     hits: NDArray[np.bool_] | None

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95  # of all intervals
 _MOST_SEEDS = 1000
-_NOTHING = 1e-20  # a variance that is rounding
+_ROUNDING = 2.0**-22  # relative: twice the spacing of float32, in which records hold what they measure of an image
 _LEAST = 1e-100  # of all p-values; what is below is no different
 
 
@@ -46,6 +46,8 @@ class Estimate:
         images: N.
         lowest: that the quantity can be.
         highest: that it can be.
+        terms_magnitude: of a sum, the magnitudes of its terms, times their weights and added up; else 0. Terms that
+            cancel leave their rounding, which is relative to them and not to what is left.
     """
 
     values: NDArray[np.floating]
@@ -53,6 +55,7 @@ class Estimate:
     images: int
     lowest: float = -1.0
     highest: float = 1.0
+    terms_magnitude: float = 0.0
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or len(self.values) == 0 or self.replicates.shape[:1] != self.values.shape:
@@ -74,6 +77,21 @@ class Estimate:
     def std(self) -> float:
         """The sample standard deviation over seeds; NaN for one."""
         return float(np.std(self.values, ddof=1, dtype=np.float64)) if self.seeds > 1 else float("nan")
+
+    @cached_property
+    def magnitude(self) -> float:
+        """Largest absolute value of what was summed; NaN where a value is."""
+        return float(np.max([self.terms_magnitude, np.abs(self.values).max(), np.abs(self.replicates).max()]))
+
+    @property
+    def rounding(self) -> float:
+        """Largest difference that may come from rounding the outcomes to float32."""
+        return _ROUNDING * self.magnitude
+
+    @cached_property
+    def never_differs(self) -> bool:
+        """Whether neither images nor seeds differ by more than rounding, as with 100 % right."""
+        return self.se <= self.rounding
 
     @cached_property
     def _image_covariance(self) -> tuple[float, float]:
@@ -102,15 +120,15 @@ class Estimate:
     def half_width(self, seeds: int | None = None, images: int | None = None, tail: float = (1 - LEVEL) / 2) -> float:
         """Half the interval's width, before it is cut to what is possible.
 
-        Where neither images nor seeds differ at all, as with 100 % right: the upper end of the exact (Clopper-Pearson)
-        interval of no event in N images.
+        Where nothing differs, see `never_differs`: the upper end of the exact (Clopper-Pearson) interval of no event in
+        N images.
 
         Args:
             seeds: what it would be with so many seeds; None: with those that there are.
             images: the same of images.
             tail: probability beyond each end.
         """
-        if self.se**2 < _NOTHING:
+        if self.never_differs:
             count = self.images if images is None else images
             return float(proportion_confint(0, count, alpha=2 * tail, method="beta")[1])
         between, unshared, common = self._parts(images)
@@ -143,10 +161,11 @@ class Estimate:
 
     def _tail(self, distance: float) -> float:
         """The probability beyond each end of the interval that reaches as far as this."""
-        never_differs = self.se**2 < _NOTHING
         if not distance > 0:
-            return 1.0 if never_differs or np.isnan(distance) else 1.0 - self._tail(-distance) if distance < 0 else 0.5
-        if never_differs:  # no event in N images: its probability, were events that frequent
+            if self.never_differs or np.isnan(distance):
+                return 1.0
+            return 1.0 - self._tail(-distance) if distance < 0 else 0.5
+        if self.never_differs:  # no event in N images: its probability, were events that frequent
             return float((1 - min(distance, 1.0)) ** self.images)
         if self.half_width(tail=_LEAST) <= distance:
             return _LEAST
