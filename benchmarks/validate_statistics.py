@@ -102,7 +102,7 @@ class Difference:
             counts[f"bias of {name}"] += off.sum()
             counts[f"bias of {name}, squared"] += (off**2).sum()
         if self.seeds > 1:
-            of_resamples = (replicates[:, :, 1] - replicates[:, :, 0]).astype(np.float64)
+            of_resamples = replicates[:, :, 1] - replicates[:, :, 0]
             self._count_rules(counts, values[:, 1] - values[:, 0], of_resamples, rng)
 
     @staticmethod
@@ -176,15 +176,14 @@ def image_resamples(images: int, resamples: int) -> ImageResamples:
 
 def measured(
     values: NDArray[np.float64],
-    replicates: NDArray[np.floating],
+    replicates: NDArray[np.float64],
     images: int,
     hits: NDArray[np.bool_] | None = None,
 ) -> Measured:
     """As the project holds a setting: values (S,), replicates (R, S), and of one seed its hits (N,)."""
     seeds = len(values)
-    by_seed = replicates.T
     of_one = None if hits is None else hits[None]
-    return Measured(tuple(range(seeds)), (("",),) * seeds, values, by_seed, images, "", hits=of_one)
+    return Measured(tuple(range(seeds)), (("",),) * seeds, values, replicates.T, images, "", hits=of_one)
 
 
 def cases() -> list[Case]:

@@ -64,9 +64,10 @@ class ImageResamples:
         for dtype in (np.float32, np.float64):
             places = [place for place, outcomes in enumerate(several) if self._dtype_of(outcomes) is dtype]
             if places:
-                values = np.concatenate([several[place].values for place in places], axis=1, dtype=dtype)
+                arrays = [several[place].values for place in places]
+                values: NDArray[np.floating] = np.concatenate(arrays, axis=1, dtype=dtype)
                 sums = np.concatenate([weights @ values for weights in self._weights(dtype)])
-                ends = np.cumsum([several[place].values.shape[1] for place in places])[:-1]
+                ends = np.cumsum([array.shape[1] for array in arrays])[:-1]
                 columns = np.split(sums.astype(np.float64) / self.images, ends, axis=1)
                 means.update(zip(places, columns, strict=True))
         return [np.asarray(several[place].combine(means[place]), np.float64) for place in range(len(several))]

@@ -161,12 +161,12 @@ class Estimate:
 
     def _tail(self, distance: float) -> float:
         """The probability beyond each end of the interval that reaches as far as this."""
-        if not distance > 0:
-            if self.never_differs or np.isnan(distance):
-                return 1.0
-            return 1.0 - self._tail(-distance) if distance < 0 else 0.5
         if self.never_differs:  # no event in N images: its probability, were events that frequent
-            return float((1 - min(distance, 1.0)) ** self.images)
+            return 1.0 if distance <= self.rounding else float((1 - min(distance, 1.0)) ** self.images)
+        if np.isnan(distance):
+            return 1.0
+        if distance <= 0:
+            return 1.0 - self._tail(-distance) if distance < 0 else 0.5
         if self.half_width(tail=_LEAST) <= distance:
             return _LEAST
         log_tail = optimize.brentq(lambda x: self.half_width(tail=np.exp(x)) - distance, np.log(_LEAST), np.log(0.5))
