@@ -188,8 +188,10 @@ def print_table(
         )
     one = next(iter(differences.values()))
     headers = ["score", *arguments[:2], "difference", "95 % interval", "p", "p (Holm)", "p (McNemar)"]
-    covers = "seeds and images" if len(one.seeds) > 1 else "images alone, for there is one seed"
+    covers = "seeds and images" if len(one.seeds) > 1 else "images alone"
     seeds = f"{len(one.seeds)} paired seeds {list(one.seeds)}"
+    if one.is_one_training:
+        seeds = f"one training, seed {one.seeds[0]}"
     print(f"\n{title}; {seeds}, {one.images:,} images; intervals cover {covers}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return True

@@ -133,9 +133,9 @@ def report(arguments: Arguments) -> int:
     for one in answers:
         if one.verdict == NOT_ANSWERED:
             needed = f" Needed: {one.needed}" if one.needed else ""
-            print(f"{one.verdict}: {one.claim} {one.reading}{needed} ({one.where})")
+            print(f"{one.badge}: {one.claim} {one.reading}{needed} ({one.where})")
         else:
-            print(f"{one.verdict}: {one.claim} {one.estimate} {one.interval}, p {one.p} ({one.where})")
+            print(f"{one.badge}: {one.claim} {one.estimate} {one.interval}, p {one.p} ({one.where})")
     for warning in page.warnings:
         print(f"warning: {warning}")
     write_page(page, out / "report.html")

@@ -61,6 +61,12 @@ def test_two_poolings_are_paired_by_seed(results, capsys):
     assert lines["max_box_acc"][8].strip() == "–"  # no operating point, no McNemar
 
 
+def test_one_training_of_each_says_so(tmp_path, capsys):
+    make_runs(tmp_path, runs=2, images=30, thresholds=10)
+    assert compare(["pooling=gap", "pooling=gmp", f"results={tmp_path}"]) == 0
+    assert "one training, seed 0, 30 images; intervals cover images alone" in capsys.readouterr().out
+
+
 def test_seeds_are_what_pairs_runs_and_name_no_group(results, capsys):
     assert compare(["pooling=gap,seed=0", "pooling=gmp,seed=0", f"results={results}"]) == 1
     assert "No two runs" in capsys.readouterr().err

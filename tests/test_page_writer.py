@@ -247,6 +247,26 @@ def test_a_verdict_is_a_word_beside_its_colour(tmp_path):
         assert re.search(rf"1 {word}", text)
 
 
+def test_a_verdict_on_one_training_says_so_wherever_it_is_counted_or_shown(tmp_path):
+    one = Answer("one", "", "", "s", "supported", "", "", "", "", "")
+    lone = replace(one, one_training=True)
+    answers = [lone, replace(lone, verdict="refuted"), one, replace(one, claim="two"), lone]
+    html = html_of(Page("t", "m", answers=answers), tmp_path)
+    badges = re.findall(r'class="badge ([a-z-]+)">.*?</span>(.*?)</span>', html)
+    assert badges[:3] == [
+        ("supported", "2 supported"),
+        ("supported", "2 supported, one training"),
+        ("refuted", "1 refuted, one training"),
+    ]
+    assert sorted(badges[3:]) == [
+        ("refuted", "refuted, one training"),
+        ("supported", "supported"),
+        ("supported", "supported"),
+        ("supported", "supported, one training"),
+        ("supported", "supported, one training"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("svg", "width"),
     [

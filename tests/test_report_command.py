@@ -77,7 +77,7 @@ def run_of(results, pooling):
 
 
 def verdicts(output):
-    told = r"^(supported|refuted|inconclusive|not answered): (.*)$"
+    told = r"^((?:supported|refuted|inconclusive), one training|not answered): (.*)$"  # the sweep has one seed
     return [match.groups() for match in re.finditer(told, output, flags=re.MULTILINE)]
 
 

@@ -130,6 +130,11 @@ class Answered:
         """Of the quantity; the reference is not taken off."""
         return None if self.measured is None else self.measured.estimate
 
+    @property
+    def is_one_training(self) -> bool:
+        """Whether each setting was trained once; see `Measured.is_one_training`. False if it was not answered."""
+        return self.measured is not None and self.measured.is_one_training
+
     def distance(self) -> float:
         """From the estimate to the nearer end of the region."""
         assert self.estimate is not None

@@ -22,6 +22,12 @@ class Answer:
     reading: str  # what was measured of which runs, by which protocol, and what the interval covers
     needed: str  # what would decide it, or the command that makes what is missing
     runs: Sequence[str] = ()  # names of run folders
+    one_training: bool = False  # each setting was trained once, so that other seeds may say otherwise
+
+    @property
+    def badge(self) -> str:
+        """Verdict as it is shown, with the remark that it rests on one training."""
+        return f"{self.verdict}, one training" if self.one_training else self.verdict
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def write_page(page: Page, path: Path) -> None:
             style=style,
             scripts=scripts,
             claims=_by_claim(page.answers),
-            verdict_counts=Counter(answer.verdict for answer in page.answers),
+            tally=_tally(page.answers),
             section_anchors=sections,
             run_anchors=runs,
             run_lists=_numbered("runs", (tuple(cell.runs) for cell in cells if len(cell.runs) > 1)),
@@ -274,6 +274,13 @@ def _by_claim(answers: Iterable[Answer]) -> list[list[Answer]]:
     for answer in answers:
         claims.setdefault((answer.claim, answer.source), []).append(answer)
     return list(claims.values())
+
+
+def _tally(answers: Sequence[Answer]) -> list[tuple[str, str, int]]:
+    """Count answers by badge: (verdict, badge, how many), in the order of `VERDICTS`, those of one training last."""
+    counts = Counter((answer.verdict, answer.badge) for answer in answers)
+    ordered = sorted(counts, key=lambda key: (list(VERDICTS).index(key[0]), len(key[1])))
+    return [(verdict, badge, counts[verdict, badge]) for verdict, badge in ordered]
 
 
 def _check(page: Page) -> None:

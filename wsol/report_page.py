@@ -8,6 +8,7 @@ from typing import Any
 from wsol.claim import NOT_ANSWERED, Answered, needed
 from wsol.comparisons import Comparison
 from wsol.few_shot import few_shot_count
+from wsol.measured import Measured
 from wsol.missing import command_for, missing_runs, with_maps
 from wsol.page import Answer, RunCard
 from wsol.pipeline import NONE
@@ -19,7 +20,12 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
     protocol = comparison.rows["protocol_key"].iloc[0].rpartition("-")[0]
     for one in answered:
         claim, estimate = one.claim, one.estimate
-        common = {"claim": claim.text, "source": claim.source, "where": comparison.name, "section": comparison.name}
+        common: dict[str, Any] = {
+            "claim": claim.text,
+            "source": claim.source,
+            "where": comparison.name,
+            "section": comparison.name,
+        }
         if estimate is None or one.measured is None:
             failed = _failed(one, comparison)
             yield Answer(
@@ -34,7 +40,6 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
             continue
         ratio = bool(claim.reference)
         low, high = (end - claim.reference for end in estimate.interval)
-        covers = "training seeds and test images" if estimate.seeds > 1 else "test images alone, for there is one seed"
         yield Answer(
             **common,
             verdict=one.verdict,
@@ -42,13 +47,24 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
             interval=f"[{_points(low, ratio, unit=False)}, {_points(high, ratio, unit=False)}]",
             p="< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}",
             reading=(
-                f"{claim.quantity}; claimed: {claim.region}. Protocol {protocol}, {estimate.seeds} "
-                f"seed{'s' if estimate.seeds > 1 else ''}, {estimate.images:,} images; the 95 % interval covers "
-                f"{covers}. {beside_of(one)}"
+                f"{claim.quantity}; claimed: {claim.region}. Protocol {protocol}, "
+                f"{_seeds(one.measured)}. {beside_of(one)}"
             ).strip(),
             needed=needed(one),
             runs=one.measured.all_runs,
+            one_training=one.is_one_training,
         )
+
+
+def _seeds(measured: Measured) -> str:
+    """Return how many seeds and images there are, and which of the two the interval covers."""
+    if len(measured.seeds) > 1:
+        seeds, covers = f"{len(measured.seeds)} seeds", "training seeds and test images"
+    elif measured.is_one_training:
+        seeds, covers = "1 seed", "test images alone, for each setting was trained once"
+    else:
+        seeds, covers = "no seed", "test images, for nothing was trained"
+    return f"{seeds}, {measured.images:,} images; the 95 % interval covers {covers}"
 
 
 def beside_of(one: Answered) -> str:
