@@ -328,9 +328,9 @@ class TestMinus:
     @pytest.mark.parametrize("rounded", [0.0, 1e-17, -1e-17, 1e-8, -1e-8])
     def test_magnitudes_take_no_sign_from_rounding(self, rounded):
         measured = joined(pair({0: rounded}, se=0.02), pair({0: 0.05}, se=0.01, score="other"))
-        found = answered(claim(minus=OTHER, magnitudes=True), measured)
-        assert found.estimate.value == pytest.approx(-0.05)
-        assert found.estimate.se == pytest.approx(0.01)
+        result = answered(claim(minus=OTHER, magnitudes=True), measured)
+        assert result.estimate.value == pytest.approx(-0.05)
+        assert result.estimate.se == pytest.approx(0.01)
 
     def test_magnitudes_move_with_the_images(self):
         # The first difference is negative, so its size falls as it rises: -0.02 and 0.01 make -0.03.

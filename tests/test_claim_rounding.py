@@ -34,7 +34,7 @@ def measure(outcomes, resamples):
     """Measure {(pooling, score): outcomes of each seed} as `gather` does."""
     lines = {("gap", "cam"): {}, ("gmp", "cam"): {}}
     for (pooling, score), seeds in outcomes.items():
-        values = np.array([one.value() for one in seeds])
+        values = np.array([outcome.value() for outcome in seeds])
         replicates = np.stack(resamples.replicates_of(seeds))
         numbers = tuple(range(len(seeds)))
         runs = tuple((f"s{seed}",) for seed in numbers)
@@ -45,8 +45,8 @@ def measure(outcomes, resamples):
 
 
 def answered(asked, outcomes, resamples):
-    (found,) = answer([asked], measure(outcomes, resamples))
-    return found
+    (result,) = answer([asked], measure(outcomes, resamples))
+    return result
 
 
 def groups_of_no_contrast(kind, seeds, images, rng):
@@ -55,11 +55,11 @@ def groups_of_no_contrast(kind, seeds, images, rng):
     if kind == "geometric mean":  # no difference of means is 0 but that of equal ones
         values = [first, second, first, second]
     elif kind in ("mean", "mean of known"):
-        values = [0.2 + 0.4 * one for one in (first, second)] + [0.5 + 0.4 * one for one in (first, second)]
+        values = [0.2 + 0.4 * group for group in (first, second)] + [0.5 + 0.4 * group for group in (first, second)]
     else:  # both groups hit three more images in the first score
         more, fewer = (np.where(np.arange(images) < 3, end, [first, second]) for end in (1.0, 0.0))
         values = [*more, *fewer]
-    return {place: [KINDS[kind](one) for one in group] for place, group in zip(PLACES, values, strict=True)}
+    return {place: [KINDS[kind](of_seed) for of_seed in group] for place, group in zip(PLACES, values, strict=True)}
 
 
 def random_groups(kind, seeds, images, rng):
@@ -68,7 +68,7 @@ def random_groups(kind, seeds, images, rng):
     centers = rng.uniform(0, rng.choice([0.02, 0.2, 0.5]), 4)
     weight = rng.choice([0.0, 0.1, 0.5])
     values = [np.clip((1 - weight) * easy + weight * rng.random(easy.shape) + center, 0, 1) for center in centers]
-    return {place: [KINDS[kind](one) for one in group] for place, group in zip(PLACES, values, strict=True)}
+    return {place: [KINDS[kind](of_seed) for of_seed in group] for place, group in zip(PLACES, values, strict=True)}
 
 
 def random_claim(rng, minus):
@@ -83,18 +83,18 @@ class TestFourEqualGroups:
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_verdict_and_the_interval_of_no_event(self, kind, seeds, magnitudes, direction):
         outcomes = groups_of_no_contrast(kind, seeds, 12, np.random.default_rng(1))
-        found = answered(claim(direction, magnitudes=magnitudes), outcomes, ImageResamples(12))
+        result = answered(claim(direction, magnitudes=magnitudes), outcomes, ImageResamples(12))
         upper = 1 - 0.025 ** (1 / 12)  # Clopper and Pearson's end for no event in 12 images: (1 - end)^12 = 2.5 %
-        assert found.estimate.interval == pytest.approx((-upper, upper), abs=1e-6)
-        assert found.verdict == INCONCLUSIVE
-        assert found.p == 1  # 2 · 0.99^12 is more
+        assert result.estimate.interval == pytest.approx((-upper, upper), abs=1e-6)
+        assert result.verdict == INCONCLUSIVE
+        assert result.p == 1  # 2 · 0.99^12 is more
 
     @pytest.mark.parametrize("seeds", [1, 3])
     def test_the_same_outcomes_four_times(self, seeds):
         group = [share_of(hits) for hits in np.random.default_rng(0).random((seeds, 12)) < 0.6]
-        found = answered(claim(), dict.fromkeys(PLACES, group), ImageResamples(12))
-        assert found.estimate.se == 0
-        assert (found.verdict, found.p) == (INCONCLUSIVE, 1)
+        result = answered(claim(), dict.fromkeys(PLACES, group), ImageResamples(12))
+        assert result.estimate.se == 0
+        assert (result.verdict, result.p) == (INCONCLUSIVE, 1)
 
 
 def assert_same(second, first, tolerance):
@@ -137,13 +137,19 @@ def up_or_down(values):
 @pytest.mark.parametrize("change", [in_float32, up, up_or_down])
 def test_outcomes_rounded_otherwise_have_the_same_verdict(change, seed):
     outcomes, asked, images, _ = drawn(seed, kinds=FLOAT_KINDS)
-    rounded = {place: [Outcomes(change(one.values), one.combine) for one in group] for place, group in outcomes.items()}
+    rounded = {
+        place: [Outcomes(change(outcome.values), outcome.combine) for outcome in group]
+        for place, group in outcomes.items()
+    }
     resamples = ImageResamples(images, 200)
     assert_same(answered(asked, rounded, resamples), answered(asked, outcomes, resamples), tolerance=1e-4)
 
 
 def in_order(outcomes, order):
-    return {place: [Outcomes(one.values[order], one.combine) for one in group] for place, group in outcomes.items()}
+    return {
+        place: [Outcomes(outcome.values[order], outcome.combine) for outcome in group]
+        for place, group in outcomes.items()
+    }
 
 
 class TestInAnotherOrder:
@@ -153,8 +159,8 @@ class TestInAnotherOrder:
         order = rng.permutation(images)
         resamples, permuted = ImageResamples(images, 200), ImageResamples(images, 200)
         permuted.counts = resamples.counts[:, order]
-        found = answered(asked, in_order(outcomes, order), permuted)
-        assert_same(found, answered(asked, outcomes, resamples), tolerance=1e-9)
+        result = answered(asked, in_order(outcomes, order), permuted)
+        assert_same(result, answered(asked, outcomes, resamples), tolerance=1e-9)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_of_the_seeds(self, seed):

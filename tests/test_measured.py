@@ -72,10 +72,10 @@ class TestWeightedSum:
         np.testing.assert_array_equal(one.minus(one).replicates, 0)
 
     def test_the_magnitude_is_that_of_the_terms_whatever_is_left_of_them(self):
-        one = setting([0], [0.5])  # up to 0.5 + 2 / 64
-        assert one.estimate.magnitude == 0.53125
-        assert one.minus(one).estimate.magnitude == 2 * 0.53125
-        difference = one.minus(one)
+        single = setting([0], [0.5])  # up to 0.5 + 2 / 64
+        assert single.estimate.magnitude == 0.53125
+        assert single.minus(single).estimate.magnitude == 2 * 0.53125
+        difference = single.minus(single)
         assert weighted_sum([(1, difference), (-3, difference)]).estimate.magnitude == 8 * 0.53125
 
     def test_other_images_are_refused(self):

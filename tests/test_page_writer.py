@@ -248,9 +248,9 @@ def test_a_verdict_is_a_word_beside_its_colour(tmp_path):
 
 
 def test_a_verdict_on_one_training_says_so_wherever_it_is_counted_or_shown(tmp_path):
-    one = Answer("one", "", "", "s", "supported", "", "", "", "", "")
-    lone = replace(one, one_training=True)
-    answers = [lone, replace(lone, verdict="refuted"), one, replace(one, claim="two"), lone]
+    several = Answer("one", "", "", "s", "supported", "", "", "", "", "")
+    single = replace(several, one_training=True)
+    answers = [single, replace(single, verdict="refuted"), several, replace(several, claim="two"), single]
     html = html_of(Page("t", "m", answers=answers), tmp_path)
     badges = re.findall(r'class="badge ([a-z-]+)">.*?</span>(.*?)</span>', html)
     assert badges[:3] == [

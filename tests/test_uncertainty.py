@@ -186,14 +186,14 @@ class TestNoSpreadAtAll:
         # Four terms that cancel, each off by at most half of float32's spacing: 2^-24 of itself.
         rng = np.random.default_rng(0)
         replicates = scale * 2.0**-24 * rng.uniform(-1, 1, (4, seeds, 10)).sum(axis=0)
-        one = Estimate(replicates[:, 0], replicates, 50, terms_magnitude=4 * scale)
-        assert one.se > 0
-        assert one.half_width() == pytest.approx(self.UPPER)
-        assert one.p_value(min(1e-6 * scale, 1e-6)) == 1
+        result = Estimate(replicates[:, 0], replicates, 50, terms_magnitude=4 * scale)
+        assert result.se > 0
+        assert result.half_width() == pytest.approx(self.UPPER)
+        assert result.p_value(min(1e-6 * scale, 1e-6)) == 1
 
     def test_one_image_of_a_million_is_a_spread(self):
-        one = Estimate(np.array([1e-6]), np.array([[0.0, 1e-6, 2e-6] * 10]), 10**6, terms_magnitude=2.0)
-        assert one.half_width() == pytest.approx(Z * one.se)
+        result = Estimate(np.array([1e-6]), np.array([[0.0, 1e-6, 2e-6] * 10]), 10**6, terms_magnitude=2.0)
+        assert result.half_width() == pytest.approx(Z * result.se)
 
     def test_seeds_that_differ_where_images_do_not(self):
         one = Estimate(np.array([0.0, 0.1]), np.array([[0.0] * 4, [0.1] * 4]), 50)

@@ -101,7 +101,7 @@ def weighted_sum(terms: Sequence[tuple[float, Measured]]) -> Measured:
         terms[0][1].images_digest,
         sum(low for low, _ in ends),
         sum(high for _, high in ends),
-        terms_magnitude=sum(abs(weight) * one.estimate.magnitude for weight, one in terms),
+        terms_magnitude=sum(abs(weight) * term.estimate.magnitude for weight, term in terms),
     )
 
 
