@@ -194,7 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=1_281_167)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=Path("results/tables/speed_index.md"))
+    parser.add_argument("--out", type=Path, default=Path("results/measure/index.md"))
     parser.add_argument("--tree", type=Path, help="a tree that is there already; otherwise one is made and removed")
     parser.add_argument("--measure", choices=["ours", "ImageFolder"], help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--thresholds", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("results/tables/speed_report.md"))
+    parser.add_argument("--out", type=Path, default=Path("results/measure/report.md"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), asked.runs, asked.images, asked.thresholds)

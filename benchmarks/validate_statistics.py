@@ -37,7 +37,7 @@ from wsol.summary import holm
 from wsol.versions import commit, versions
 from wsol.whole_files import write_text
 
-TABLE = Path(__file__).parents[1] / "results" / "tables" / "validate_statistics.md"
+TABLE = Path(__file__).parents[1] / "results" / "measure" / "statistics.md"
 SEEDS, IMAGES, SEED_SDS = (1, 2, 3, 5, 10), (200, 1000), (0.0, 0.02, 0.06)
 SCORE, EFFECT = 0.65, 0.05
 ARMS: tuple[Arm, ...] = ((0, SCORE), (1, SCORE), (1, SCORE + EFFECT))

@@ -103,7 +103,7 @@ def make_splits(
         max_cache_gib: decoded images kept in memory, per split.
         classes: those to keep, see `choose_classes`.
         decode: `reduced`: JPEGs at least twice as large as they have to be come out at a fraction
-            of their size, which is faster, and moves numbers. See results/tables/speed_decode.md.
+            of their size, which is faster, and moves numbers. See results/reference/measure/decode.md.
         load: entry -> sample at its original size; for `reduced` it takes `at_least`, as `load_entry` does.
 
     Raises:
