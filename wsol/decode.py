@@ -49,8 +49,8 @@ def read_reduced(path: Path, at_least: Size) -> tuple[NDArray[np.uint8], Size]:
     """Decode a JPEG at 1/2, 1/4 or 1/8 of its size, as small as it can be without falling below `at_least`.
 
     The decoder's inverse cosine transform yields the smaller image directly, which is faster. It is not what
-    `read_image` and a resize give: results/reference/measure/decode.md tells by how much. A JPEG with a side less than twice
-    that of `at_least`, and any other kind of file, is decoded as by `read_image`.
+    `read_image` and a resize give: results/reference/measure/decode.md reports by how much. A JPEG with a side less
+    than twice that of `at_least`, and any other kind of file, is decoded as by `read_image`.
 
     Args:
         path: of the image.
