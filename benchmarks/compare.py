@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import command_words
-from saved_runs import end
 from tabulate import tabulate
 
-from wsol.comparisons import measure, read_comparisons
-from wsol.head_name import value_text
+from config.options import command_words
+from config.saved_runs import end
+from wsol.comparison.comparison import measure, read_comparisons
+from wsol.comparison.paired_scores import Measured, mcnemar_tests
+from wsol.comparison.saved_maps import ScoredMap
+from wsol.comparison.summary import holm
 from wsol.identity import digest
-from wsol.measured import Measured, mcnemar_tests
-from wsol.pipeline import NONE
-from wsol.report_table import percent_or_ratio
-from wsol.scored_maps import ScoredMap
-from wsol.summary import holm
-from wsol.train import with_later
+from wsol.report.score_table import percent_or_ratio
+from wsol.runs.head_name import value_text
+from wsol.scoring.baselines import NONE
+from wsol.training.train import with_later
 
 Settings = Mapping[str, Any]
 _TITLE = ("data", "backbone", "pooling", "map", "protocol")

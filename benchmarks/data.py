@@ -24,21 +24,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from options import command_words, option_file, option_files
-from run import build_data
-from saved_runs import configuration, end, made_by
 from tabulate import tabulate
 
-from wsol.catalog import CATALOG, Source
-from wsol.checking.check import check
-from wsol.checking.problems import Kind, Problem
-from wsol.checking.published import published_for
-from wsol.checking.summary import speed, summary
-from wsol.fetch import fetch, is_present
-from wsol.missing_files import MissingFiles
-from wsol.own_data.image_sizes import UnreadableImages
-from wsol.splits import Splits
-from wsol.whole_files import whole_file, write_text
+from config.build import build_data
+from config.options import command_words, option_file, option_files
+from config.saved_runs import configuration, end, made_by
+from wsol.atomic_files import whole_file, write_text
+from wsol.data.checking.check import check
+from wsol.data.checking.inspection import Kind, Problem
+from wsol.data.checking.published import published_for
+from wsol.data.checking.summary import speed, summary
+from wsol.data.custom.image_files import UnreadableImages
+from wsol.data.download.catalog import CATALOG, Source
+from wsol.data.download.fetch import fetch, is_present
+from wsol.data.missing_files import MissingFiles
+from wsol.data.splits import Splits
 
 # Where what is got by hand is looked for, below the data root; the readers know more places.
 _BY_HAND = {

@@ -21,22 +21,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from options import command_words
-from run import build
-from saved_runs import configuration, end, made_by, one_line, read_run
 from torch import nn
 from tqdm import tqdm
 
-from wsol.class_names import find_class, imagenet_names
-from wsol.decode import read_image
-from wsol.experiment import device_of
-from wsol.explanation import Explainer
-from wsol.explanation_picture import draw_explanation
-from wsol.foreign import at_layer, count_classes, foreign_network, last_spatial_layer
-from wsol.forward_pass import LAST
-from wsol.map_method import MapMethod
-from wsol.protocol import Protocol
-from wsol.sample import Sample, collate, resize_sample
+from config.build import build
+from config.options import command_words
+from config.saved_runs import configuration, end, made_by, one_line, read_run
+from wsol.data.class_names import find_class, imagenet_names
+from wsol.data.decode import read_image
+from wsol.data.sample import Sample, collate, resize_sample
+from wsol.explain.explainer import Explainer
+from wsol.explain.pretrained_classifiers import at_layer, count_classes, foreign_network, last_spatial_layer
+from wsol.maps.base_map import MapMethod
+from wsol.maps.forward_pass import LAST
+from wsol.report.pictures.explanation import draw_explanation
+from wsol.runs.experiment import device_of
+from wsol.scoring.protocol import Protocol
 
 _DEFAULTS = ("maps=[cam,grad_cam,grad_cam_pp,layer_cam,hires_cam]", "protocol=zhou2016")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}

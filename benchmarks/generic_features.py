@@ -14,23 +14,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from options import command_words
-from run import build, build_data
-from saved_runs import configuration, end, read_run
 from tabulate import tabulate
 
-from wsol.baselines import CenterGaussians
-from wsol.boxes.every import every
-from wsol.boxes.largest import largest
-from wsol.classifier import Classifier
-from wsol.experiment import device_of
-from wsol.generic_features import fit_linear, pooled_features, with_new_head
-from wsol.infer import infer
-from wsol.judge import judge
-from wsol.judgement_rows import Row, rows_of
-from wsol.maps.cam import CAM
-from wsol.runs import truth_of
-from wsol.thresholds import find_threshold, threshold_grid
+from config.build import build, build_data
+from config.options import command_words
+from config.saved_runs import configuration, end, read_run
+from wsol.data.ground_truth import truth_of
+from wsol.explain.generic_features import fit_linear, pooled_features, with_new_head
+from wsol.maps.make_maps import infer
+from wsol.maps.methods.cam import CAM
+from wsol.networks.classifier import Classifier
+from wsol.runs.experiment import device_of
+from wsol.scoring.baselines import CenterGaussians
+from wsol.scoring.boxes.every import every
+from wsol.scoring.boxes.largest import largest
+from wsol.scoring.external.rows import Row, rows_of
+from wsol.scoring.external.totals import judge
+from wsol.scoring.thresholds import find_threshold, threshold_grid
 
 _RULES = {"largest": largest, "every": every}
 _SHOWN = ("top1_cls", "max_box_acc", "max_box_acc_v2", "gt_known_loc", "top1_loc")

@@ -23,19 +23,18 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from options import command_words
-from run import build_classifier, parts_of
-from saved_runs import configuration, end, without_weights
 from torch import Tensor, nn
 
-from wsol.backbone import Backbone
-from wsol.backbones.timm import timm_network
-from wsol.backbones.torchvision import torchvision_network
-from wsol.class_and_patches import ClassAndPatches
-from wsol.classifier import Classifier
-from wsol.network_state import evaluation_mode
-from wsol.timm_transformer import ImageSize, TokenGrid
-from wsol.token_grid import Layout
+from config.build import build_classifier, parts_of
+from config.options import command_words
+from config.saved_runs import configuration, end, without_weights
+from wsol.networks.backbone import Backbone
+from wsol.networks.backbones.timm import timm_network
+from wsol.networks.backbones.torchvision import torchvision_network
+from wsol.networks.classifier import Classifier
+from wsol.networks.inference import evaluation_mode
+from wsol.networks.token_grid import Layout
+from wsol.networks.transformers import ClassAndPatches, ImageSize, TokenGrid
 
 _LINES = 40
 _CLASSES = 200  # of the head that is counted

@@ -26,38 +26,36 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from options import command_words, saved_node
-from report_words import ReportWords, read_words
-from run import build
-from saved_runs import configuration, data_key, end, made_by, one_line, read_run, splits_of
 from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
-from wsol.axis_figures import (
+from config.arguments import ReportWords, read_words
+from config.build import build
+from config.options import command_words, saved_node
+from config.saved_runs import configuration, data_key, end, made_by, one_line, read_run, splits_of
+from wsol.atomic_files import file_name_part, read_json, write_json, write_text
+from wsol.comparison.comparison import Comparison, measure, read_comparisons
+from wsol.comparison.summary import ORACLE, SCORE, summarize
+from wsol.data.sample import collate
+from wsol.explain.pooling_sharpness import count_cells, effective_share, sample_images
+from wsol.identity import digest
+from wsol.networks.classifier import Classifier, with_pooling
+from wsol.report.content import Cell, Column, Table
+from wsol.report.figures.pooling_axis import (
     AxisPoint,
     Interval,
     draw_localization_by_classification,
     draw_localization_by_sharpness,
 )
-from wsol.classifier import Classifier
-from wsol.comparisons import Comparison, measure, read_comparisons
-from wsol.figure_files import save_drawing
-from wsol.head_name import HeadName, file_name, read_option
-from wsol.identity import digest
-from wsol.page import Cell, Column, Table
-from wsol.pipeline import NONE
-from wsol.report_table import ORACLES, heading, protocol_parts
-from wsol.reports import describe_runs, of_failures, of_tuning
-from wsol.rounding import percent
-from wsol.runs import RunFolder, load_or_none, read_json, write_json
-from wsol.sample import collate
-from wsol.score import NO_BOX
-from wsol.sharpness import count_cells, effective_share, sample_images
-from wsol.summary import ORACLE, SCORE, summarize
-from wsol.swapped_pooling import with_pooling
-from wsol.table_files import markdown
-from wsol.whole_files import file_name_part, write_text
+from wsol.report.figures.style import save_drawing
+from wsol.report.score_table import ORACLES, heading, percent, protocol_parts
+from wsol.report.table_files import describe_runs, of_failures, of_tuning
+from wsol.report.table_formats import markdown
+from wsol.runs.folder import RunFolder, load_or_none
+from wsol.runs.head_name import HeadName, file_name, read_option
+from wsol.scoring.baselines import NONE
+from wsol.scoring.score import NO_BOX
 
 log = logging.getLogger(__name__)
 

@@ -19,23 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from claims import read_claims
-from options import command_words
 from PIL import Image
-from report_words import ReportWords, read_words
-from saved_runs import configuration, data_key, end, made_by, one_line, splits_of
 from tqdm import tqdm
 
-from wsol.claim import NOT_ANSWERED, REFUTED, SUPPORTED, Answered, Claim, answer
-from wsol.comparisons import Comparison, measure, read_comparisons
-from wsol.figure_files import save_drawing
-from wsol.page import Page
-from wsol.page_writer import write_page
-from wsol.pipeline import NONE
-from wsol.report_page import answers_of, run_cards, warnings_of
-from wsol.report_section import Pictures, Written, write_section
-from wsol.reports import write_files
-from wsol.runs import RunFolder
+from config.arguments import ReportWords, read_words
+from config.claims import read_claims
+from config.options import command_words
+from config.saved_runs import configuration, data_key, end, made_by, one_line, splits_of
+from wsol.comparison.claim import NOT_ANSWERED, REFUTED, SUPPORTED, Answered, Claim, answer
+from wsol.comparison.comparison import Comparison, measure, read_comparisons
+from wsol.report.content import Page
+from wsol.report.figures.style import save_drawing
+from wsol.report.html import write_page
+from wsol.report.page import answers_of, run_cards, warnings_of
+from wsol.report.section import Pictures, Written, write_section
+from wsol.report.table_files import write_files
+from wsol.runs.folder import RunFolder
+from wsol.scoring.baselines import NONE
 
 log = logging.getLogger(__name__)
 

@@ -20,24 +20,24 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from wsol.baselines import CenterGaussians, whole_frame
-from wsol.box_ranges import BoxRule
-from wsol.boxes.every import every
-from wsol.boxes.largest import largest
-from wsol.degenerate import Degenerate
+from wsol.atomic_files import write_text
+from wsol.data.annotations.find import find_truth
+from wsol.data.ground_truth import Truth
 from wsol.identity import digest
-from wsol.judge import Judgement, judge
-from wsol.judgement_rows import HeldOut, Row, curves_of, rows_of
-from wsol.localize import MapSource
-from wsol.protocol import NAMED, Protocol
-from wsol.runs import save_frame
-from wsol.sources.class_ranks import read_class_ranks
-from wsol.sources.find_truth import find_truth
-from wsol.sources.maps import check_maps, find_maps
-from wsol.thresholds import find_threshold, threshold_grid
-from wsol.truth import Truth
+from wsol.maps.stored_maps import Degenerate
+from wsol.runs.folder import save_frame
+from wsol.scoring.baselines import CenterGaussians, whole_frame
+from wsol.scoring.box_ranges import BoxRule
+from wsol.scoring.boxes.every import every
+from wsol.scoring.boxes.largest import largest
+from wsol.scoring.external.class_ranks import read_class_ranks
+from wsol.scoring.external.maps import check_maps, find_maps
+from wsol.scoring.external.rows import HeldOut, Row, curves_of, rows_of
+from wsol.scoring.external.totals import Judgement, judge
+from wsol.scoring.match_maps import MapSource
+from wsol.scoring.protocol import NAMED, Protocol
+from wsol.scoring.thresholds import find_threshold, threshold_grid
 from wsol.versions import commit, versions
-from wsol.whole_files import write_text
 
 _CHOSE_TAU = {
     "oracle": "the scored boxes",

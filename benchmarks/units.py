@@ -13,13 +13,12 @@ import re
 import sys
 from pathlib import Path
 
-from options import command_words
-from saved_runs import configuration, end, made_by, read_run
-
-from wsol.class_names import find_class
-from wsol.class_units import class_units, most_exciting
-from wsol.experiment import device_of
-from wsol.unit_picture import draw_units
+from config.options import command_words
+from config.saved_runs import configuration, end, made_by, read_run
+from wsol.data.class_names import find_class
+from wsol.explain.class_units import class_units, most_exciting
+from wsol.report.pictures.class_units import draw_units
+from wsol.runs.experiment import device_of
 
 _SETTINGS = {"class": "", "units": "5", "crops": "6", "split": "test"}
 

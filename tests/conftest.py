@@ -5,7 +5,7 @@ import pytest
 import torch
 
 # For helpers like `networks`, and for `run`: importlib mode adds no folder.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "benchmarks")]
+sys.path[:0] = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parents[1] / "benchmarks")]
 torch.set_num_threads(2)
 
 

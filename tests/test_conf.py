@@ -10,14 +10,23 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from run import build, build_classifier, evaluation_of, experiment_of, head_identity, named, option_of, parts_of
 
-from wsol.bird_world import BirdSettings
-from wsol.data.synthetic import synthetic
-from wsol.experiment import Evaluation
+from config.build import (
+    build,
+    build_classifier,
+    evaluation_of,
+    experiment_of,
+    head_identity,
+    named,
+    option_of,
+    parts_of,
+)
+from wsol.data.birds.world import BirdSettings
+from wsol.data.readers.synthetic import synthetic
 from wsol.identity import digest
-from wsol.protocol import NAMED
-from wsol.score import Score
+from wsol.runs.experiment import Evaluation
+from wsol.scoring.protocol import NAMED
+from wsol.scoring.score import Score
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -25,13 +34,13 @@ OPTIONS = sorted(path for path in CONF.glob("*/*.yaml"))
 SCORE_LISTS = {"all", "diagnosis", "pixels", "zhou2016", "grad_cam2017"}  # files that list scores, and are none
 OF_NO_FILE = {"maps": {"one_pass", "all"}, "method": {"plain"}}
 GROUPS = {
-    "data": "data",
-    "backbone": "backbones",
-    "pooling": "pooling",
-    "method": "methods",
-    "maps": "maps",
-    "boxes": "boxes",
-    "faithfulness": "faithfulness",
+    "data": "data/readers",
+    "backbone": "networks/backbones",
+    "pooling": "networks/pooling",
+    "method": "training/methods",
+    "maps": "maps/methods",
+    "boxes": "scoring/boxes",
+    "faithfulness": "explain/faithfulness",
 }
 
 
@@ -88,12 +97,12 @@ def test_one_stem_two_places(group, package):
 
 def test_every_score_file_is_an_option():
     used = {
-        node["_target_"].split(".")[2]
+        node["_target_"].split(".")[3]
         for path in (CONF / "scores").glob("*.yaml")
         for node in targets(OmegaConf.load(path))
-        if node["_target_"].startswith("wsol.scores")
+        if node["_target_"].startswith("wsol.scoring.scores")
     }
-    assert used == {path.stem for path in (ROOT / "wsol" / "scores").glob("*.py")} - {"__init__"}
+    assert used == {path.stem for path in (ROOT / "wsol" / "scoring" / "scores").glob("*.py")} - {"__init__"}
 
 
 @pytest.mark.parametrize("backbone", stems("backbone"))

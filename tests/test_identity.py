@@ -7,15 +7,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from wsol import identity
-from wsol.backbones.resnet import resnet18
-from wsol.boxes.every import every
-from wsol.boxes.largest import largest
 from wsol.identity import admit, describe, digest, part_name, restore
-from wsol.maps.cam import CAM
-from wsol.maps.grad_cam import GradCAM
-from wsol.pooling.lse import LSE
-from wsol.score import Score
-from wsol.scores.max_box_acc import max_box_acc
+from wsol.maps.methods.cam import CAM
+from wsol.maps.methods.grad_cam import GradCAM
+from wsol.networks.backbones.resnet import resnet18
+from wsol.networks.pooling.lse import LSE
+from wsol.scoring.boxes.every import every
+from wsol.scoring.boxes.largest import largest
+from wsol.scoring.score import Score
+from wsol.scoring.scores.max_box_acc import max_box_acc
 
 SCORE_FILES = sorted((Path(__file__).parents[1] / "conf" / "scores").glob("*.yaml"))
 
@@ -98,7 +98,7 @@ class TestRestore:
         "name",
         [
             "torch.load",
-            "wsol.scores.max_box_acc.max_box_acc",
+            "wsol.scoring.scores.max_box_acc.max_box_acc",
             "scores/../identity",
             "scores/",
             "scores/max_box_acc.np",

@@ -18,14 +18,14 @@ FORMAT = 1
 # Packages that contain options, and the group of conf/ that names them. An option is known by its group and its
 # module's name, so that files can move without renaming results.
 OPTION_GROUPS = {
-    "wsol.backbones": "backbone",
-    "wsol.boxes": "boxes",
-    "wsol.data": "data",
-    "wsol.faithfulness": "faithfulness",
-    "wsol.maps": "maps",
-    "wsol.methods": "method",
-    "wsol.pooling": "pooling",
-    "wsol.scores": "scores",
+    "wsol.networks.backbones": "backbone",
+    "wsol.scoring.boxes": "boxes",
+    "wsol.data.readers": "data",
+    "wsol.explain.faithfulness": "faithfulness",
+    "wsol.maps.methods": "maps",
+    "wsol.training.methods": "method",
+    "wsol.networks.pooling": "pooling",
+    "wsol.scoring.scores": "scores",
 }
 
 _admitted: dict[str, Any] = {}

@@ -1,0 +1,209 @@
+"""Build the parts of an experiment from the configuration, and name them."""
+
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from config.options import check_target, option_file
+from config.types import check_node
+from wsol.data.links import check_links
+from wsol.data.splits import Splits
+from wsol.networks.classifier import Classifier
+from wsol.runs.experiment import Evaluation, Experiment
+from wsol.runs.head_name import HeadName, option_name, read_option
+from wsol.scoring.thresholds import threshold_grid
+from wsol.training.train import PLAIN
+
+_EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
+
+
+def build(node: Any, **kwargs: Any) -> Any:
+    """The object that a config node names; it gets plain dicts and lists. Its errors come as they are.
+
+    Raises:
+        ValueError: for a setting of a wrong type, by name.
+    """
+    check_node(node)
+    try:
+        return instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
+
+
+def build_data(node: Any, machine: DictConfig) -> Splits:
+    """Return the splits that a data node names, after checking that no link leads out of the data set's folders.
+
+    Raises:
+        ValueError: for such a link, unless `machine.follow_links`; and as the reader.
+    """
+    splits = build(node)
+    if not machine.follow_links:
+        places = [node[key] for key in _places(node["_target_"]) if node.get(key) is not None]
+        roots = [str(root) for place in places for root in (place.values() if hasattr(place, "values") else [place])]
+        check_links([splits.train, splits.val, splits.test], map(Path, roots))
+    return splits
+
+
+def _places(target: str) -> set[str]:
+    """Return the settings of a reader that name files or folders."""
+    hints = get_type_hints(get_method(target))
+    return {key for key, hint in hints.items() if "Path" in str(hint)}
+
+
+def identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return an option's name and settings, less those that come from `machine`: they cannot change a number."""
+    settings: Any = OmegaConf.to_container(node, resolve=True)
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    kept = {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
+    return {"option": option, **{key: value for key, value in kept.items() if key not in ("_target_", "_partial_")}}
+
+
+def data_identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return the same of a data set, less its files and folders, and less what is null.
+
+    Where images, boxes and masks lie cannot change a number: what they are stands in the fingerprint. A new option,
+    which is null by default, renames no run.
+    """
+    places = _places(node["_target_"])
+    return {key: value for key, value in identity(option, node).items() if value is not None and key not in places}
+
+
+def head_identity(option: str, node: DictConfig) -> dict[str, Any]:
+    """Return the same of a part of the head, with floats where the target takes floats: 3 and 3.0 are one run.
+
+    A setting that may be an int, like the k of top-k, stays as it is.
+    """
+    return _with_floats(identity(option, node), _floats(node))
+
+
+def named(group: str, choice: str, node: DictConfig) -> str:
+    """An option with those settings that are not its file's."""
+    usual: Any = OmegaConf.to_container(OmegaConf.load(option_file(group, choice)), resolve=False)
+    floats = _floats(node)
+    settings = {key: value for key, value in head_identity(choice, node).items() if key != "option"}
+    return option_name(choice, settings, _with_floats(usual, floats), exact=set(map(str, node)) - floats)
+
+
+def _floats(node: DictConfig) -> set[str]:
+    parameters = inspect.signature(get_method(node["_target_"]), eval_str=True).parameters
+    return {key for key, one in parameters.items() if one.annotation in (float, float | None)}
+
+
+def _with_floats(settings: Mapping[str, Any], floats: Collection[str]) -> dict[str, Any]:
+    return {
+        key: float(value) if key in floats and isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in settings.items()
+    }
+
+
+def option_of(group: str, text: str) -> DictConfig:
+    """The node that a name like `lse:sharpness=5` stands for.
+
+    Raises:
+        ValueError: if there is no such option, or it has no such setting.
+    """
+    option, settings = read_option(text)
+    node = OmegaConf.load(option_file(group, option))
+    assert isinstance(node, DictConfig)
+    for key in settings:
+        if key not in node:
+            raise ValueError(f"{group}={option} has no setting {key!r}; settings: {', '.join(map(str, node))}.")
+    changed = OmegaConf.merge(node, OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()]))
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def build_classifier(parts: Mapping[str, Any], num_classes: int) -> Classifier:
+    """An untrained classifier.
+
+    Args:
+        parts: nodes of `backbone` and `pooling`, and where they are not as usual `pool_site` and `method`.
+        num_classes: K.
+    """
+    site = parts.get("pool_site", "features")
+    classifier = Classifier(build(parts["backbone"]), build(parts["pooling"]), num_classes, site)
+    return build(parts["method"]).attach(classifier) if parts.get("method") else classifier
+
+
+def parts_of(cfg: DictConfig) -> dict[str, Any]:
+    """The nodes that `build_classifier` reads."""
+    parts = {"backbone": cfg.backbone, "pooling": cfg.pooling}
+    if cfg.pool_site != "features":
+        parts["pool_site"] = cfg.pool_site
+    if cfg.get("method"):
+        parts["method"] = cfg.method
+    return parts
+
+
+def experiment_of(cfg: DictConfig, data: str) -> Experiment:
+    """What the job trains, on the data set of this name; or, with `pooling_at_test`, what it reads otherwise."""
+    choices = HydraConfig.get().runtime.choices
+    for group in ("data", "backbone", "pooling", *(["method"] if cfg.get("method") else [])):
+        check_target(group, choices[group], cfg[group])
+    head = HeadName(
+        named("pooling", choices["pooling"], cfg.pooling),
+        on_scores=cfg.pool_site == "scores",
+        method=named("method", choices["method"], cfg.method) if cfg.get("method") else "",
+    )
+    parts = parts_of(cfg)
+    trunk = identity(choices["backbone"], parts.pop("backbone"))
+    nodes = {
+        name: node if isinstance(node, str) else head_identity(choices[name], node) for name, node in parts.items()
+    }
+    experiment = Experiment(
+        data=data,
+        reader=identity(choices["data"], cfg.data),
+        # One of many that an option stands for has a name of its own.
+        backbone="-".join([choices["backbone"], cfg.backbone.name]) if "name" in cfg.backbone else choices["backbone"],
+        pooling=str(head),
+        seed=cfg.seed,
+        settings={"data": data_identity(choices["data"], cfg.data), "backbone": trunk, **nodes},
+        train=build(cfg.train),
+        image_size=cfg.data.image_size,
+        pooling_layer=build(cfg.pooling),
+        pool_site=cfg.pool_site,
+        method=build(cfg.method) if cfg.get("method") else PLAIN,
+    )
+    if not cfg.pooling_at_test:
+        return experiment
+    swapped = option_of("pooling", cfg.pooling_at_test)
+    check_node(swapped, f"pooling_at_test={read_option(cfg.pooling_at_test)[0]}:")
+    tested_as = named("pooling", read_option(cfg.pooling_at_test)[0], swapped)
+    return replace(
+        experiment,
+        pooling=str(replace(head, tested_as=tested_as)),
+        settings={
+            **experiment.settings,
+            "pooling_at_test": head_identity(read_option(cfg.pooling_at_test)[0], swapped),
+        },
+        pooling_layer=build(swapped),
+        trained_as=experiment,
+    )
+
+
+def evaluation_of(cfg: DictConfig) -> Evaluation:
+    """How the job is scored.
+
+    Raises:
+        ValueError: where a group that must name something is empty.
+    """
+    for group in ("maps", "boxes", "scores"):
+        if not cfg.get(group):
+            raise ValueError(f"{group}=[] leaves nothing to score; choose some, like {group}={_EXAMPLES[group]}.")
+    start, step = cfg.thresholds.start, cfg.thresholds.step
+    return Evaluation(
+        maps=build(cfg.maps),
+        boxes=build(cfg.boxes),
+        scores=build(cfg.scores),
+        thresholds=tuple(threshold_grid(step, start).tolist()),
+        protocol=build(cfg.protocol),
+        faithfulness=build(cfg.faithfulness) if "faithfulness" in cfg else {},
+        optimized=cfg.optimized,
+    )

@@ -1,0 +1,180 @@
+"""What the commands that read a trained run share: the configuration, the classifier and its data, and how they end."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+
+from config.build import build_classifier, build_data
+from config.options import CONF, admit_own_options, option_files, own_folders, saved_node
+from config.types import check_run
+from wsol.atomic_files import read_json
+from wsol.data.splits import Splits
+from wsol.identity import digest
+from wsol.networks.classifier import Classifier
+from wsol.runs.few_shot import few_shot_count
+from wsol.runs.folder import RunFolder, load_classifier, load_or_none
+from wsol.versions import commit
+
+
+def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> DictConfig:
+    """conf/run.yaml with overrides, and with the command's own defaults where nothing else is asked for.
+
+    Raises:
+        ValueError: for an option that does not exist, with those that do; for a setting of a wrong type, by name.
+        HydraException: for overrides that cannot be read.
+    """
+    given = {one.split("=", 1)[0].lstrip("+~") for one in overrides}
+    kept = [one for one in defaults if one.split("=", 1)[0] not in given]
+    try:
+        own = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in own_folders())}]"]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("run", overrides=[*(own if own_folders() else []), *kept, *overrides])
+    except MissingConfigException as error:
+        group = str(error.missing_cfg_file).rpartition("/")[0]
+        options = ", ".join(option_files(group))
+        raise ValueError(f"there is no option {error.missing_cfg_file}; options: {options}.") from None
+    check_run(cfg)
+    return cfg
+
+
+_PARTS = ("backbone", "pooling", "method")  # of a classifier, as options
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A trained classifier of ours, read from its folder."""
+
+    name: str
+    classifier: Classifier
+    settings: dict[str, Any]
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images it reads, in pixels."""
+        return int(self.settings["identity"]["image_size"])
+
+    def splits(self, cfg: DictConfig) -> Splits:
+        """The data it was trained on; where they lie comes from `machine`.
+
+        Raises:
+            FileNotFoundError: if they are not there.
+            ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
+        """
+        return splits_of(self.settings, cfg)
+
+
+def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
+    """The data that a run was trained on; where they lie comes from `machine`.
+
+    Args:
+        settings: of the run.
+        cfg: its `machine` is read.
+
+    Raises:
+        FileNotFoundError: if they are not there.
+        ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
+    """
+    data = settings["identity"]["data"]
+    source = f"the settings.json of {settings['run']}"
+    reader = saved_node("data", settings.get("reader") or data["settings"], source)
+    here = configuration([f"data={(settings.get('reader') or data['settings'])['option']}"])
+    here.machine = cfg.machine
+    reader.pop("cache_dir", None)  # a file does not choose where this process writes
+    splits = build_data({**here.data, **reader}, cfg.machine)
+    if splits.fingerprint != data["fingerprint"]:
+        raise ValueError(
+            f"the data set {settings['data']!r} at hand is another than {settings['run']} was trained on "
+            f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
+        )
+    return splits
+
+
+def data_key(settings: Mapping[str, Any]) -> str:
+    """What stands for the images that `splits_of` gives: the data, how they are read, and at what size.
+
+    A fingerprint alone does not: it stands for ids, labels and boxes, which two readings of the same files share.
+
+    Args:
+        settings: of a run; what they do not say is a key, too.
+    """
+    identity = settings.get("identity", {})
+    return digest([settings.get("data"), settings.get("reader"), identity.get("data"), identity.get("image_size")])
+
+
+def read_run(path: Path) -> SavedRun:
+    """Rebuild the classifier of a run folder from its settings, in eval mode.
+
+    Raises:
+        FileNotFoundError: if it is no run folder, or was never trained.
+        ValueError: if its files do not fit each other.
+    """
+    folder = RunFolder(path)
+    for file in (folder.settings_file, folder.classifier_file):
+        if not file.is_file():
+            raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")
+    if few_shot_count(str((load_or_none(folder.settings_file, read_json) or {}).get("pooling"))) is not None:
+        raise ValueError(f"{path} is a few-shot network, which knows no classes; name a run with a head.")
+    settings, source = folder.settings(), str(folder.settings_file)
+    try:
+        identity = settings["identity"]
+        parts = {name: identity[name] for name in (*_PARTS, "pool_site") if identity.get(name)}
+        num_classes = settings["num_classes"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{source} does not describe a run ({type(error).__name__}: {error}).") from None
+    parts |= {name: saved_node(name, parts.get(name), source) for name in _PARTS if name in parts or name != "method"}
+    parts["backbone"] = without_weights(parts["backbone"])  # those of the run follow
+    try:
+        classifier = build_classifier(parts, num_classes)
+        load_classifier(folder.classifier_file, classifier)
+    except Exception as error:  # damage shows as any of a dozen types, in JSON, zip, pickle and tensors
+        reason = one_line(error)[:200]
+        raise ValueError(f"{path} cannot be rebuilt ({type(error).__name__}: {reason}); train it again.") from error
+    return SavedRun(path.name or path.resolve().name, classifier.eval(), settings)
+
+
+def without_weights(node: Any) -> Any:
+    """A node that downloads nothing when it is built."""
+    return {**node, "weights": None} if isinstance(node, dict) and "weights" in node else node
+
+
+def made_by() -> str:
+    """What a picture says of its own making."""
+    return f"command: {shlex.join(['python', *sys.argv])}; code {commit()}"
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def end(command: Callable[[], int], about: str | None = None) -> int:
+    """Run a command; its exit status, or 2 after an error, said in one line. HYDRA_FULL_ERROR=1 shows where.
+
+    Args:
+        command: what is run.
+        about: printed in its place where --help is asked for; None: the command answers that itself.
+    """
+    if about is not None and {"-h", "--help"} & set(sys.argv[1:]):
+        print(about.strip())
+        return 0
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # Half a minute once, which must not look like a hang.
+    logging.getLogger("wsol.scoring.compilation").setLevel(logging.INFO)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a dozen retries; the error says it once
+    try:
+        admit_own_options()
+        return command()
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2

@@ -1,0 +1,217 @@
+"""How fast all thresholds are scored, against the field's evaluation, with equality checked in the same run.
+
+python benchmarks/measure/scoring.py [--reference CHECKOUT] [--maps 20] [--images 50000] [--out FILE.md]
+
+CHECKOUT is a checkout of github.com/clovaai/wsolevaluation; without one, the plain OpenCV version of
+`tests/helpers/reference.py` takes its place. Both are timed on the same maps in turn, on one thread, from the score
+map to the best IoU at each threshold. Then stored maps of 14 x 14 cells are scored on all processors, resizing
+included.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tabulate import tabulate
+from tqdm import tqdm
+
+from wsol.atomic_files import write_text
+from wsol.data.ground_truth import Truth, same_size
+from wsol.maps.stored_maps import StoredMaps
+from wsol.scoring.box_ranges import BoxRule
+from wsol.scoring.boxes.every import every
+from wsol.scoring.boxes.largest import largest
+from wsol.scoring.external.totals import judge
+from wsol.scoring.match_maps import match_maps
+from wsol.scoring.matching import best_of
+from wsol.scoring.protocol import REFERENCE
+from wsol.scoring.thresholds import threshold_grid
+from wsol.threads import processors
+from wsol.versions import commit, versions
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
+import reference
+
+SIZE = (224, 224)
+Scorer = Callable[[NDArray[np.float64], NDArray[np.float64], bool, NDArray[np.int64]], NDArray[np.float64]]
+
+
+def families(count: int) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
+    """Score maps like those of a network: smooth blobs and texture on its grid, upsampled; and raw pixel gradients."""
+    generator = np.random.default_rng(0)
+    for cells in (7, 14, 28):
+        for interpolation in ("bicubic", "bilinear"):
+            for blobs in (1, 3, 8):
+                yield (
+                    f"{cells} px, {interpolation}, {blobs} blobs",
+                    [upsampled(blob_map(generator, cells, blobs), interpolation) for _ in range(count)],
+                )
+    noise = [generator.exponential(size=SIZE) for _ in range(max(1, count // 10))]
+    yield "raw gradients", [(one - one.min()) / (one.max() - one.min()) for one in noise]
+
+
+def blob_map(generator: np.random.Generator, cells: int, blobs: int) -> NDArray[np.float64]:
+    """A (cells, cells) activation map: Gaussians of random place, width and height, and 2 % noise."""
+    y, x = np.mgrid[:cells, :cells] / cells
+    activation_map = 0.02 * generator.normal(size=(cells, cells))
+    for _ in range(blobs):
+        (center_y, center_x), width = generator.random(2), generator.uniform(0.06, 0.3)
+        bump = np.exp(-((y - center_y) ** 2 + (x - center_x) ** 2) / (2 * width**2))
+        activation_map += generator.uniform(0.3, 1) * bump
+    return activation_map
+
+
+def upsampled(activation_map: NDArray[np.float64], interpolation: str) -> NDArray[np.float64]:
+    """A score map as the reference makes it, with either interpolation."""
+    method = cv2.INTER_CUBIC if interpolation == "bicubic" else cv2.INTER_LINEAR
+    resized = cv2.resize(activation_map, SIZE, interpolation=method)
+    return (resized - resized.min()) / (resized.max() - resized.min())
+
+
+def ours(
+    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The engine; `truth` holds inclusive boxes."""
+    edges = (truth + np.array([0, 0, 1, 1])).astype(np.float32)
+    return best_of((largest if only_largest else every)(scores, taus, REFERENCE), edges)[0].astype(np.float64)
+
+
+def checkout_scorer(folder: Path) -> Scorer:
+    """The evaluator of a checkout of the reference, as its own code runs it."""
+    # It was written for numpy 1 and imports what scoring does not need.
+    for name, kind in {"float": float, "int": int}.items():
+        setattr(np, name, kind)
+    if "munch" not in sys.modules:
+        sys.modules["munch"] = types.ModuleType("munch")
+    if not (folder / "evaluation.py").is_file():
+        raise SystemExit(f"{folder} holds no evaluation.py; give a checkout of github.com/clovaai/wsolevaluation.")
+    sys.path.insert(0, str(folder))
+    import evaluation  # type: ignore[import-not-found]
+
+    def score(
+        scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        boxes, counts = evaluation.compute_bboxes_from_scoremaps(scores, list(taus), not only_largest)
+        overlap = evaluation.calculate_multiple_iou(np.concatenate(boxes, axis=0), truth).max(1)
+        ends = np.cumsum(counts)
+        return np.array([max(overlap[end - count : end]) for end, count in zip(ends, counts, strict=True)])
+
+    return score
+
+
+def plain(
+    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Our own OpenCV version."""
+    return reference.best_iou(scores, taus, only_largest, truth)
+
+
+def compare(
+    peer: Scorer, maps: list[NDArray[np.float64]], taus: NDArray[np.float64], only_largest: bool
+) -> dict[str, float]:
+    """Median milliseconds a map of both, five maps in turn; stops if one IoU differs by more than float32 rounds."""
+    truth = np.array([[40, 60, 170, 180]])
+    ours(maps[0], taus, only_largest, truth)  # compiles what was not compiled before
+    spent: dict[str, list[float]] = {"peer": [], "ours": []}
+    for start in range(0, len(maps), 5):
+        found: dict[str, list[NDArray[np.float32]]] = {"peer": [], "ours": []}
+        for name, scorer in {"peer": peer, "ours": ours}.items():
+            for scores in maps[start : start + 5]:
+                begun = time.perf_counter()
+                best = scorer(scores, taus, only_largest, truth)
+                spent[name].append(1000 * (time.perf_counter() - begun))
+                found[name].append(best.astype(np.float32))
+        if not np.array_equal(found["peer"], found["ours"]):
+            raise SystemExit("The engine and its peer disagree; that is a bug, please report it.")
+    return {name: float(np.median(times)) for name, times in spent.items()}
+
+
+def seconds_for(images: int) -> dict[str, float]:
+    """Seconds to score so many stored maps of 14 x 14 cells at 1,000 thresholds, by one box rule or by both at once."""
+    generator = np.random.default_rng(1)
+    activation_maps = np.stack([blob_map(generator, 14, 1 + n % 5) for n in range(min(images, 1000))])
+    many = np.resize(activation_maps, (images, 14, 14))
+    names = [str(n) for n in range(images)]
+    stored = StoredMaps.of(names, torch.from_numpy(many))
+    boxes = [np.array([[40, 60, 171, 181]], np.float32)] * images
+    truth = Truth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
+    taken, taus = {}, threshold_grid(0.001)
+    rules: dict[str, BoxRule] = {"largest": largest, "every": every}
+    for name, rule in rules.items():
+        begun = time.perf_counter()
+        match_maps(stored, truth, rule, taus, REFERENCE, point=0, progress=name)
+        taken[name] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    judge(stored, truth, rules, taus, REFERENCE)
+    taken["both in one pass, with all that benchmarks/score.py tells"] = time.perf_counter() - begun
+    return taken
+
+
+def command_of(words: list[str]) -> str:
+    """What was typed; but where the checkout lies is its owner's business."""
+    shown = ["python", "benchmarks/measure/scoring.py"]
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("--reference="):
+            word = "--reference=CHECKOUT"
+        shown.append("CHECKOUT" if before == "--reference" else word)
+    return shlex.join(shown)
+
+
+def main() -> None:
+    """Print and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--reference", type=Path, help="a checkout of github.com/clovaai/wsolevaluation")
+    parser.add_argument("--maps", type=int, default=20, help="maps a family")
+    parser.add_argument("--images", type=int, default=50_000, help="stored maps to score; 0 for none")
+    parser.add_argument("--out", type=Path, help="where to write the table as Markdown")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    peer = checkout_scorer(arguments.reference) if arguments.reference else plain
+    rows: list[dict[str, Any]] = []
+    for family, maps in tqdm(families(arguments.maps), total=19, desc="families", leave=False):
+        for only_largest in (True, False):
+            for count in (100, 1000):
+                times = compare(peer, maps, np.arange(0, 1, 1 / count), only_largest)
+                rule = "largest" if only_largest else "every"
+                rows.append({"maps": family, "rule": rule, "thresholds": count, **times})
+    frame = pd.DataFrame(rows)
+    frame["times faster"] = frame["peer"] / frame["ours"]
+    like_cams = frame[frame["maps"] != "raw gradients"]
+    medians = like_cams.groupby(["rule", "thresholds"], as_index=False).median(numeric_only=True)
+    table = pd.concat([frame, medians.assign(maps="median over blobs")], ignore_index=True)
+    text = tabulate(table.to_numpy().tolist(), table.columns.tolist(), tablefmt="github", floatfmt=".3g")
+    name = "a checkout of wsolevaluation" if arguments.reference else "tests/helpers/reference.py"
+    notes = [
+        f"Milliseconds a map of 224 x 224 on one thread, medians over {arguments.maps} maps; peer: {name}. Both give "
+        "the same best IoU for each map and threshold.",
+        f"Lowest ratio: {frame['times faster'].min():.1f}.",
+    ]
+    if arguments.images:
+        taken = ", ".join(f"{rule} {seconds:.1f} s" for rule, seconds in seconds_for(arguments.images).items())
+        notes.append(
+            f"{arguments.images:,} stored maps of 14 x 14 cells, resizing and 1,000 thresholds included, on "
+            f"{processors()} processors: {taken}."
+        )
+    notes.append(f"Command: `{command_of(sys.argv[1:])}`. Code: `{commit()}`.")
+    packages = {**versions(), "opencv": cv2.__version__}
+    notes.append("Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + ".")
+    text += "\n\n" + "".join(f"- {note}\n" for note in notes)
+    print(text)
+    if arguments.out:
+        write_text(arguments.out, text)
+
+
+if __name__ == "__main__":
+    main()

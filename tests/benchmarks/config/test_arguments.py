@@ -1,0 +1,42 @@
+"""The words that the commands on a folder of runs share."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.arguments import ReportWords, read_words
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+def read(*words):
+    found = ReportWords()
+    read_words(words, found, lambda key, value: False)
+    return found
+
+
+@pytest.mark.parametrize("inside", ["", "runs"])
+@pytest.mark.parametrize("key", ["", "results="])
+def test_the_folder_may_be_named_or_not(tmp_path, key, inside):
+    (tmp_path / "runs").mkdir()
+    found = read(f"{key}{tmp_path / inside}", "data=cub")
+    assert found.results == tmp_path
+    assert found.filters == {"data": ["cub"]}
+
+
+def test_a_folder_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="there is no folder no_folder; name the one that holds the runs"):
+        read("results=no_folder")
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+@pytest.mark.parametrize("name", ["compare", "layers", "pooling_axis", "report"])
+def test_help_is_what_the_module_says(name, word, monkeypatch, capsys):
+    script = BENCHMARKS / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "data=cub", word])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(script), run_name="__main__")
+    assert caught.value.code == 0
+    assert f"python benchmarks/{name}.py" in capsys.readouterr().out

@@ -1,0 +1,86 @@
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from seed_records import iou_record
+from wsol.comparison.saved_maps import ScoredMap, held_out
+from wsol.identity import describe
+from wsol.maps.methods.cam import CAM
+from wsol.runs.experiment import Evaluation
+from wsol.runs.folder import RunFolder, save_frame
+from wsol.scoring.boxes.largest import largest
+from wsol.scoring.protocol import TIGHT
+from wsol.scoring.score import Score
+from wsol.scoring.scores.gt_known_loc import gt_known_loc
+from wsol.scoring.scores.max_box_acc import max_box_acc
+from wsol.scoring.scores.top_k_cls import top_k_cls
+
+ORACLE, ON_VAL = Score(max_box_acc, "largest", "oracle"), Score(gt_known_loc, "largest", "held_out")
+# τ 0.25 is best on test, τ 0.5 on val.
+TEST, VAL = [[0.6, 0.6, 0.1], [0.1, 0.9, 0.1], [0.1, 0.6, 0.8]], [[0.1, 0.2, 0.9], [0.1, 0.1, 0.9]]
+TAUS = (0.0, 0.25, 0.5)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """A run with one map and one box rule, saved as a run saves it."""
+
+    def make(protocol=TIGHT):
+        evaluation = Evaluation({"cam": CAM("backbone")}, {"largest": largest}, {}, TAUS, protocol)
+        folder = RunFolder(tmp_path / "run")
+        for split, iou, point in (("test", TEST, 2), ("val", VAL, 2)):
+            file = folder.record_file(split, evaluation.record_key("cam", "largest"))
+            save_frame(file, iou_record(iou, TAUS, point).to_frame())
+        told = json.loads(json.dumps(describe(evaluation)))  # what is kept of it
+        return ScoredMap(folder, "cam", "gap", 0, told)
+
+    return make
+
+
+def values(scored, scores):
+    return {name: outcomes.value() for name, outcomes, _ in scored.outcomes(scores)}
+
+
+def test_the_records_are_found_by_what_the_run_keeps_of_its_evaluation(scored):
+    one = scored()
+    np.testing.assert_array_equal(one.record("largest").best_iou, np.float32(TEST))
+    np.testing.assert_array_equal(one.record("largest", "val").best_iou, np.float32(VAL))
+    assert one.record("every") is None
+    assert one.maps() is None
+    assert one.protocol == TIGHT
+
+
+def test_an_oracle_is_followed_by_the_same_score_at_the_threshold_of_val(scored):
+    found = values(scored(), {"best": ORACLE, "own": ON_VAL})
+    assert found == {"best": 1.0, held_out("best"): pytest.approx(1 / 3), "own": pytest.approx(1 / 3)}
+
+
+def test_without_the_record_of_val_there_is_no_twin(scored):
+    one = scored()
+    for file in (one.folder.path / "records").glob("val-*"):
+        file.unlink()
+    assert values(one, {"best": ORACLE}) == {"best": 1.0}
+
+
+def test_a_score_whose_record_is_missing_is_left_out(scored):
+    assert values(scored(), {"all": replace(ORACLE, boxes="every")}) == {}
+
+
+def test_a_threshold_that_is_not_stored_is_left_out_and_said(scored, caplog):
+    assert values(scored(), {"at": Score(gt_known_loc, "largest", 0.3)}) == {}
+    assert "τ = 0.3" in caplog.text
+
+
+def test_a_protocol_that_predicts_the_class_admits_no_score_with_the_class_given(scored):
+    one = scored(replace(TIGHT, name="predicting", map_class="predicted"))
+    scores = {"loc": ON_VAL, "cls": Score(partial(top_k_cls, k=1), "largest", None), "oracle": ORACLE}
+    assert set(values(one, scores)) == {"cls"}
+
+
+def test_a_run_that_kept_no_evaluation_has_nothing(tmp_path):
+    one = ScoredMap(RunFolder(tmp_path), "cam", "gap", 0, {})
+    assert values(one, {"best": ORACLE}) == {}
+    assert list(one.faithfulness()) == []

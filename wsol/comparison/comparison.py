@@ -1,0 +1,162 @@
+"""Which runs may stand in one table, and what their records measure."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from wsol.comparison.paired_scores import Measured, OneSeed, gather, measure_one
+from wsol.comparison.saved_maps import ScoredMap, read_scored_maps
+from wsol.identity import restore
+from wsol.runs.folder import RunFolder, read_rows
+from wsol.runs.result_names import result_name
+from wsol.scoring.baselines import NONE
+from wsol.scoring.score import Score
+from wsol.threads import in_threads
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in nothing but the head and the seed, scored by one protocol, with the baselines of their data.
+
+    Attributes:
+        name: data, backbone and two hashes: of the settings that the runs share, and of the protocol.
+        rows: of the runs that learned something, and of the baselines; see `without_failed`.
+        failed: of those that diverged or collapsed, which no mean may count.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    failed: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def file_name(self, out: Path) -> str:
+        """Return the path, without suffix, of its files below `tables`, `figures` and `pictures`; see `result_name`."""
+        row = self.rows[self.rows["backbone"] != NONE].iloc[0]
+        protocol = str(row["protocol_key"]).rpartition("-")[0]
+        return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
+
+    def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
+        """(pooling, map) -> what is on disk of it, seed by seed."""
+        found: dict[tuple[str, str], list[ScoredMap]] = {}
+        for one in read_scored_maps(results, self.rows):
+            found.setdefault((one.pooling, one.name), []).append(one)
+        return found
+
+
+def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None = None) -> Iterator[Comparison]:
+    """All comparisons that can be made from the rows on disk, in order of their names.
+
+    Args:
+        results: the folder that holds `runs`.
+        wanted: column of the rows, or `protocol` for its name -> values to keep. What is said of poolings, maps, seeds
+            and scores leaves rows out; baselines stay.
+
+    A file that does not hold rows is left out, which the log says; and so is the older of two runs of one head and
+    seed, which a change in what names a run can leave behind.
+
+    Raises:
+        ValueError: for a column that there is not.
+    """
+    for column in wanted or {}:
+        if column not in (*_FILTERS, "score"):
+            raise ValueError(f"there is no filter {column!r}; filters: {', '.join((*_FILTERS, 'score'))}.")
+    found = list(_read_all(sorted((results / "runs").glob("*/scores-*.csv"))))
+    if not found:
+        return
+    rows = pd.concat(found, ignore_index=True)
+    is_baseline = rows["backbone"] == NONE
+    told = rows.assign(protocol=rows["protocol_key"].str.rpartition("-")[0])
+    keep = pd.Series(True, index=rows.index)
+    for column, values in (wanted or {}).items():
+        fits = told[column].astype(str).isin([str(value) for value in values])
+        keep &= fits | is_baseline if column != "score" else fits
+    for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
+        group = _newest(results, group)
+        same = is_baseline & (rows["baselines"] == group["baselines"].iloc[0]) & (rows["protocol_key"] == protocol)
+        failed = group["status"] != ""
+        kept = pd.concat([without_failed(group), rows[same & keep]], ignore_index=True)
+        yield Comparison(f"{comparison}-{protocol}", kept, group[failed].reset_index(drop=True))
+
+
+def without_failed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Less the runs that diverged or collapsed; a head of which none learned keeps its lines, without values."""
+    failed = rows["status"] != ""
+    learned = rows["pooling"].isin(rows.loc[~failed, "pooling"])
+    kept = rows[~failed | ~learned]
+    return kept.assign(value=kept["value"].mask(kept["status"] != ""))
+
+
+def _newest(results: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """One run of each head and seed, the one whose `settings.json` was written last."""
+    older: list[str] = []
+    for (pooling, seed), same in rows.groupby(["pooling", "seed"]):
+        *before, last = sorted(set(same["run"]), key=lambda run: (_written(results, run), run))
+        for run in before:
+            log.warning(
+                "left out: %s, which is %s with seed %s as the newer %s is; delete the folder of one of them.",
+                results / "runs" / run,
+                pooling,
+                seed,
+                last,
+            )
+        older += before
+    return rows[~rows["run"].isin(older)]
+
+
+def _written(results: Path, run: str) -> float:
+    file = RunFolder.named(results, run).settings_file
+    return file.stat().st_mtime if file.exists() else 0.0
+
+
+def _read_all(files: Iterable[Path]) -> Iterator[pd.DataFrame]:
+    for path in files:
+        try:
+            yield read_rows(path)
+        except ValueError as error:
+            log.warning("left out: %s", error)
+
+
+_FILTERS = ("data", "backbone", "pooling", "map", "seed", "protocol", "protocol_key", "comparison", "run")
+
+
+def measure(
+    lines: Mapping[tuple[str, str], Sequence[ScoredMap]],
+    scores: Mapping[str, Score] | None = None,
+    progress: bool = False,
+) -> dict[tuple[str, str], dict[str, Measured]]:
+    """What the records say, each read once.
+
+    Args:
+        lines: (pooling, map) -> what is on disk of it, seed by seed.
+        scores: read beside those that the runs were scored by.
+        progress: show a bar.
+
+    Returns:
+        (pooling, map) -> name of the score -> what it measures; without those that not all seeds have on disk.
+    """
+    jobs = [(line, one, {**scores_of(one), **(scores or {})}) for line, seeds in lines.items() for one in seeds]
+    found: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {line: {} for line in lines}
+    hidden = None if progress else True
+    read = in_threads(lambda job: measure_one(job[1], job[2]), jobs)
+    bar = tqdm(read, desc="reading records", total=len(jobs), unit="map", delay=1, leave=False, disable=hidden)
+    for (line, one, _), by_name in zip(jobs, bar, strict=True):
+        for name, seed in by_name.items():
+            found[line].setdefault(name, []).append((one, seed))
+    return {
+        line: {
+            name: gather(seeds, baseline=line[0] == NONE)
+            for name, seeds in by_name.items()
+            if len(seeds) == len(lines[line])
+        }
+        for line, by_name in found.items()
+    }
+
+
+def scores_of(one: ScoredMap) -> dict[str, Score]:
+    """The scores that a run was scored by; none where it does not say."""
+    return restore(one.evaluation.get("scores", {}), groups=["scores"], classes=[Score])

@@ -1,0 +1,49 @@
+"""Boxes of a COCO JSON file, without its images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wsol.data.annotations.clipped import clip_truth
+from wsol.data.decode import read_size
+from wsol.data.formats.coco_json import CocoImage, read_coco
+from wsol.data.ground_truth import Truth
+from wsol.geometry import Size, from_xywh
+
+
+def read_coco_boxes(path: Path, images: Path | None = None) -> Truth:
+    """Every image that has a box; image ids are the names of the files, as they are written.
+
+    Args:
+        path: the file.
+        images: a folder that sizes are read from where the file does not say them.
+
+    Returns:
+        Classes are numbered in alphabetical order; that of an image with boxes of several categories is not known.
+
+    Raises:
+        FileNotFoundError: if the file is missing, or an image whose size is needed.
+        ValueError: naming the file and the id of what is malformed; or if no image has a box.
+    """
+    boxed = [one for one in read_coco(path) if one.boxes]
+    if not boxed:
+        raise ValueError(f"{path} holds no box.")
+    names = sorted({label for one in boxed for label in one.labels})
+    class_ids = [names.index(one.labels[0]) if len(set(one.labels)) == 1 else -1 for one in boxed]
+    truth = Truth(
+        image_ids=np.array([one.file_name for one in boxed]),
+        class_ids=np.array(class_ids, np.int64),
+        boxes=[from_xywh(one.boxes) for one in boxed],
+        sizes=np.array([_size(one, images) for one in boxed], np.int64),
+        class_names=tuple(names),
+    )
+    origins = [origin for one in boxed for origin in one.box_origins]
+    return clip_truth(truth, path, origins.__getitem__)
+
+
+def _size(image: CocoImage, images: Path | None) -> Size:
+    if image.size is not None:
+        return image.size
+    if images is None:
+        raise ValueError(f"{image.origin} has no width and height; add them, or give --images FOLDER to read them.")
+    return read_size(images / image.file_name)

@@ -1,0 +1,246 @@
+"""Divide a user's data into train, val and test."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from wsol.data.class_names import Classes
+from wsol.data.custom.labels import Labelled, number_labels
+from wsol.data.image_set import Decode
+from wsol.data.index import Entry, Index
+from wsol.data.splits import Splits, hold_out_boxed, make_splits
+
+log = logging.getLogger(__name__)
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+_LIKE = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
+
+
+def seeded_split(
+    entries: Sequence[Entry], val_fraction: float, test_fraction: float, seed: int
+) -> tuple[Index, Index, Index]:
+    """Train, val and test: of each class's images with boxes these fractions are val and test; all others train.
+
+    Raises:
+        ValueError: if the fractions are not positive with a sum below 1, or there are too few boxes.
+    """
+    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
+        raise ValueError(
+            f"val_fraction and test_fraction must be positive and leave something to train on, got {val_fraction} and "
+            f"{test_fraction}."
+        )
+    counts = Counter(entry.class_id for entry in entries if len(entry.boxes))
+    if max(counts.values(), default=0) < 3:
+        raise ValueError(
+            f"{sum(counts.values())} of {len(entries)} images have boxes, and no class has three of them: one each to "
+            "train on, to choose thresholds (val) and to be scored (test); give more boxes."
+        )
+    rest, test = hold_out_boxed(entries, test_fraction, seed)
+    train, val = hold_out_boxed(rest, val_fraction / (1 - test_fraction), seed)
+    return train, val, test
+
+
+def split_name(text: str, origin: str) -> SplitName:
+    """A split as annotations name it.
+
+    Args:
+        text: as written.
+        origin: where, for messages.
+
+    Raises:
+        ValueError: if it is none of train, val and test.
+    """
+    for name in SPLITS:
+        if text == name:
+            return name
+    meant = _meant(text)
+    hint = f" ({meant}?)" if meant in SPLITS else ""
+    raise ValueError(f"{origin}: expected the split train, val or test, got {text!r}{hint}; correct it.")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of an image say of it.
+
+    Attributes:
+        by_split: the folders at the top are splits, those below them classes; otherwise those at the top are classes.
+    """
+
+    by_split: bool
+
+    def split_of(self, file: str) -> SplitName | None:
+        """The split of an image, by its path; None: its folder tells none."""
+        top, slash, _ = file.partition("/")
+        return split_name(top, file) if self.by_split and slash else None
+
+    def label_of(self, file: str) -> str:
+        """The class of an image, by its path; "": its folder tells none."""
+        folders = file.split("/")[:-1]
+        folders = folders[1:] if self.by_split else folders
+        return folders[0] if folders else ""
+
+
+def find_layout(root: Path, folders: Sequence[str]) -> Layout:
+    """Tell splits from classes.
+
+    Args:
+        root: of the folders, for messages.
+        folders: names of those at the top; "" stands for the top itself.
+
+    Raises:
+        ValueError: if splits stand beside other folders, or under other names than train, val and test.
+    """
+    named = [name for name in folders if name]
+    if named and set(named) <= set(SPLITS):
+        return Layout(by_split=True)
+    splits = [name for name in named if _meant(name) in SPLITS]
+    if len({_meant(name) for name in splits}) > 1:  # one alone may be a class: a train is a vehicle
+        others = [name for name in named if name not in SPLITS]
+        raise ValueError(
+            f"{root}: the folders {', '.join(splits)} look like splits, which are called train, val and test and stand "
+            f"beside no other folder; rename or move {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
+        )
+    return Layout(by_split=False)
+
+
+def _meant(name: str) -> str:
+    return _LIKE.get(name.lower(), name.lower())
+
+
+def own_splits(
+    name: str,
+    images: list[Labelled] | dict[SplitName, list[Labelled]],
+    source: str,
+    *,
+    image_size: int,
+    train_size: int,
+    val_fraction: float,
+    test_fraction: float,
+    split_seed: int,
+    max_cache_gib: float,
+    classes: Classes = None,
+    decode: Decode | None = None,
+) -> Splits:
+    """Number the labels, split where no split is given, and check that every split holds what it is for.
+
+    Args:
+        name: of the data set.
+        images: by split; without `val` it is held out of those of `train` that have boxes. Or all in one, for a split
+            that is seeded and stratified: see `seeded_split`.
+        source: what was read, for messages.
+        image_size: side in pixels of what the network reads.
+        train_size: side in pixels that training crops are cut from.
+        val_fraction: of each class's images with boxes, if val is held out.
+        test_fraction: the same of test, if no split is given.
+        split_seed: chooses them.
+        max_cache_gib: decoded images kept in memory, per split.
+        classes: a subset of the classes.
+        decode: as of `make_splits`.
+
+    Raises:
+        ValueError: for a split that is missing or lacks boxes, a class without training image, fewer than two classes;
+            and as `make_splits`.
+    """
+    stated = images if isinstance(images, dict) else None
+    everything = images if isinstance(images, list) else [one for part in images.values() for one in part]
+    class_names = number_labels(everything)
+    if len(class_names) < 2:
+        raise ValueError(
+            f"{source}: {len(everything)} images of {len(class_names)} classes ({', '.join(class_names) or 'none'}); "
+            "a classifier needs at least two classes: add images of another one."
+        )
+    class_ids = {label: index for index, label in enumerate(class_names)}
+    if stated is None:
+        train, val, test = seeded_split(_entries(everything, class_ids), val_fraction, test_fraction, split_seed)
+        how = f"no split is given; test ({test_fraction:g}) and val ({val_fraction:g}) are held out of the images with "
+        how += f"boxes, seed {split_seed}"
+    else:
+        train, val, test = (Index.of(_entries(stated.get(one, ()), class_ids)) for one in SPLITS)
+        how = "splits as given"
+        if not train or not test:
+            raise ValueError(_missing_split(source, stated))
+        if not val:
+            if not any(len(entry.boxes) for entry in train):
+                raise ValueError(
+                    f"{source}: there is no val, which chooses thresholds, and no image of train has boxes of which "
+                    "val could be held out; give boxes to some, or make a split val."
+                )
+            train, val = hold_out_boxed(train, val_fraction, split_seed)
+            how = f"train and test as given, val ({val_fraction:g}) held out of train's images with boxes, "
+            how += f"seed {split_seed}"
+    _check(source, class_names, train, {"val": val, "test": test}, all_classes=classes is None)
+    log.info("%s: %s.", source, how)
+    for title, part in zip(SPLITS, (train, val, test), strict=True):
+        boxes = sum(len(entry.boxes) for entry in part)
+        boxed = sum(len(entry.boxes) > 0 for entry in part)
+        present = len({entry.class_id for entry in part})
+        log.info("%s: %d images of %d classes, %d of them with %d boxes.", title, len(part), present, boxed, boxes)
+    unscored = sorted(set(class_ids.values()) - {entry.class_id for entry in test})
+    if unscored:
+        first = class_names[unscored[0]]
+        log.warning("%s: %d classes have no image in test, first %r.", source, len(unscored), first)
+    return make_splits(
+        name,
+        class_names,
+        (train, val, test),
+        image_size=image_size,
+        train_size=train_size,
+        max_cache_gib=max_cache_gib,
+        classes=classes,
+        decode=decode,
+    )
+
+
+def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[Entry]:
+    # By id, so that the order of lines in a file changes neither the split nor the training.
+    return [
+        Entry(
+            image_id=image.image_id,
+            class_id=class_ids[image.label],
+            boxes=image.boxes,
+            path=image.path,
+            origin=image.origin,
+            size=image.size,
+            box_origins=image.box_origins,
+        )
+        for image in sorted(images, key=lambda image: image.image_id)
+    ]
+
+
+def _missing_split(source: str, stated: Mapping[SplitName, Sequence[Labelled]]) -> str:
+    found = [one for one in SPLITS if stated.get(one)]
+    if "train" not in found:
+        return f"{source}: has {' and '.join(found)}, but no train; say which images are trained on."
+    remedy = "name a part of them test"
+    if "val" in found:
+        remedy = "name val test, then val is held out of train's images with boxes"
+    return f"{source}: has {' and '.join(found)}, but no test, which is scored; {remedy}."
+
+
+def _check(
+    source: str,
+    class_names: Sequence[str],
+    train: Sequence[Entry],
+    scored: Mapping[str, Sequence[Entry]],
+    all_classes: bool,
+) -> None:
+    for title, part in scored.items():
+        bare = [entry for entry in part if not len(entry.boxes)]
+        if bare:
+            raise ValueError(
+                f"{source}: {len(bare)} of {len(part)} images of {title} have no box, first {bare[0].image_id}; give "
+                "them boxes, or move them to train, which needs none."
+            )
+    counts = np.bincount([entry.class_id for entry in train], minlength=len(class_names))
+    untrained = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if untrained and all_classes:
+        raise ValueError(
+            f"{source}: {len(untrained)} of {len(class_names)} classes have no training image, first {untrained[0]!r}; "
+            "give them some, take them out, or correct their spelling."
+        )

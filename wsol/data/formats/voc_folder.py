@@ -1,0 +1,167 @@
+"""A folder of Pascal VOC annotations, one XML file an image, and the images that they are of."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from wsol.atomic_files import regular_file
+from wsol.data.custom.image_files import inside
+from wsol.data.disk_cache import cached_table
+from wsol.data.formats.voc_xml import parse_voc
+from wsol.geometry import Size
+
+_VERSION = 1
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class VocFile:
+    """What one XML file says.
+
+    Attributes:
+        stem: its path from the folder of annotations, without suffix.
+        path: the file.
+        filename: of its image, as written; "" where it is not.
+        size: (height, width); None where it is not written.
+        names: for each object its class.
+        boxes: for each object (xmin, ymin, xmax, ymax) as written.
+        difficult: for each object.
+        lines: for each object where it starts; 0 where that is not known.
+    """
+
+    stem: str
+    path: Path
+    filename: str
+    size: Size | None
+    names: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    difficult: tuple[bool, ...]
+    lines: tuple[int, ...]
+
+    def origin(self, place: int) -> str:
+        """File and line of an object, for messages."""
+        return f"{self.path}, line {self.lines[place]}" if self.lines[place] else str(self.path)
+
+
+def read_voc_folder(folder: Path) -> list[VocFile]:
+    """All XML files below a folder, by name; hidden ones are passed over. Kept between runs until one changes.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        PermissionError: naming a file or folder that may not be read.
+        ValueError: naming file and line of what is malformed.
+    """
+    table = cached_table("voc", _VERSION, [folder], lambda: _parse_all(folder))
+    if not len(table):
+        raise FileNotFoundError(f"No XML file is in {folder}.")
+    found = []
+    for row in table.to_pylist():
+        numbers = row["boxes"]
+        found.append(
+            VocFile(
+                stem=row["file"].removesuffix(".xml"),
+                path=folder / row["file"],
+                filename=row["filename"],
+                size=(row["height"], row["width"]) if row["height"] else None,
+                names=tuple(row["names"]),
+                boxes=tuple(tuple(numbers[start : start + 4]) for start in range(0, len(numbers), 4)),
+                difficult=tuple(row["difficult"]),
+                lines=tuple(row["lines"]),
+            )
+        )
+    return found
+
+
+def find_images(files: Sequence[VocFile], listed: Sequence[str]) -> dict[str, str]:
+    """Stem of an XML file -> path of its image; stems whose image is not there are absent.
+
+    The image is the file that `<filename>` names, in the folder that the XML file is in, or the one that is called as
+    the XML file is.
+
+    Args:
+        files: the annotations.
+        listed: paths of all images.
+
+    Raises:
+        ValueError: naming the XML file, if name and `<filename>` are those of two images, or several images have its
+            name.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for path in listed:
+        by_stem.setdefault(path.rpartition(".")[0], []).append(path)
+    present, found = set(listed), dict[str, str]()
+    for file in files:
+        named = list[str]()
+        if file.filename:
+            above = file.stem.rpartition("/")[0]
+            name = inside(f"{above}/{file.filename}" if above else file.filename, str(file.path))
+            inside(file.filename, str(file.path))  # an absolute one would hide behind the folder
+            named = [name] if name in present else by_stem.get(name, [])
+        beside = by_stem.get(file.stem, [])
+        if named and beside and not set(named) & set(beside):
+            raise ValueError(
+                f"{file.path}: its <filename> is {file.filename!r}, but {beside[0]} has its own name; it is the "
+                "annotation of one of them: correct or rename it."
+            )
+        candidates = named or beside
+        if len(candidates) > 1:
+            raise ValueError(f"{file.path}: {' and '.join(candidates)} could be its image; take one of them out.")
+        if candidates:
+            found[file.stem] = candidates[0]
+    return found
+
+
+def _parse_all(folder: Path) -> tuple[pa.Table, list[Path]]:
+    files, read = list[str](), list[Path]()
+    for top, names in _walk(folder):
+        read.append(top)
+        files += [(top / name).relative_to(folder).as_posix() for name in names if name.lower().endswith(".xml")]
+    rows = []
+    for name in tqdm(sorted(files), desc="reading annotations", unit="file", delay=2, leave=False, disable=None):
+        path = folder / name
+        read.append(path)
+        try:
+            text = regular_file(path).read_bytes()
+        except PermissionError:
+            raise PermissionError(f"{path} may not be read; change its permissions.") from None
+        one = parse_voc(text, str(path))
+        height, width = one.size or (0, 0)
+        rows.append(
+            {
+                "file": name,
+                "filename": one.filename,
+                "height": height,
+                "width": width,
+                "names": [thing.name for thing in one.objects],
+                "boxes": [value for thing in one.objects for value in thing.box],
+                "difficult": [thing.difficult for thing in one.objects],
+                "lines": [thing.line or 0 for thing in one.objects],
+            }
+        )
+    schema = {
+        "file": pa.string(),
+        "filename": pa.string(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "names": pa.list_(pa.string()),
+        "boxes": pa.list_(pa.float64()),
+        "difficult": pa.list_(pa.bool_()),
+        "lines": pa.list_(pa.int32()),
+    }
+    return pa.Table.from_pylist(rows, pa.schema(list(schema.items()))), read
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and the names of the files in them."""
+
+    def refuse(error: OSError) -> None:
+        raise PermissionError(f"Folder {error.filename} may not be read; change its permissions.") from None
+
+    for top, below, names in os.walk(folder, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield Path(top), [name for name in names if not name.startswith(".")]

@@ -1,0 +1,55 @@
+"""What a split is scored against, without its pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wsol.geometry import Size
+
+# What a mask says of a pixel.
+BACKGROUND, OBJECT, IGNORED = 0, 1, 255
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The annotations of N images, each on a grid of its own."""
+
+    image_ids: NDArray[np.str_]  # (N,)
+    class_ids: NDArray[np.int64]  # (N,); -1: not known
+    boxes: list[NDArray[np.float32]]  # N arrays (B, 4), edges; all empty where only masks are known
+    sizes: NDArray[np.int64]  # (N, 2) height and width in pixels of the grid that an image's boxes are on
+    # (index, (H, W)) -> (H, W) uint8 of BACKGROUND, OBJECT and IGNORED; None: there are no masks
+    read_mask: Callable[[int, Size], NDArray[np.uint8]] | None = None
+    class_names: tuple[str, ...] = ()  # by class id, where they are known
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def size(self, index: int) -> Size:
+        """(height, width) of one image's grid."""
+        height, width = self.sizes[index]
+        return int(height), int(width)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Can boxes be scored? False where masks alone are known."""
+        return any(len(boxes) > 0 for boxes in self.boxes)
+
+
+def same_size(count: int, size: Size) -> NDArray[np.int64]:
+    """`sizes` of images that all have one size."""
+    return np.tile(np.array(size, dtype=np.int64), (count, 1))
+
+
+def truth_of(predictions: pd.DataFrame) -> Truth:
+    """The ground truth that travels with a run's predictions, so that scoring needs neither images nor network."""
+    height, width = predictions.attrs["size"]
+    return Truth(
+        image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
+        class_ids=predictions["class_id"].to_numpy(np.int64),
+        boxes=[np.asarray(flat, dtype=np.float32).reshape(-1, 4) for flat in predictions["boxes"]],
+        sizes=same_size(len(predictions), (height, width)),
+    )

@@ -1,0 +1,172 @@
+"""Images with boxes in the JSON of COCO."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsol.data.class_names import Classes
+from wsol.data.custom.image_files import check_present, inside
+from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
+from wsol.data.custom.splits import SPLITS, SplitName, own_splits, split_name
+from wsol.data.formats.box_format import look_normalized
+from wsol.data.formats.coco_json import CocoImage, read_coco
+from wsol.data.image_set import Decode
+from wsol.data.image_tree import list_images
+from wsol.data.splits import Splits
+from wsol.geometry import as_boxes, from_xywh
+
+log = logging.getLogger(__name__)
+
+_HELP = (
+    "Say where the images are with data.images=FOLDER, and their annotations with data.annotations=FILE.json, or with "
+    "data.train=FILE.json data.test=FILE.json and, where there is one, data.val=FILE.json."
+)
+
+
+def coco(
+    images: str | Path | Mapping[str, str | Path],
+    annotations: str | Path | None = None,
+    train: str | Path | None = None,
+    val: str | Path | None = None,
+    test: str | Path | None = None,
+    image_size: int = 224,
+    train_size: int = 256,
+    several: Several = "error",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    name: str = "coco",
+    max_cache_gib: float = 4,
+    classes: Classes = None,
+    decode: Decode | None = None,
+) -> Splits:
+    """Any images with boxes in the JSON of COCO ("object detection"); each image gets one label.
+
+    The annotations are one file, for a split that is seeded and stratified, or a file a split; if there are train and
+    test but no val, it is held out of train. Categories of several files are the same if their names are. Images
+    without a box have no label and are left out.
+
+    Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
+
+    Args:
+        images: the folder that each `file_name` starts from; or one for each split, by its name.
+        annotations: the file of all images.
+        train: the file of training images, instead.
+        val: the file of images that choose thresholds.
+        test: the file of images that are scored.
+        image_size: side in pixels of what the network reads.
+        train_size: side in pixels that training crops are cut from.
+        several: of images with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
+        val_fraction: of each class's images, if val is held out.
+        test_fraction: the same of test, if all annotations are in one file.
+        split_seed: chooses them.
+        name: of the data set, in tables and the names of runs.
+        max_cache_gib: decoded images kept in memory, per split.
+        classes: a subset of the classes: the first k by name, or a list of names.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
+
+    Raises:
+        FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
+        ValueError: for what is malformed, naming the file and the id; for images of several categories.
+    """
+    files: dict[SplitName, Path] = {
+        split: Path(file) for split, file in zip(SPLITS, (train, val, test), strict=True) if file is not None
+    }
+    if (annotations is None) == (not files):
+        what = "neither" if annotations is None else "both"
+        raise ValueError(
+            f"Either annotations or train, val and test name the annotations, but {what} is given. {_HELP}"
+        )
+    folders = _folders(images, files)
+    for path in [*folders.values(), *files.values(), *([Path(annotations)] if annotations is not None else [])]:
+        if not path.exists():
+            raise FileNotFoundError(f"Nothing is at {path}. {_HELP}")
+    source = ", ".join(str(path) for path in files.values()) or str(annotations)
+    return own_splits(
+        name,
+        _read(Path(annotations), folders[""], "", several)
+        if annotations is not None
+        else _parts(files, folders, several),
+        source,
+        image_size=image_size,
+        train_size=train_size,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+        max_cache_gib=max_cache_gib,
+        classes=classes,
+        decode=decode,
+    )
+
+
+def _parts(
+    files: Mapping[SplitName, Path], folders: Mapping[str, Path], several: Several
+) -> dict[SplitName, list[Labelled]]:
+    parts: dict[SplitName, list[Labelled]] = {}
+    seen: dict[Path, Path] = {}
+    for split, path in files.items():
+        shared = "" in folders
+        if not shared and split not in folders:
+            raise ValueError(
+                f"images names a folder for {', '.join(folders)}, but none for {split}, which {path} is of."
+            )
+        parts[split] = _read(path, folders["" if shared else split], "" if shared else f"{split}/", several)
+        for image in parts[split]:
+            if seen.setdefault(image.path, path) != path:
+                raise ValueError(f"{image.path} is an image of both {seen[image.path]} and {path}; take it out of one.")
+    return parts
+
+
+def _folders(images: str | Path | Mapping[str, str | Path], files: Mapping[SplitName, Path]) -> dict[str, Path]:
+    """Split -> folder; "" stands for all."""
+    if not isinstance(images, Mapping):
+        return {"": Path(images)}
+    if not files:
+        raise ValueError("images names a folder for each split, so there must be annotations for each: " + _HELP)
+    return {split_name(str(split), "images"): Path(folder) for split, folder in images.items()}
+
+
+def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Labelled]:
+    """The images of one file that have a label."""
+    images = read_coco(path)
+    names = [inside(image.file_name, image.origin) for image in images]
+    check_present(
+        folder,
+        ((name, image.origin) for name, image in zip(names, images, strict=True)),
+        set(list_images(folder).files),
+        str(path),
+    )
+    edges = [from_xywh(image.boxes) if image.boxes else as_boxes([]) for image in images]
+    _check_boxes(path, images)
+    annotated = (
+        Annotated(
+            prefix + name,
+            folder / name,
+            tuple(image.labels),
+            boxes,
+            image.origin,
+            image.size,
+            tuple(image.box_origins),
+        )
+        for name, image, boxes in zip(names, images, edges, strict=True)
+    )
+    found = single_labels(annotated, several, str(path))
+    categories = len({label for image in images for label in image.labels})
+    log.info(
+        "%s: %d images, %d boxes of %d categories; %d images have a label.",
+        path,
+        len(images),
+        sum(map(len, edges)),
+        categories,
+        len(found),
+    )
+    return found
+
+
+def _check_boxes(path: Path, images: list[CocoImage]) -> None:
+    flat = [box for image in images for box in image.boxes]
+    if look_normalized(flat) and any(max(image.size or (2,)) > 1 for image in images):
+        raise ValueError(
+            f"{path}: all numbers of all {len(flat)} boxes lie in [0, 1], but COCO's are pixels; if they are fractions "
+            "of the images, multiply them by width and height."
+        )

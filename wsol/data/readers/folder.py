@@ -1,0 +1,220 @@
+"""Images and boxes of anyone's own: a folder and a CSV file."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.data.class_names import Classes
+from wsol.data.custom.image_files import check_present, inside, read_sizes
+from wsol.data.custom.labels import Labelled
+from wsol.data.custom.splits import Layout, SplitName, find_layout, own_splits, split_name
+from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, look_normalized, to_edges
+from wsol.data.formats.boxes_csv import BoxesTable, ImageRows, by_image, read_boxes_table
+from wsol.data.image_set import Decode
+from wsol.data.image_tree import list_images
+from wsol.data.splits import Splits
+from wsol.geometry import Size, as_boxes
+
+log = logging.getLogger(__name__)
+
+_HELP = (
+    "Say where your images are with data.images=FOLDER (FOLDER/CLASS/IMAGE, FOLDER/train/CLASS/IMAGE with test and val "
+    "beside train, or FOLDER/IMAGE) and where their boxes are with data.boxes=FILE.csv, whose first line is "
+    "image,label,x0,y0,x1,y1."
+)
+
+
+def folder(
+    images: str | Path,
+    boxes: str | Path,
+    image_size: int = 224,
+    train_size: int = 256,
+    box_format: BoxFormat | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    name: str = "folder",
+    max_cache_gib: float = 4,
+    classes: Classes = None,
+    decode: Decode | None = None,
+) -> Splits:
+    """Any images in a folder, with their boxes in a CSV file.
+
+    Labels are in the column `label`; without one they are the folders, `CLASS/IMAGE` or `train/CLASS/IMAGE`. Images
+    without boxes are trained on: lines whose box fields are empty, and images that the file does not name, if their
+    folders give the label.
+
+    Splits are the column `split`, or else the folders at the top, if these are called train, val and test, or else
+    seeded and stratified: of each class's images with boxes, `test_fraction` and `val_fraction` are held out.
+    If train and test are given but no val, it is held out of train's images with boxes.
+
+    Args:
+        images: the folder.
+        boxes: the CSV file, see `read_boxes_table`; paths start from `images`.
+        image_size: side in pixels of what the network reads.
+        train_size: side in pixels that training crops are cut from.
+        box_format: the convention of the boxes, if the file does not state it: `edges` (x1, y1 outside the box, the
+            default), `inclusive` (the pixel (x1, y1) inside), `xywh` (x0, y0, width, height) or `normalized`
+            (fractions of the image).
+        val_fraction: of each class's images with boxes.
+        test_fraction: the same of test.
+        split_seed: chooses them.
+        name: of the data set, in tables and the names of runs.
+        max_cache_gib: decoded images kept in memory, per split.
+        classes: a subset of the classes: the first k, or a list of names.
+        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
+
+    Raises:
+        FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
+        ValueError: for what is malformed, naming file and line; and for boxes that follow another convention.
+    """
+    root, path = Path(images), Path(boxes)
+    if not root.is_dir() or not path.is_file():
+        missing = f"folder of images at {root}" if not root.is_dir() else f"CSV file at {path}"
+        raise FileNotFoundError(f"No {missing}. {_HELP}")
+    table = read_boxes_table(path)
+    named = by_image(replace(row, image=inside(row.image, row.origin)) for row in table.rows)
+    listed = list(list_images(root).files)
+    present = set(listed)
+    check_present(root, ((file, one.origin) for file, one in named.items()), present, str(path))
+    _check_names(root, named, present)
+    layout = find_layout(root, sorted({file.partition("/")[0] if "/" in file else "" for file in listed}))
+    edges, sizes = _edges(root, table, named, box_format)
+    labels = _Labels(named, layout)
+    splits_stated = "split" in table.columns or layout.by_split
+    found: dict[SplitName, list[Labelled]] = {"train": [], "val": [], "test": []}
+    for file, one in named.items():
+        origin = one.origins[0] if one.origins else one.origin
+        split = _split(file, one, layout, "split" in table.columns) if splits_stated else "train"
+        label, origins = labels.of(file, one), tuple(one.origins)
+        found[split].append(Labelled(file, root / file, label, edges[file], origin, sizes[file], origins))
+    unnamed = [file for file in listed if file not in named]
+    left_out = 0
+    for file in unnamed:
+        label, folder_split = labels.of_folder(file), layout.split_of(file)
+        if not label or (layout.by_split and folder_split is None):
+            left_out += 1
+        else:
+            found[folder_split or "train"].append(Labelled(file, root / file, label))
+    log.info(
+        "%s: %s; labels are %s; %d images, of which %s names %d.",
+        root,
+        "folders of splits" if layout.by_split else "no folders of splits",
+        labels.source,
+        len(present | set(named)),
+        path.name,
+        len(named),
+    )
+    if len(unnamed) > left_out:
+        log.info("%d images that it does not name have the labels of their folders.", len(unnamed) - left_out)
+    if left_out:
+        log.warning("%d images that it does not name are left out: no folder gives their label or split.", left_out)
+    return own_splits(
+        name,
+        found if splits_stated else found["train"],
+        str(path),
+        image_size=image_size,
+        train_size=train_size,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+        max_cache_gib=max_cache_gib,
+        classes=classes,
+        decode=decode,
+    )
+
+
+def _check_names(root: Path, named: dict[str, ImageRows], present: set[str]) -> None:
+    """No image may be named by another path than it is listed by: it would be listed as one that nobody named."""
+    others = [file for file in named if file not in present]
+    if not others:
+        return
+    listed = {_inode(root / file): file for file in sorted(present)}
+    for file in others:
+        same = listed.get(_inode(root / file))
+        if same is not None:
+            raise ValueError(
+                f"{named[file].origin}: image {file!r} is {same!r} by another path; write it as it is listed there."
+            )
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+class _Labels:
+    """The label of each image: that of the file, else that of its folder."""
+
+    def __init__(self, named: dict[str, ImageRows], layout: Layout) -> None:
+        self._layout = layout
+        both = [(file, one) for file, one in named.items() if one.label and layout.label_of(file)]
+        differ = [(file, one) for file, one in both if one.label != layout.label_of(file)]
+        if differ and len(differ) < len(both):
+            file, one = differ[0]
+            raise ValueError(
+                f"{one.origin}: image {file!r} is labelled {one.label!r} but lies in the folder "
+                f"{layout.label_of(file)!r}, as {len(differ)} of {len(both)} do; correct the labels, or move "
+                "the images."
+            )
+        self._folders_count = not differ
+        self.source = "those of the folders" if self._folders_count else "those of the file alone, folders differ"
+        if self._folders_count and any(one.label for one in named.values()):
+            self.source = "those of the file"
+
+    def of(self, file: str, one: ImageRows) -> str:
+        """Of an image that the file names."""
+        label = one.label or self.of_folder(file)
+        if not label:
+            raise ValueError(f"{one.origin}: image {file!r} has no label, and no folder gives one; fill in the column.")
+        return label
+
+    def of_folder(self, file: str) -> str:
+        """By the folder alone; "": that gives none."""
+        return self._layout.label_of(file) if self._folders_count else ""
+
+
+def _split(file: str, one: ImageRows, layout: Layout, has_column: bool) -> SplitName:
+    by_folder = layout.split_of(file)
+    if not has_column or (by_folder and not one.split):
+        if by_folder is None:
+            raise ValueError(f"{one.origin}: image {file!r} is in none of the folders of splits; move it into one.")
+        return by_folder
+    stated = split_name(one.split, one.origin)
+    if by_folder not in (None, stated):
+        raise ValueError(
+            f"{one.origin}: image {file!r} is said to be of {stated}, but lies in {by_folder}; correct it."
+        )
+    return stated
+
+
+def _edges(
+    root: Path, table: BoxesTable, named: dict[str, ImageRows], option: BoxFormat | None
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Size | None]]:
+    """Return the boxes as edges by image, and the sizes of all images that have boxes or whose size is stated."""
+    box_format = table.box_format(option)
+
+    def statement(other: str) -> str:
+        return f"say data.box_format={other}, or write '# boxes: {other}' as the first line of {table.path}"
+
+    log.info("%s: boxes are %s (%s).", table.path, box_format, MEANING[box_format])
+    boxed = [file for file, one in named.items() if one.numbers]
+    numbers = np.array([box for file in boxed for box in named[file].numbers], np.float64).reshape(-1, 4)
+    origins = [origin for file in boxed for origin in named[file].origins]
+    check_numbers(numbers, origins, box_format, statement)
+    stated = {file: one.size for file, one in named.items()}
+    unsized = [file for file in boxed if stated[file] is None]
+    sizes = {**stated, **dict(zip(unsized, read_sizes([root / file for file in unsized]), strict=True))}
+    if box_format != "normalized" and look_normalized(numbers) and any(max(sizes[file] or (0,)) > 1 for file in boxed):
+        raise ValueError(
+            f"{table.path}: all coordinates of all {len(numbers)} boxes lie in [0, 1], read as {box_format} in pixels; "
+            f"if they are fractions of the images, {statement('normalized')}."
+        )
+    edges = {
+        file: to_edges(one.numbers, box_format, sizes[file]) if one.numbers else as_boxes([])
+        for file, one in named.items()
+    }
+    return edges, sizes

@@ -1,0 +1,139 @@
+"""Generated birds: a world with known answers that needs nothing downloaded."""
+
+import logging
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wsol.atomic_files import whole_file
+from wsol.data.birds.drawing import draw
+from wsol.data.birds.world import PARTS, BirdSettings, species_colors
+from wsol.data.index import Entry
+from wsol.data.sample import Sample
+from wsol.data.splits import Splits, make_splits
+
+log = logging.getLogger(__name__)
+
+_SPLITS = ("train", "val", "test")
+
+
+def synthetic(
+    image_size: int = 64,
+    num_classes: int = 10,
+    train_images: int = 1500,
+    val_images: int = 300,
+    test_images: int = 500,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    max_cache_gib: float = 4,
+    **knobs: float | int | list[float],
+) -> Splits:
+    """Birds whose species is told by a code over the colours of head, beak, body, wing and tail.
+
+    Pose, scale, place, direction and colours vary; boxes, masks and part boxes are those of the visible pixels. Every
+    image has a random stream of its own, made from (seed, split, index), so the first images of a split stay the same
+    when it grows. Numbers are float64 and rounded once, to uint8, so that platforms agree.
+
+    Args:
+        image_size: side of the square images in pixels.
+        num_classes: species.
+        train_images: in the split, spread evenly over the species.
+        val_images: likewise.
+        test_images: likewise.
+        seed: of the species and of every image.
+        cache_dir: where generated images are kept; None for the user's cache folder.
+        max_cache_gib: as for other data sets; the images are in memory anyway.
+        **knobs: those of `BirdSettings`.
+
+    Raises:
+        ValueError: for a knob outside its range, or fewer images than species.
+        TypeError: for a knob that does not exist.
+    """
+    if isinstance(knobs.get("object_scale"), list):
+        knobs["object_scale"] = tuple(knobs["object_scale"])  # type: ignore[assignment, arg-type]
+    settings = BirdSettings(image_size=image_size, num_classes=num_classes, seed=seed, **knobs)  # type: ignore[arg-type]
+    folder = Path(cache_dir) if cache_dir is not None else Path(platformdirs.user_cache_dir("wsol")) / "synthetic"
+    samples: dict[str, Sample] = {}
+    entries = []
+    for split, count in zip(_SPLITS, (train_images, val_images, test_images), strict=True):
+        if count < num_classes:
+            raise ValueError(f"{split}_images must be at least num_classes ({num_classes}), got {count}.")
+        made = _cached(folder / f"{settings.key()}-{split}-{count}.npz", settings, split, count)
+        samples |= {sample.image_id: sample for sample in made}
+        entries.append(
+            [
+                Entry(sample.image_id, sample.class_id, sample.boxes, Path(sample.image_id), size=sample.size)
+                for sample in made
+            ]
+        )
+    return make_splits(
+        "synthetic",
+        [f"species {index}" for index in range(num_classes)],
+        (entries[0], entries[1], entries[2]),
+        image_size=image_size,
+        train_size=image_size,  # a crop would cut birds off: place and scale vary by themselves
+        max_cache_gib=max_cache_gib,
+        load=partial(_look_up, samples),
+    )
+
+
+def _look_up(samples: dict[str, Sample], entry: Entry) -> Sample:
+    return samples[entry.image_id]
+
+
+def _cached(path: Path, settings: BirdSettings, split: str, count: int) -> list[Sample]:
+    """The split's samples, from the cache file or drawn anew; a damaged file is replaced."""
+    if path.exists():
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return _to_samples(split, dict(arrays))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("The cache file %s cannot be read (%s); its images are drawn again.", path, error)
+    arrays = _draw_split(settings, split, count)
+    try:
+        with whole_file(path) as aside:
+            np.savez(aside, **arrays)  # type: ignore[arg-type]
+    except OSError as error:  # a read-only home or a full disk costs seconds a run, not the run
+        log.warning("The cache file %s cannot be written (%s); images are drawn again next time.", path, error)
+    return _to_samples(split, arrays)
+
+
+def _draw_split(settings: BirdSettings, split: str, count: int) -> dict[str, NDArray]:
+    colors = species_colors(settings)
+    class_ids = np.arange(count) % settings.num_classes
+    drawings = []
+    for index in tqdm(range(count), desc=f"drawing {split} birds", unit="image", delay=2, leave=False, disable=None):
+        generator = np.random.default_rng([settings.seed, _SPLITS.index(split), index])
+        drawings.append(draw(settings, colors, int(class_ids[index]), generator))
+    return {
+        "class_ids": class_ids,
+        "images": np.stack([drawing.image for drawing in drawings]),
+        "masks": np.stack([drawing.mask for drawing in drawings]),
+        "boxes": np.concatenate([drawing.boxes for drawing in drawings]),
+        "box_counts": np.array([len(drawing.boxes) for drawing in drawings]),
+        "part_boxes": np.stack([drawing.part_boxes for drawing in drawings]),
+    }
+
+
+def _to_samples(split: str, arrays: dict[str, NDArray]) -> list[Sample]:
+    boxes = np.split(arrays["boxes"], np.cumsum(arrays["box_counts"])[:-1])
+    return [
+        Sample(
+            image=image,
+            class_id=int(class_id),
+            image_id=f"{split}/{index:05d}",
+            boxes=boxes[index],
+            mask=arrays["masks"][index],
+            part_boxes={
+                part: box
+                for part, box in zip(PARTS, arrays["part_boxes"][index], strict=True)
+                if np.isfinite(box).all()
+            },
+        )
+        for index, (image, class_id) in enumerate(zip(arrays["images"], arrays["class_ids"], strict=True))
+    ]

@@ -1,0 +1,140 @@
+"""The maps of one batch, together with the network and the images that they explain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from wsol.maps.base_map import MapMethod
+from wsol.maps.forward_pass import forward_pass
+from wsol.networks.inference import evaluation_mode
+from wsol.networks.pixels import mean_color, to_pixels
+from wsol.scoring.protocol import TIGHT, Protocol
+from wsol.scoring.score_map import to_score_maps
+
+GRAY = 0.5  # the mean colour of images that nothing else is known of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every faithfulness measure reads: the maps of one method, and a way to ask the network about other images.
+
+    Attributes:
+        network: (N, 3, H, W) -> logits (N, K); used in eval mode without a graph, and handed back as it was found.
+        images: (N, 3, H, W) as the network takes them: uint8, or float in [0, 1]; on the network's device.
+        image_ids: N names.
+        class_ids: (N,) int64, the classes that the maps were made for; here the true ones.
+        method: what made the maps.
+        activation_maps: (N, h, w) by that method, any range.
+        score_maps: (N, H, W) float in [0, 1]: normalized and at the size of the images.
+        batch_size: images that the network is given at once; bounds the memory.
+
+    Raises:
+        ValueError: for shapes that do not fit together, images or score maps outside [0, 1], or maps with NaN or
+            infinity, naming their images.
+    """
+
+    network: nn.Module = field(repr=False)
+    images: Tensor = field(repr=False)
+    image_ids: Sequence[str] = field(repr=False)
+    class_ids: Tensor = field(repr=False)
+    method: MapMethod
+    activation_maps: Tensor = field(repr=False)
+    score_maps: Tensor = field(repr=False)
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        images, count = self.images, len(self.images)
+        if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+            raise ValueError(
+                f"images must be (N, 3, H, W) uint8 or float in [0, 1], got {tuple(images.shape)} {images.dtype}."
+            )
+        for name, shape in {"class_ids": (count,), "score_maps": (count, *images.shape[2:])}.items():
+            if (found := tuple(getattr(self, name).shape)) != shape:
+                raise ValueError(f"{name} must be {shape} for images {tuple(images.shape)}, got {found}.")
+        if len(self.image_ids) != count or self.activation_maps.ndim != 3 or len(self.activation_maps) != count:
+            raise ValueError(
+                f"{count} images need as many image_ids and (N, h, w) activation_maps, got {len(self.image_ids)} and "
+                f"{tuple(self.activation_maps.shape)}."
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
+        # The mean colour is a pixel value, and so must the images be.
+        if images.is_floating_point() and not ((images >= 0) & (images <= 1)).all():
+            raise ValueError(
+                "float images must lie in [0, 1]; wrap a network that takes normalized images, so that it normalizes "
+                "them itself."
+            )
+        self.refuse(~((self.score_maps >= 0) & (self.score_maps <= 1)), "score map", "outside [0, 1] or NaN")
+        self.refuse(~self.activation_maps.isfinite(), "activation map", "NaN or infinite")
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        images: Tensor,
+        class_ids: Tensor,
+        method: MapMethod,
+        image_ids: Sequence[str] | None = None,
+        protocol: Protocol = TIGHT,
+        batch_size: int = 64,
+    ) -> "Subject":
+        """Make the maps where there are none yet; of the protocol the interpolation and normalization are read.
+
+        Raises:
+            ValueError: as above, and for a protocol whose score maps have a grid of their own.
+        """
+        names = [str(n) for n in range(len(images))] if image_ids is None else image_ids
+        maps = make_maps(network, images, class_ids, method, batch_size)
+        height, width = images.shape[2:]
+        scores = torch.from_numpy(to_score_maps(maps, (height, width), protocol, names)).to(images.device)
+        return cls(network, images, names, class_ids, method, maps, scores, batch_size)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """(N, 3, H, W) images in [0, 1], in the network's own precision."""
+        return to_pixels(self.network, self.images)
+
+    @cached_property
+    def mean_color(self) -> Tensor:
+        """(1, 3, 1, 1) in [0, 1]: the colour that the network normalizes to zero, or middle gray if it does not."""
+        return mean_color(self.network, GRAY).to(self.pixels)
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """(N,) probability of each image's class on the image as it is; asked for once, whatever measures read it."""
+        return self.class_probability(self.pixels, self.class_ids)
+
+    def class_probability(self, images: Tensor, class_ids: Tensor) -> Tensor:
+        """(M,) softmax probability of each image's class, without a graph.
+
+        Args:
+            images: (M, 3, H, W) float in [0, 1]; `batch_size` at a time are given to the network.
+            class_ids: (M,) int64.
+        """
+        found = []
+        with evaluation_mode(self.network), torch.no_grad():
+            for chunk, ids in zip(images.split(self.batch_size), class_ids.split(self.batch_size), strict=True):
+                logits = self.network(chunk)
+                chances = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+                found.append(chances.gather(1, ids[:, None])[:, 0])
+        return torch.cat(found)
+
+    def refuse(self, wrong: Tensor, what: str, why: str) -> None:
+        """Raise a ValueError that names the images for which any of (N, ...) `wrong` is true."""
+        if (bad := wrong.flatten(1).any(dim=1)).any():
+            names = [name for name, one in zip(self.image_ids, bad.tolist(), strict=True) if one]
+            raise ValueError(f"The {what} is {why} for {len(names)} of {len(bad)} images: {', '.join(names[:3])}.")
+
+
+def make_maps(network: nn.Module, images: Tensor, class_ids: Tensor, method: MapMethod, batch_size: int = 64) -> Tensor:
+    """(N, h, w) activation maps, from passes of their own over at most `batch_size` images."""
+    leaves = method.target_layers if method.needs == "gradient" else ()
+    return torch.cat(
+        [
+            method(forward_pass(network, chunk, method.target_layers, leaves), ids)
+            for chunk, ids in zip(images.split(batch_size), class_ids.split(batch_size), strict=True)
+        ]
+    )

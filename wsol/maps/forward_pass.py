@@ -1,0 +1,177 @@
+"""One forward pass of a batch, kept for every activation map that is made from it."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from wsol.maps.class_gradient import (
+    ClassGradient,
+    DenseGradient,
+    PooledGradient,
+    ScoreGradient,
+    UniformGradient,
+)
+from wsol.networks.base_pooling import ChannelPooling
+from wsol.networks.classifier import Classifier
+from wsol.networks.inference import evaluation_mode
+from wsol.networks.linear_head import check_reads_places, class_weights
+from wsol.networks.token_grid import Layout, check_patch_gradient, to_grid
+
+LAST = "backbone"  # the target layer whose output the head reads: the last convolution, after its ReLU
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What one forward pass left behind, for map methods to read; nothing of it is computed twice.
+
+    Attributes:
+        network: the classifier that was run.
+        images: (N, 3, H, W) as they were given.
+        logits: (N, K); differentiable with respect to the activations that gradients were asked for, and to nothing
+            before the earliest one.
+        outputs: target layer -> its output as the network gave it.
+    """
+
+    network: nn.Module
+    images: Tensor = field(repr=False)
+    logits: Tensor = field(repr=False)
+    outputs: dict[str, Tensor] = field(repr=False)
+    _gradients: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def activation(self, layer: str, layout: Layout = "channels_first", prefix_tokens: int = 0) -> Tensor:
+        """(N, C, h, w) A, without a graph and at least float32.
+
+        Raises:
+            ValueError: if the layer was not asked for, or gives something else; see `to_grid`.
+        """
+        if layer not in self.outputs:
+            raise ValueError(f"The forward pass did not keep {layer!r}; it kept {sorted(self.outputs)}.")
+        grid = to_grid(self.outputs[layer].detach(), layout, layer, prefix_tokens)
+        return grid if grid.dtype in (torch.float32, torch.float64) else grid.float()
+
+    def class_weights(
+        self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
+    ) -> Tensor:
+        """(N, K, C) W: the linear layer's weights of each image's classes (N, K); see `linear_head`."""
+        activation = self.activation(layer, layout, prefix_tokens)
+        weights = class_weights(self.network, activation, self.logits.detach(), layer)
+        return weights.detach()[class_ids].to(activation.dtype)
+
+    def gradient(
+        self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
+    ) -> ClassGradient:
+        """G of each image's classes (N, K), shared by all methods that ask for the same."""
+        key = (layer, layout, prefix_tokens, *class_ids.shape, *class_ids.flatten().tolist())
+        if key not in self._gradients:
+            self._gradients[key] = self._gradient(layer, class_ids, layout, prefix_tokens)
+        return self._gradients[key]
+
+    def _gradient(self, layer: str, class_ids: Tensor, layout: Layout, prefix_tokens: int) -> ClassGradient:
+        network = self.network
+        if layer == LAST and has_closed_form(network):
+            weights = self.class_weights(layer, class_ids)
+            if network.pooling.is_mean:
+                return UniformGradient(weights, self.outputs[layer][0, 0].numel())
+            shares = self.pooling_shares()
+            if network.pool_site == "features":
+                return PooledGradient(weights, shares)
+            of_classes = class_ids[:, :, None, None].expand(-1, -1, *shares.shape[2:])
+            return ScoreGradient(weights, shares.gather(1, of_classes))
+        if layer == LAST and isinstance(network, Classifier):
+            check_reads_places(network, layer)
+        output, dense = self.outputs[layer], []
+        for column in class_ids.unbind(dim=1):
+            # The sum of the class scores: in eval mode images do not mix, so one pass serves the batch.
+            seed = torch.zeros_like(self.logits).scatter_(1, column[:, None].clone(), 1)
+            (gradient,) = torch.autograd.grad(self.logits, output, seed, retain_graph=True)
+            grid = to_grid(gradient, layout, layer, prefix_tokens)
+            if layout == "tokens":
+                check_patch_gradient(gradient, layer, prefix_tokens)
+            dense.append(grid if grid.dtype in (torch.float32, torch.float64) else grid.float())
+        return DenseGradient(dense)
+
+    def pooling_shares(self) -> Tensor:
+        """Gradient of each pooled channel with respect to its cells; only a `ChannelPooling` has it.
+
+        (N, C, h, w) where features are pooled, (N, K, h, w) where class score maps are.
+        """
+        if "shares" not in self._gradients:
+            network = self.network
+            assert isinstance(network, Classifier)
+            cells = self.activation(LAST)
+            if network.pool_site == "scores":
+                cells = network.class_maps(cells.to(network.fc.weight.dtype)).detach()
+            with torch.enable_grad():
+                cells.requires_grad_()
+                pooled = network.pooling(cells).sum()
+            (self._gradients["shares"],) = torch.autograd.grad(pooled, cells)
+        return self._gradients["shares"]
+
+
+def has_closed_form(network: nn.Module) -> TypeGuard[Classifier]:
+    """Is the head a pooling of each channel and one linear layer, in either order?
+
+    A subclass may run its head in another way, so it has none.
+    """
+    return type(network) is Classifier and isinstance(network.pooling, ChannelPooling)
+
+
+def forward_pass(
+    network: nn.Module, images: Tensor, target_layers: Iterable[str] = (), gradient_layers: Iterable[str] | None = None
+) -> ForwardPass:
+    """Run the classifier once and keep the activations of the target layers.
+
+    The trunk runs without a graph. At the earliest layer that gradients are wanted of, the activation becomes a leaf,
+    and only what comes after it is recorded, so gradient methods pay for the head alone. Works with frozen parameters
+    and inside the caller's `no_grad`; parameters, hooks and train/eval modes are left as they were found, also after
+    an error.
+
+    Args:
+        network: a classifier of ours or any other, (N, 3, H, W) -> (N, K); used in eval mode.
+        images: (N, 3, H, W) as the network takes them; ours take uint8, or float in [0, 1].
+        target_layers: dotted module names, as in `network.named_modules()`.
+        gradient_layers: those of them that gradients will be asked of; None: all.
+
+    Raises:
+        ValueError: for a layer that does not exist, is run more than once or not at all, or gives no tensor.
+    """
+    names = list(dict.fromkeys(target_layers))
+    leaves = set(names if gradient_layers is None else gradient_layers)
+    outputs: dict[str, Tensor] = {}
+    modules = dict(network.named_modules())
+    handles = []
+    try:
+        for name in names:
+            if name not in modules or name == "":
+                close = difflib.get_close_matches(name, list(modules), n=3) or list(modules)[1:2]
+                raise ValueError(f"The classifier has no layer {name!r}; close names: {', '.join(close)}.")
+            handles.append(modules[name].register_forward_hook(_keep(name, outputs, name in leaves)))
+        # Leaving no_grad also undoes what the hooks enable.
+        with evaluation_mode(network), torch.inference_mode(False), torch.no_grad():
+            logits = network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in names:
+        if name not in outputs:
+            raise ValueError(f"Target layer {name!r} was not run by the forward pass.")
+    return ForwardPass(network, images, logits, outputs)
+
+
+def _keep(name: str, outputs: dict[str, Tensor], is_leaf: bool) -> Any:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise ValueError(f"Target layer {name!r} must give a tensor, got {type(output).__name__}.")
+        if name in outputs:
+            raise ValueError(f"Target layer {name!r} is run more than once in a forward pass; name another.")
+        if is_leaf:
+            torch.set_grad_enabled(True)
+            output = output if output.requires_grad else output.detach().requires_grad_()
+        outputs[name] = output
+        return output.clone()  # an in-place ReLU that follows must not change what was kept
+
+    return hook

@@ -1,0 +1,109 @@
+"""VGG-16 of torchvision, cut before its head."""
+
+from torch import nn
+from torchvision.models import get_model
+
+from wsol.networks.backbone import Backbone
+from wsol.networks.pretrained import Normalization, torchvision_weights
+from wsol.networks.trunk import add_gap_convolution, added_convolution
+
+_POOL4 = 23  # its number among torchvision's features
+
+
+def vgg16(weights: str | None = "imagenet") -> Backbone:
+    """VGG-16 up to conv5_3 and its ReLU: the fully connected layers and the last max pooling are removed.
+
+    Source: Simonyan and Zisserman, ICLR 2015. 512 channels at output stride 16, 14 x 14 cells for 224 px; 14,714,688
+    parameters. Without the extra convolution of VGG16-GAP in Zhou et al., CVPR 2016, which `vgg16_gap` has.
+
+    Args:
+        weights: `imagenet`: torchvision's default weights, downloaded on first use; None: random.
+
+    Raises:
+        ValueError: for other weights.
+        ConnectionError: if the weights cannot be had.
+    """
+    features, mean, std = _features(weights)
+    return Backbone(_named(features[:-1]), out_channels=512, mean=mean, std=std)
+
+
+def vgg16_gap(weights: str | None = "imagenet") -> Backbone:
+    """VGG16-GAP: the fully connected layers and pool5 are removed, a 3x3 convolution with 1024 units is added.
+
+    Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.1. 1024 channels
+    and 14 x 14 cells for 224 px; 19,434,304 parameters, of which the 4,719,616 of `conv_gap` are new.
+
+    Differs from the released Caffe network (github.com/metalbubble/CAM), which also drops out half of what is pooled
+    while it trains.
+
+    Args:
+        weights: of the trunk; see `vgg16`.
+
+    Raises:
+        ValueError: for other weights.
+        ConnectionError: if the weights cannot be had.
+    """
+    features, mean, std = _features(weights)
+    trunk = _named(features[:-1])
+    return Backbone(trunk, add_gap_convolution(trunk, 512), mean, std)
+
+
+def vgg16_pool5(weights: str | None = "imagenet") -> Backbone:
+    """VGG-16 up to and including pool5, nothing changed: what the fully connected layers of VGG-16 read.
+
+    Source: Simonyan and Zisserman, ICLR 2015. 512 channels and 7 x 7 cells for 224 px; 14,714,688 parameters. With
+    `pooling=fully_connected` it is the whole network, as Grad-CAM is applied to it in Selvaraju et al., ICCV 2017. The
+    14 x 14 cells of conv5_3 and its ReLU are the target layer `backbone.features.29`.
+
+    Args:
+        weights: see `vgg16`.
+
+    Raises:
+        ValueError: for other weights.
+        ConnectionError: if the weights cannot be had.
+    """
+    features, mean, std = _features(weights)
+    return Backbone(_named(features), out_channels=512, mean=mean, std=std)
+
+
+def vgg16_choe(weights: str | None = "imagenet", output_stride: int = 16) -> Backbone:
+    """VGG-16 of Choe et al.: pool5 and the fully connected layers are removed, a 3x3 convolution `conv6` is added.
+
+    Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, as released
+    (github.com/clovaai/wsolevaluation). 1024 channels, 14 x 14 or 28 x 28 cells for 224 px; 19,434,304 parameters, of
+    which the 4,719,616 of `conv6` are new. At stride 16 it is `vgg16_gap` under another name.
+
+    At stride 8 pool4 is removed as well (their `large_feature_map`), and conv5 is not dilated: it keeps its weights and
+    reads a grid twice as fine as the one that it was trained on.
+
+    Args:
+        weights: of the trunk; see `vgg16`.
+        output_stride: 16 or 8.
+
+    Raises:
+        ValueError: for another output stride or other weights.
+        ConnectionError: if the weights cannot be had.
+    """
+    if output_stride not in (16, 8):
+        raise ValueError(f"output_stride of vgg16_choe must be 16 or 8, got {output_stride}.")
+    features, mean, std = _features(weights)
+    if output_stride == 8:
+        features[_POOL4] = nn.Identity()  # the layers behind it keep their numbers
+    trunk = _named(features[:-1])
+    trunk.add_module("conv6", added_convolution(512))
+    trunk.add_module("relu", nn.ReLU(inplace=True))
+    return Backbone(trunk, out_channels=1024, mean=mean, std=std)
+
+
+def _features(weights: str | None) -> tuple[nn.Sequential, Normalization, Normalization]:
+    state, mean, std = torchvision_weights("vgg16", weights)
+    network = get_model("vgg16", weights=None)
+    if state is not None:
+        network.load_state_dict(state)
+    return network.features, mean, std
+
+
+def _named(features: nn.Sequential) -> nn.Sequential:
+    trunk = nn.Sequential()
+    trunk.add_module("features", features)
+    return trunk

@@ -1,0 +1,83 @@
+"""Define what poolings share: one score a channel, and a sharpness."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+PoolSite = Literal["features", "scores"]
+
+
+class Pooling(nn.Module):
+    """The part of a head that reads all cells: (N, C, h, w) -> (N, C').
+
+    Attributes:
+        sites: where it may stand: on the `features` before the linear layer, or on the class `scores` behind it.
+        maps_per_class: of the `scores` site: class maps that are averaged before they are pooled.
+        map_hint: where it reads no place of the backbone's output, so that CAM and gradients show none: what to ask for
+            in their place.
+    """
+
+    sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
+    map_hint: ClassVar[str] = ""
+    maps_per_class: int = 1
+
+    def prepare(self, channels: int) -> int:
+        """Make what depends on the number of channels, once; the classifier calls it after seeding.
+
+        Args:
+            channels: C of what will be pooled.
+
+        Returns:
+            C', the width of what comes out.
+        """
+        return channels
+
+
+class ChannelPooling(Pooling):
+    """A pooling (N, C, h, w) -> (N, C) whose output c depends on channel c alone.
+
+    Before one linear layer, the gradient of class k's score is then `fc.weight[k, c]` times one gradient of the pooling
+    that all classes share, and the gradient methods have closed forms.
+
+    Attributes:
+        shift_equivariant: pooling(x + t) = pooling(x) + t, so that the gradients of a channel's cells sum to one, and
+            Grad-CAM at the last layer is ReLU(CAM) / (h * w).
+        is_mean: the pooling is the plain mean: every cell has the gradient 1 / (h * w).
+        homogeneous: pooling(s x) = s pooling(x) for s > 0, so that the gradients times the cells sum to the output
+            (Euler), and HiResCAM sums to the logit.
+    """
+
+    sites: ClassVar[tuple[PoolSite, ...]] = ("features", "scores")
+    shift_equivariant: ClassVar[bool] = False
+    is_mean: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
+
+
+class SharpPooling(ChannelPooling):
+    """Holds the sharpness r, fixed or learned.
+
+    Args:
+        sharpness: r, above 0, in units of 1 / features; where it is learned, what it starts from.
+        learned: r = exp(log_sharpness) is trained, one for all channels.
+
+    Raises:
+        ValueError: if the sharpness is not a finite number above 0.
+    """
+
+    shift_equivariant: ClassVar[bool] = True
+
+    def __init__(self, sharpness: float, learned: bool = False) -> None:
+        super().__init__()
+        if not 0 < sharpness < math.inf:
+            raise ValueError(
+                f"sharpness must be a finite number above 0, got {sharpness}; for the limits take gap or gmp."
+            )
+        self.initial_sharpness = float(sharpness)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness))) if learned else None
+
+    @property
+    def sharpness(self) -> float | Tensor:
+        """r, as it is now."""
+        return self.initial_sharpness if self.log_sharpness is None else self.log_sharpness.exp()

@@ -1,0 +1,67 @@
+"""Runs that a comparison lacks, and the command that makes them."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from wsol.runs.few_shot import few_shot_count
+from wsol.runs.head_name import HeadName
+
+_OF_A_SEED = r"(seed|few_shot)="
+_OF_MAPS = re.compile(r"[+~]*maps(?:\.(\w+))?[.=]")
+_OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
+
+
+def missing_runs(
+    settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = (), failed: Iterable[Mapping[str, Any]] = ()
+) -> Iterator[tuple[str, str, list[int]]]:
+    """For each pooling that lacks seeds which a head has: a command that made one of its sisters, itself, the seeds.
+
+    Args:
+        settings: of the runs of a comparison, as in `settings.json`.
+        poolings: that are wanted, beside those that there are.
+        failed: settings of runs that diverged or collapsed. They are not lacking, and a head that has not tried their
+            seed lacks it; but a few-shot network is made only beside a run that learned.
+    """
+    learned = list(settings)
+    runs = [*learned, *failed]
+    found: dict[str, set[int]] = {pooling: set() for pooling in poolings}
+    for one in runs:
+        found.setdefault(one["pooling"], set()).add(int(one["seed"]))
+    beside_heads, beside_learned = _seeds_of_heads(runs), _seeds_of_heads(learned)
+    for pooling in sorted(found):
+        wanted = beside_heads if few_shot_count(pooling) is None else beside_learned
+        lacking = sorted(wanted - found[pooling])
+        if lacking and runs:
+            commands = [str(one["command"]) for one in runs if one.get("command")]
+            yield commands[0] if commands else "python benchmarks/run.py", pooling, lacking
+
+
+def _seeds_of_heads(runs: Iterable[Mapping[str, Any]]) -> set[int]:
+    return {int(one["seed"]) for one in runs if few_shot_count(one["pooling"]) is None}
+
+
+def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
+    """The same command for another pooling and other seeds.
+
+    Args:
+        command: that made runs which differ in nothing else.
+        pooling: the head's name, or a few-shot network's, which is trained beside any head.
+        seeds: to train.
+    """
+    count = few_shot_count(pooling)
+    changed = _OF_A_RUN if count is None else _OF_A_SEED
+    words = [word for word in shlex.split(command) if not re.match(changed, word)]
+    named = HeadName.read(pooling).overrides() if count is None else [f"few_shot=[{count}]"]
+    numbers = ",".join(str(seed) for seed in seeds)
+    many = "," in numbers and not any(word.startswith("sweep=") or word in ("-m", "--multirun") for word in words)
+    return shlex.join([*words, *named, f"seed={numbers}", *(["-m"] if many else [])])
+
+
+def with_maps(command: str, maps: Sequence[str]) -> str:
+    """The same command for these map methods, by name; settings of others, which it could not take, are left out."""
+    words = shlex.split(command)
+    named = [(_OF_MAPS.match(word), word) for word in words]
+    kept = [word for match, word in named if match is None or match[1] in maps]
+    return shlex.join([*kept, f"maps=[{','.join(maps)}]"])

@@ -1,0 +1,199 @@
+"""Activation maps that any tool wrote: a folder of .npy files, or one stacked .npy or .npz."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wsol.atomic_files import regular_file
+from wsol.data.ground_truth import Truth
+from wsol.geometry import Size
+from wsol.maps.stored_maps import Degenerate
+from wsol.threads import in_threads
+
+_READ_ERRORS = (OSError, ValueError, EOFError, KeyError)
+
+# NumPy parses a file's header with ast, which is not safe in threads before Python 3.12: where garbage collection gives
+# the GIL away in the middle, it raises SystemError (python/cpython#106905).
+_HEADER = Lock()
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """The maps of a split, in the order of its images; nothing is read before it is asked for."""
+
+    image_ids: NDArray[np.str_]  # (N,)
+    paths: tuple[Path, ...] = ()  # N files; or, empty, the maps stand in
+    stacked: NDArray[np.generic] | None = None  # (M, h, w), a memory map where the file allows it
+    places: NDArray[np.int64] | None = None  # (N,) index of each image's map in `stacked`
+    scale: NDArray[np.floating] | None = None  # (M,) what each stacked map is multiplied with
+
+    def read(self, index: int) -> NDArray[np.float64]:
+        """(h, w) map of one image."""
+        if self.stacked is None or self.places is None:
+            return _load(self.paths[index]).astype(np.float64)
+        place = self.places[index]
+        values = np.asarray(self.stacked[place]).astype(np.float64)
+        return values if self.scale is None else values * self.scale[place]
+
+    def name(self, index: int) -> str:
+        """What messages call a map: its file, or its image."""
+        return str(self.paths[index]) if self.paths else f"the map of {self.image_ids[index]}"
+
+
+class BadMaps(ValueError):
+    """All that is wrong with the maps, one problem a line."""
+
+    def __init__(self, source: Path, problems: Sequence[str]) -> None:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        super().__init__(f"{count} with the maps in {source}; nothing was scored:{listed}")
+
+
+def find_maps(source: Path, truth: Truth, ids_file: Path | None = None) -> MapFiles:
+    """Find the map of every image of a split.
+
+    Args:
+        source: a folder with a file `<image_id>.npy` for each image, the id with or without its suffix; or a stacked
+            .npz with `image_ids` (N,) and `maps` (or `values`, and then perhaps `scale` (N,)) (N, h, w), as in the
+            folder `maps` of a run; or a stacked .npy (N, h, w).
+        truth: the split.
+        ids_file: for a stacked .npy: a text file with an image id a line, in the order of the maps.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        BadMaps: naming all maps that are missing, extra, or there twice.
+        ValueError: for a stacked file that is none.
+    """
+    if source.is_dir():
+        return _in_folder(source, truth)
+    if not source.is_file():
+        raise FileNotFoundError(f"No maps at {source}: give a folder of .npy files, or a stacked .npy or .npz file.")
+    if source.suffix not in (".npz", ".npy"):
+        raise ValueError(f"{source} is neither a folder of .npy files nor a stacked .npy or .npz file.")
+    scale = None
+    try:
+        if source.suffix == ".npz":
+            with np.load(source, allow_pickle=False) as arrays:
+                stacked = arrays["maps"] if "maps" in arrays else arrays["values"]
+                ids = [str(one) for one in arrays["image_ids"]]
+                scale = arrays["scale"] if "scale" in arrays else None
+        else:
+            stacked = np.load(source, mmap_mode="r", allow_pickle=False)
+            if ids_file is None:
+                raise ValueError("a stacked .npy does not say whose maps it holds; give --ids FILE, an image id a line")
+            ids = regular_file(ids_file).read_text(encoding="utf-8-sig").split("\n")
+            ids = [one.strip("\r") for one in ids if one.strip()]
+    except _READ_ERRORS as error:
+        raise ValueError(f"{source} cannot be read as stacked maps: {error}.") from None
+    if stacked.ndim != 3 or len(stacked) != len(ids):
+        raise ValueError(f"{source} must hold {len(ids)} maps, (N, h, w), one for each id; got shape {stacked.shape}.")
+    place = dict(zip(ids, range(len(ids)), strict=True))
+    problems = [f"twice: {one}" for one in _twice(ids)]
+    wanted = [str(one) for one in truth.image_ids]
+    problems += [f"missing: {one}" for one in wanted if one not in place]
+    problems += [f"extra, of no image of the split: {one}" for one in sorted(set(ids) - set(wanted))]
+    if problems:
+        raise BadMaps(source, problems)
+    return MapFiles(
+        truth.image_ids, stacked=stacked, places=np.array([place[one] for one in wanted], np.int64), scale=scale
+    )
+
+
+def _in_folder(folder: Path, truth: Truth) -> MapFiles:
+    left = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.npy")}
+    if not left:
+        raise FileNotFoundError(f"{folder} holds no .npy file; maps are named <image_id>.npy.")
+    paths, problems = [], []
+    for image_id in truth.image_ids:
+        long, short = f"{image_id}.npy", str(Path(image_id).with_suffix(".npy").as_posix())
+        found = [left.pop(name) for name in dict.fromkeys((long, short)) if name in left]
+        if not found:
+            problems.append(f"missing: {folder / long}")
+        elif len(found) > 1:
+            problems.append(f"twice: {found[0]} and {found[1]}")
+        else:
+            paths.append(found[0])
+    problems += [f"extra, of no image of the split: {path}" for path in sorted(left.values())]
+    if problems:
+        raise BadMaps(folder, problems)
+    return MapFiles(truth.image_ids, tuple(paths))
+
+
+def _twice(ids: Sequence[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            yield one
+        seen.add(one)
+
+
+def check_maps(source: Path, maps: MapFiles, sizes: Sequence[Size] | None, progress: bool = True) -> Degenerate:
+    """Read every map once, before anything is scored.
+
+    Args:
+        source: for messages.
+        maps: what was found there.
+        sizes: for maps that are score maps already: N sizes that they must have, with all scores in [0, 1]. None: any
+            size and range.
+        progress: show a bar.
+
+    Returns:
+        How many are degenerate.
+
+    Raises:
+        BadMaps: naming all maps that cannot be read, are not (h, w) numbers, hold NaN or infinity, or have another
+            size or range.
+    """
+    degenerate, problems = Degenerate(), []
+
+    def look(index: int) -> str | NDArray[np.floating]:
+        return _look(maps, index, None if sizes is None else sizes[index])
+
+    count = len(maps.image_ids)
+    seen = in_threads(look, range(count))
+    hidden = None if progress else True
+    bar = tqdm(seen, desc="checking maps", total=count, unit="map", delay=1, leave=False, disable=hidden)
+    for found in bar:
+        if isinstance(found, str):
+            problems.append(found)
+        else:
+            degenerate.add(found)
+    if problems:
+        raise BadMaps(source, problems)
+    return degenerate
+
+
+def _look(maps: MapFiles, index: int, size: Size | None) -> str | NDArray[np.floating]:
+    """One map, or what is wrong with it."""
+    name = maps.name(index)
+    try:
+        values = maps.read(index)
+    except _READ_ERRORS as error:
+        return f"unreadable: {name} ({error})"
+    except TypeError:
+        return f"not numbers: {name}"
+    if values.ndim != 2 or values.size == 0:
+        return f"wrong shape: {name} is {values.shape}, not (h, w)"
+    if not np.isfinite(values).all():
+        return f"{'NaN' if np.isnan(values).any() else 'infinite'}: {name}"
+    lowest, highest = float(values.min()), float(values.max())
+    if size is not None and values.shape != tuple(size):
+        return f"wrong shape: {name} is {values.shape}, not {tuple(size)} as score maps must be"
+    if size is not None and (lowest < 0 or highest > 1):
+        return f"out of range: {name} reaches from {lowest:g} to {highest:g}, score maps from 0 to 1"
+    return values
+
+
+def _load(path: Path) -> NDArray[np.generic]:
+    content = BytesIO(regular_file(path).read_bytes())  # in parallel; maps may lie on a network disk
+    with _HEADER:
+        array = np.load(content, allow_pickle=False)
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
+        raise TypeError(array.dtype)
+    return array

@@ -1,0 +1,210 @@
+"""From stored maps, or from a baseline that needs none, to the record that every score reads."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wsol.data.ground_truth import Truth
+from wsol.geometry import Size, resize_boxes
+from wsol.scoring.baselines import CenterGaussians, whole_frame
+from wsol.scoring.box_ranges import BoxRule
+from wsol.scoring.compilation import compile_engine
+from wsol.scoring.matching import best_of, true_boxes_of
+from wsol.scoring.pixel_scores import score_histograms
+from wsol.scoring.pointing import peak_and_energy
+from wsol.scoring.protocol import Protocol
+from wsol.scoring.record import LocalizationRecord
+from wsol.scoring.score_map import fill_score_map
+from wsol.scoring.thresholds import index_below, otsu_threshold
+from wsol.threads import in_threads
+
+_BATCH = 32  # images that a thread takes at a time
+
+
+class MapSource(Interface):
+    """The activation maps of a split, read one by one."""
+
+    @property
+    def image_ids(self) -> NDArray[np.str_]:
+        """(N,)."""
+
+    def read(self, index: int) -> NDArray[np.floating]:
+        """(h, w) activation map of one image, any range."""
+
+
+class Scratch(threading.local):
+    """Memory of one thread: a score map is larger than all else, and fresh memory costs more than filling it."""
+
+    def __init__(self) -> None:
+        self._score_map = np.empty((0, 0))
+
+    def score_map(self, size: Size) -> NDArray[np.float64]:
+        """(H, W), not cleared."""
+        if self._score_map.shape != tuple(size):
+            self._score_map = np.empty(size)
+        return self._score_map
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What a split's maps come to, image by image. T' = 1 where the boxes of one threshold alone were asked for."""
+
+    best_iou: NDArray[np.float32]  # (N, T)
+    boxes: NDArray[np.float32]  # (N, T', 4) the boxes that reached it, on the prepared images
+    true_boxes: NDArray[np.float32]  # (N, T', 4) the true boxes that they were compared with
+    label_free: NDArray[np.int64]  # (N,) index of the threshold that the map alone chooses
+    peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box, on the score map
+    energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes
+
+
+def match_maps(
+    maps: MapSource,
+    truth: Truth,
+    box_rule: BoxRule,
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+    point: int | None = None,
+    progress: str = "",
+) -> Matches:
+    """Score a split's maps at all thresholds, on all processors.
+
+    Args:
+        maps: one map per image of `truth`, in the same order.
+        truth: the split's boxes.
+        box_rule: `largest`, `every`, or a function like them.
+        thresholds: (T,) ascending, in [0, 1).
+        protocol: from activation map to hit.
+        point: keep the boxes of this threshold alone; those of all take 32 bytes an image and threshold.
+        progress: what a progress bar says; empty for none.
+
+    Raises:
+        ValueError: if the maps are not those of the split's images, or a map holds NaN.
+    """
+    if not np.array_equal(maps.image_ids, truth.image_ids):
+        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+    compile_engine()
+    count, kept = len(truth), slice(None) if point is None else slice(point, point + 1)
+    best_iou = np.empty((count, len(thresholds)), np.float32)
+    boxes = np.empty((count, len(thresholds[kept]), 4), np.float32)
+    true_boxes = np.empty_like(boxes)
+    label_free = np.empty(count, np.int64)
+    peak_distance, energy_inside = np.empty((2, count), np.float32)
+    scratch = Scratch()
+
+    def score(start: int) -> None:
+        stop = min(start + _BATCH, count)
+        for n in range(start, stop):
+            size = truth.size(n)
+            score_map = scratch.score_map(protocol.grid or size)
+            fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
+            true = true_boxes_of(truth.boxes[n], size, protocol)
+            best = best_of(box_rule(score_map, thresholds, protocol), true)
+            best_iou[n] = best.iou
+            boxes[n] = _on_image(best.boxes[kept], size, protocol)
+            true_boxes[n] = _on_image(true, size, protocol)[best.true_index[kept]]
+            label_free[n] = index_below(thresholds, otsu_threshold(score_map))
+            peak_distance[n], energy_inside[n] = peak_and_energy(score_map, true)
+        bar.update(stop - start)
+
+    with tqdm(desc=progress, total=count, unit="image", disable=None if progress else True, leave=False) as bar:
+        for _ in in_threads(score, range(0, count, _BATCH)):
+            pass
+    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
+
+
+def match_pixels(
+    maps: MapSource,
+    truth: Truth,
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+    progress: str = "",
+) -> NDArray[np.int32]:
+    """A split's maps against its masks, on all processors.
+
+    Returns:
+        (N, 2, T + 1), for each image as of `score_histograms`.
+
+    Raises:
+        ValueError: if the maps are not those of the split's images, a map holds NaN, or the split has no masks.
+    """
+    if not np.array_equal(maps.image_ids, truth.image_ids):
+        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+    read_mask = truth.read_mask
+    if read_mask is None:
+        raise ValueError("These images have no masks to score pixels against.")
+    compile_engine()
+    found = np.empty((len(truth), 2, len(thresholds) + 1), np.int32)
+    scratch = Scratch()
+
+    def count(n: int) -> None:
+        size = protocol.grid or truth.size(n)
+        score_map = scratch.score_map(size)
+        fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
+        found[n] = score_histograms(score_map, read_mask(n, size), thresholds)
+        bar.update()
+
+    with tqdm(desc=progress, total=len(truth), unit="image", disable=None if progress else True, leave=False) as bar:
+        for _ in in_threads(count, range(len(truth))):
+            pass
+    return found
+
+
+def match_baseline(
+    name: str,
+    truth: Truth,
+    box_rule: BoxRule,
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+    point: int | None = None,
+) -> Matches:
+    """The same for one of `BASELINES`, which need no network."""
+    maps = CenterGaussians(truth, protocol)
+    if name != "whole_frame":
+        return match_maps(maps, truth, box_rule, thresholds, protocol, point)
+    matches = match_maps(maps, truth, whole_frame, thresholds, protocol, point)
+    nothing = np.full(len(truth), np.nan, np.float32)  # no map, so it does not point
+    return replace(matches, peak_distance=nothing, energy_inside=nothing)
+
+
+def _on_image(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
+    """Boxes on the protocol's grid, on the prepared image."""
+    return boxes if protocol.grid in (None, size) else resize_boxes(boxes, protocol.grid, size)
+
+
+def make_record(
+    matches: Matches,
+    operating_point: int,
+    thresholds: NDArray[np.float64],
+    predictions: pd.DataFrame,
+    protocol: Mapping[str, object],
+) -> LocalizationRecord:
+    """Join boxes and classes, image by image.
+
+    Args:
+        matches: of a split.
+        operating_point: index into thresholds, chosen on `val`.
+        thresholds: (T,).
+        predictions: a row per image, in the same order: image_id, class_id, class_rank.
+        protocol: what the numbers were made by, as plain data.
+    """
+    kept = operating_point if matches.boxes.shape[1] > 1 else 0
+    return LocalizationRecord(
+        image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
+        class_ids=predictions["class_id"].to_numpy(np.int64),
+        class_rank=predictions["class_rank"].to_numpy(np.int64),
+        best_iou=matches.best_iou,
+        boxes=matches.boxes[:, kept],
+        true_boxes=matches.true_boxes[:, kept],
+        thresholds=thresholds,
+        operating_point=operating_point,
+        label_free=matches.label_free,
+        peak_distance=matches.peak_distance,
+        energy_inside=matches.energy_inside,
+        protocol=protocol,
+    )

@@ -1,0 +1,14 @@
+"""Localization with the class given."""
+
+from wsol.scoring.outcomes import Outcomes, per_image, share_of
+from wsol.scoring.record import LocalizationRecord
+
+
+@per_image
+def gt_known_loc(record: LocalizationRecord, iou_threshold: float = 0.5) -> Outcomes:
+    """Share of images whose box reaches the IoU threshold at the operating point, the true class being given.
+
+    Returns:
+        A fraction in [0, 1].
+    """
+    return share_of(record.best_iou[:, record.operating_point] >= iou_threshold)
