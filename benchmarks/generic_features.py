@@ -21,7 +21,7 @@ from config.options import command_words
 from config.saved_runs import configuration, end, read_run
 from wsol.data.ground_truth import truth_of
 from wsol.explain.generic_features import fit_linear, pooled_features, with_new_head
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import device_of
@@ -67,7 +67,7 @@ def measure(network: str, settings: list[str]) -> int:
     features, class_ids = pooled_features(before, splits.train, **how)
     linear = fit_linear(features, class_ids, splits.num_classes, l2)
     fitted = float((linear(features).argmax(dim=1) == class_ids).float().mean())
-    predictions, maps = infer(with_new_head(before, linear), splits.test, {"cam": CAM()}, **how)
+    predictions, maps = make_maps(with_new_head(before, linear), splits.test, {"cam": CAM()}, **how)
     truth, ranks = truth_of(predictions), predictions["class_rank"].to_numpy()
     thresholds = threshold_grid(cfg.thresholds.step, cfg.thresholds.start)
     tau = 0.2 if protocol.threshold is None else protocol.threshold

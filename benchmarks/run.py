@@ -28,7 +28,7 @@ from wsol.report.pictures.comparison import write_gallery
 from wsol.report.table_files import write_tables
 from wsol.runs.experiment import Evaluation, Experiment, Machine
 from wsol.runs.few_shot import FewShotSettings
-from wsol.runs.fit import rehearse
+from wsol.runs.fit import check_maps
 from wsol.runs.pipeline import check_experiment, run_experiment
 from wsol.runs.tuning import Tuned, tune
 
@@ -49,7 +49,7 @@ def tuned_of(
         if experiment.trained_as is not None:
             assert experiment.pooling_layer is not None
             classifier = with_pooling(classifier, experiment.pooling_layer)
-        rehearse(classifier, splits, evaluation.maps)
+        check_maps(classifier, splits, evaluation.maps)
 
     tuned = tune(
         trained,

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from wsol.atomic_files import write_text
 from wsol.data.annotations.find import find_truth
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.identity import digest
 from wsol.maps.stored_maps import Degenerate
 from wsol.runs.folder import save_frame
@@ -99,7 +99,7 @@ def read_held_out(path: Path, protocol: Protocol, images: str) -> HeldOut:
 
 
 def maps_of(
-    arguments: argparse.Namespace, truth: Truth, protocol: Protocol
+    arguments: argparse.Namespace, truth: GroundTruth, protocol: Protocol
 ) -> tuple[MapSource, dict[str, BoxRule], Degenerate | None]:
     """The maps, checked; the box rules; and how many maps are degenerate."""
     rules: dict[str, BoxRule] = {"largest": largest, "every": every}
@@ -112,7 +112,7 @@ def maps_of(
     return maps, rules, check_maps(arguments.maps, maps, sizes)
 
 
-def per_image(judgement: Judgement, truth: Truth, points: dict[float, int], protocol: Protocol) -> pd.DataFrame:
+def per_image(judgement: Judgement, truth: GroundTruth, points: dict[float, int], protocol: Protocol) -> pd.DataFrame:
     """A row an image: what another judgement of the same images can be paired with."""
     frame = pd.DataFrame(
         {

@@ -26,7 +26,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from wsol.atomic_files import write_text
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.boxes.every import every
@@ -144,7 +144,7 @@ def seconds_for(images: int) -> dict[str, float]:
     names = [str(n) for n in range(images)]
     stored = StoredMaps.of(names, torch.from_numpy(many))
     boxes = [np.array([[40, 60, 171, 181]], np.float32)] * images
-    truth = Truth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
+    truth = GroundTruth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
     taken, taus = {}, threshold_grid(0.001)
     rules: dict[str, BoxRule] = {"largest": largest, "every": every}
     for name, rule in rules.items():

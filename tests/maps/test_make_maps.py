@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from networks import tiny_classifier
-from wsol.data.ground_truth import Truth, truth_of
+from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.data.image_set import ImageSet
 from wsol.data.readers.synthetic import synthetic
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.maps.methods.grad_cam import GradCAM
 from wsol.maps.methods.rise import RISE
@@ -28,7 +28,7 @@ def images(tmp_path) -> ImageSet:
 
 def test_predictions_are_the_classifiers(images):
     classifier = tiny_classifier(GAP())
-    predictions, maps = infer(classifier, images, {}, device=CPU, batch_size=4, progress=False)
+    predictions, maps = make_maps(classifier, images, {}, device=CPU, batch_size=4, progress=False)
     assert maps == {}
     stacked = torch.stack([torch.from_numpy(images[i].image).permute(2, 0, 1) for i in range(11)])
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_the_trunk_runs_once_a_batch_for_all_maps(images):
     calls = []
     classifier.backbone.register_forward_hook(lambda *_: calls.append(1))
     maps = {"cam": CAM(), "grad_cam": GradCAM(), "early": GradCAM("backbone.block1")}
-    _, found = infer(classifier, images, maps, device=CPU, batch_size=4, progress=False)
+    _, found = make_maps(classifier, images, maps, device=CPU, batch_size=4, progress=False)
     assert len(calls) == 3
     assert {name: one.values.shape for name, one in found.items()} == {
         "cam": (11, 8, 8),
@@ -69,18 +69,19 @@ def test_the_trunk_runs_once_a_batch_for_all_maps(images):
 def test_any_batch_size_gives_the_same_maps(images):
     classifier = tiny_classifier(GAP())
     one, all_at_once = (
-        infer(classifier, images, {"cam": CAM()}, device=CPU, batch_size=n, progress=False)[1]["cam"] for n in (1, 11)
+        make_maps(classifier, images, {"cam": CAM()}, device=CPU, batch_size=n, progress=False)[1]["cam"]
+        for n in (1, 11)
     )
     torch.testing.assert_close(one.activation_maps(), all_at_once.activation_maps(), rtol=1e-3, atol=1e-3)
 
 
 def test_from_a_map_with_one_bright_cell_to_its_record(images):
-    predictions, _ = infer(tiny_classifier(GAP()), images, {}, device=CPU, progress=False)
+    predictions, _ = make_maps(tiny_classifier(GAP()), images, {}, device=CPU, progress=False)
     maps = torch.zeros(11, 16, 16)
     maps[:, 4:8, 2:10] = 1  # at the images' own size nothing is interpolated
     stored = StoredMaps.of(predictions["image_id"].tolist(), maps)
     truth = truth_of(predictions)
-    truth = Truth(truth.image_ids, truth.class_ids, [np.float32([[2, 4, 10, 12]])] * 11, truth.sizes)
+    truth = GroundTruth(truth.image_ids, truth.class_ids, [np.float32([[2, 4, 10, 12]])] * 11, truth.sizes)
     thresholds = np.array([0.2, 0.8])
     matches = match_maps(stored, truth, largest, thresholds, TIGHT)
     record = make_record(matches, 1, thresholds, predictions, {"name": "tight"})
@@ -97,11 +98,11 @@ def test_a_nan_map_stops_at_once_with_its_method_and_image(images):
     classifier = tiny_classifier(GAP())
     nn.init.constant_(classifier.fc.weight, float("nan"))
     with pytest.raises(ValueError, match="The cam map of image 'test/00000' holds NaN"):
-        infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+        make_maps(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
 
 
 def test_time_is_told_of_the_pass_and_of_each_method(images):
-    predictions, found = infer(
+    predictions, found = make_maps(
         tiny_classifier(GAP()), images, {"cam": CAM(), "rise": RISE(masks=40)}, device=CPU, progress=False
     )
     assert predictions.attrs["seconds"] > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.data.index import Entry
 from wsol.data.readers.synthetic import synthetic
@@ -241,7 +241,7 @@ class TestSaliency:
         assert not network.training
         maps = saliency_maps(network, images, device=CPU, batch_size=2)
         assert maps.values.shape == (5, 8, 8)
-        truth = Truth(
+        truth = GroundTruth(
             maps.image_ids, np.zeros(5, np.int64), [images[n].boxes for n in range(5)], same_size(5, (16, 16))
         )
         matches = match_maps(maps, truth, largest, np.array([0.2, 0.5]), TIGHT)
@@ -338,5 +338,5 @@ class TestSaliency:
 
 def test_reference_protocol_takes_the_maps_too():
     maps = StoredMaps.of(["0"], torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
-    truth = Truth(maps.image_ids, np.zeros(1, np.int64), [np.array([[8, 0, 16, 8]])], same_size(1, (16, 16)))
+    truth = GroundTruth(maps.image_ids, np.zeros(1, np.int64), [np.array([[8, 0, 16, 8]])], same_size(1, (16, 16)))
     assert match_maps(maps, truth, largest, np.array([0.5]), REFERENCE).best_iou[0, 0] > 0.7

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from networks import tiny_classifier
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.data.image_set import prepared_as
 from wsol.data.readers.synthetic import synthetic
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbones.small_cnn import small_cnn
@@ -62,7 +62,7 @@ def stored(boxes, size=(16, 16)):
 def truth_of(boxes, size=(16, 16)):
     ids = np.array([str(n) for n in range(len(boxes))])
     arrays = [np.array(its, np.float32).reshape(-1, 4) for its in boxes]
-    return Truth(ids, np.zeros(len(boxes), np.int64), arrays, same_size(len(boxes), size))
+    return GroundTruth(ids, np.zeros(len(boxes), np.int64), arrays, same_size(len(boxes), size))
 
 
 class TestPseudoBoxes:
@@ -92,7 +92,7 @@ class TestPseudoBoxes:
         settings = {"protocol": TIGHT, "threshold": 0.4, "device": CPU, "progress": False}
         found = make_pseudo_boxes(classifier, splits.train, splits.val, CAM(), **settings)
         images = prepared_as(splits.train, splits.val)
-        _, maps = infer(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+        _, maps = make_maps(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
         expected = pseudo_boxes(maps["cam"], (16, 16), TIGHT, 0.4)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         assert found.image_ids.tolist() == splits.train.image_ids

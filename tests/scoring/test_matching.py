@@ -3,7 +3,7 @@ import pytest
 
 import reference
 from wsol import threads
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.geometry import box_iou
 from wsol.scoring.baselines import CenterGaussians, center_gaussian, whole_frame
 from wsol.scoring.boxes.every import every
@@ -90,7 +90,7 @@ class TestBaselines:
         assert [ranges.at(t).tolist() for t in (0, 1)] == [[[0, 0, 40, 30]]] * 2
 
     def test_gaussians_have_the_size_of_the_grid_or_else_of_the_image(self):
-        truth = Truth(np.array(["a"]), np.zeros(1, int), [np.float32([[0, 0, 5, 5]])], same_size(1, (10, 20)))
+        truth = GroundTruth(np.array(["a"]), np.zeros(1, int), [np.float32([[0, 0, 5, 5]])], same_size(1, (10, 20)))
         assert CenterGaussians(truth, TIGHT).read(0).shape == (10, 20)
         assert CenterGaussians(truth, REFERENCE).read(0).shape == (224, 224)
 

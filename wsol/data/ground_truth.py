@@ -14,7 +14,7 @@ BACKGROUND, OBJECT, IGNORED = 0, 1, 255
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The annotations of N images, each on a grid of its own."""
 
     image_ids: NDArray[np.str_]  # (N,)
@@ -44,10 +44,10 @@ def same_size(count: int, size: Size) -> NDArray[np.int64]:
     return np.tile(np.array(size, dtype=np.int64), (count, 1))
 
 
-def truth_of(predictions: pd.DataFrame) -> Truth:
+def truth_of(predictions: pd.DataFrame) -> GroundTruth:
     """The ground truth that travels with a run's predictions, so that scoring needs neither images nor network."""
     height, width = predictions.attrs["size"]
-    return Truth(
+    return GroundTruth(
         image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
         class_ids=predictions["class_id"].to_numpy(np.int64),
         boxes=[np.asarray(flat, dtype=np.float32).reshape(-1, 4) for flat in predictions["boxes"]],

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from wsol.data.image_set import ImageSet
 from wsol.data.sample import collate
-from wsol.explain.explained_batch import Subject
+from wsol.explain.explained_batch import ExplainedBatch
 from wsol.maps.base_map import MapMethod
 from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.protocol import TIGHT
@@ -41,7 +41,7 @@ class FaithfulnessMeasure(Protocol):
 
     columns: ClassVar[Mapping[str, Column]]
 
-    def __call__(self, subject: Subject) -> dict[str, NDArray[np.float64]]:
+    def __call__(self, subject: ExplainedBatch) -> dict[str, NDArray[np.float64]]:
         """Measure one batch.
 
         Returns:
@@ -74,7 +74,7 @@ def measure_faithfulness(
         maps: one for each image, in the same order, of its true class.
         measure: what is asked.
         device: where to compute.
-        batch_size: images at a time; their changed copies are given to the network in batches of `Subject`'s own.
+        batch_size: images at a time; the network gets their changed copies in batches of `ExplainedBatch`'s own.
         workers: processes that decode; 0 decodes in this one.
         progress: what a progress bar says; empty for none.
 
@@ -96,7 +96,7 @@ def measure_faithfulness(
         start += len(batch.image_ids)
         height, width = batch.images.shape[-2:]
         score_maps = torch.from_numpy(to_score_maps(raw, (height, width), TIGHT, batch.image_ids)).float()
-        subject = Subject(
+        subject = ExplainedBatch(
             network,
             batch.images.to(device),
             batch.image_ids,

@@ -18,7 +18,7 @@ GRAY = 0.5  # the mean colour of images that nothing else is known of
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplainedBatch:
     """What every faithfulness measure reads: the maps of one method, and a way to ask the network about other images.
 
     Attributes:
@@ -80,14 +80,14 @@ class Subject:
         image_ids: Sequence[str] | None = None,
         protocol: Protocol = TIGHT,
         batch_size: int = 64,
-    ) -> "Subject":
+    ) -> "ExplainedBatch":
         """Make the maps where there are none yet; of the protocol the interpolation and normalization are read.
 
         Raises:
             ValueError: as above, and for a protocol whose score maps have a grid of their own.
         """
         names = [str(n) for n in range(len(images))] if image_ids is None else image_ids
-        maps = make_maps(network, images, class_ids, method, batch_size)
+        maps = maps_of_batch(network, images, class_ids, method, batch_size)
         height, width = images.shape[2:]
         scores = torch.from_numpy(to_score_maps(maps, (height, width), protocol, names)).to(images.device)
         return cls(network, images, names, class_ids, method, maps, scores, batch_size)
@@ -129,7 +129,9 @@ class Subject:
             raise ValueError(f"The {what} is {why} for {len(names)} of {len(bad)} images: {', '.join(names[:3])}.")
 
 
-def make_maps(network: nn.Module, images: Tensor, class_ids: Tensor, method: MapMethod, batch_size: int = 64) -> Tensor:
+def maps_of_batch(
+    network: nn.Module, images: Tensor, class_ids: Tensor, method: MapMethod, batch_size: int = 64
+) -> Tensor:
     """(N, h, w) activation maps, from passes of their own over at most `batch_size` images."""
     leaves = method.target_layers if method.needs == "gradient" else ()
     return torch.cat(

@@ -16,7 +16,7 @@ from wsol.maps.forward_pass import forward_pass
 from wsol.maps.stored_maps import StoredMaps
 
 
-def infer(
+def make_maps(
     classifier: nn.Module,
     images: ImageSet,
     maps: Mapping[str, MapMethod],

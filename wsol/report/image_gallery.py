@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsol.comparison.diagnosis import error_types, object_sizes
-from wsol.data.ground_truth import Truth, truth_of
+from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.geometry import Size, box_area
 from wsol.maps.stored_maps import StoredMaps
 from wsol.report.content import Gallery, Shown, View
@@ -158,7 +158,7 @@ def _iou(record: LocalizationRecord) -> NDArray[np.float32]:
     return record.best_iou[:, record.operating_point]
 
 
-def _largest(truth: Truth) -> NDArray[np.float32]:
+def _largest(truth: GroundTruth) -> NDArray[np.float32]:
     """(N, 4) the largest true box of each image: the size of its object, whatever was predicted."""
     return np.stack([boxes[np.argmax(box_area(boxes))] for boxes in truth.boxes])
 

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsol.atomic_files import write_json
-from wsol.data.ground_truth import Truth, truth_of
+from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.data.masks import true_masks
 from wsol.data.splits import Splits
 from wsol.explain.base_measure import measure_faithfulness
 from wsol.maps.base_map import MapMethod
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
 from wsol.maps.theorems import exactness, same_as
 from wsol.networks.backbone import Backbone
 from wsol.networks.classifier import Classifier, with_pooling
 from wsol.networks.folding import optimize
 from wsol.runs.experiment import Evaluation, Experiment, Machine
-from wsol.runs.fit import COLLAPSED, DIVERGED, fit, is_collapsed, rehearse
+from wsol.runs.fit import COLLAPSED, DIVERGED, check_maps, fit, is_collapsed
 from wsol.runs.folder import (
     RunFolder,
     ensure_pixel_record,
@@ -48,7 +48,7 @@ SCORED_SPLITS = ("val", "test")  # in this order: val chooses the operating poin
 
 
 @dataclass
-class Job:
+class RunArtifacts:
     """The artefacts of one run, each made only when it is missing."""
 
     experiment: Experiment
@@ -59,7 +59,7 @@ class Job:
     folder: RunFolder
     tuned: Tuned | None = None
     build_backbone: Callable[[], Backbone] | None = None  # without what a training method adds to it
-    base: "Job | None" = None  # whose network is read with another pooling
+    base: "RunArtifacts | None" = None  # whose network is read with another pooling
     trained: Classifier | None = None
     inferring: nn.Module | None = None
 
@@ -90,7 +90,7 @@ class Job:
             if not self.base.folder.classifier_file.exists():  # what does not fit is told before hours of training
                 assert self.experiment.pooling_layer is not None
                 swapped = with_pooling(self.base.untrained(), self.experiment.pooling_layer)
-                rehearse(swapped, self.splits, self.evaluation.maps)
+                check_maps(swapped, self.splits, self.evaluation.maps)
             self.base.ensure_classifier()
         elif self.diverged:
             log.warning(
@@ -142,7 +142,7 @@ class Job:
                 self.save_history(history)
                 return kept
         classifier = self.untrained()
-        rehearse(classifier, self.splits, self.evaluation.maps)
+        check_maps(classifier, self.splits, self.evaluation.maps)
         try:
             history = fit(
                 self.experiment, self.splits, classifier, self.machine, checkpoint=self.folder.training_checkpoint
@@ -173,7 +173,7 @@ class Job:
         missing = {name: method for name, method in needed.items() if stored[name] is None}
         for part in _parts(missing) if missing or predictions is None else ():
             log.info("%s: one pass over %s for %s", self.folder.path.name, split, ", ".join(part) or "the predictions")
-            made, maps = infer(
+            made, maps = make_maps(
                 self.network(),
                 getattr(self.splits, split),
                 part,
@@ -226,7 +226,7 @@ class Job:
         path = self.folder.record_file("test", self.evaluation.record_key(name, PIXELS))
         return ensure_pixel_record(path, self.evaluation, match)
 
-    def truth(self, predictions: pd.DataFrame) -> Truth:
+    def truth(self, predictions: pd.DataFrame) -> GroundTruth:
         """That of test, with its masks."""
         return replace(truth_of(predictions), read_mask=true_masks(self.splits.test))
 

@@ -17,7 +17,7 @@ from wsol.data.image_set import ImageSet, prepared_as
 from wsol.identity import digest
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.inference import network_outputs
-from wsol.runs.artifacts import SCORED_SPLITS, Job
+from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
 from wsol.runs.fit import DIVERGED
 from wsol.runs.folder import (
     RunFolder,
@@ -30,7 +30,7 @@ from wsol.runs.folder import (
     save_frame,
 )
 from wsol.runs.rows import ensure_failed_rows, ensure_scores
-from wsol.runs.settings import introduce
+from wsol.runs.settings import write_settings_once
 from wsol.scoring.match_maps import Matches, match_maps, match_pixels
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord, PixelRecord
@@ -160,7 +160,7 @@ def few_shot_supervision(score: Score, protocol: Protocol) -> Supervision:
 
 
 def ensure_few_shot(
-    job: Job, about: Mapping[str, Any], settings: FewShotSettings, per_class: int, command: str
+    job: RunArtifacts, about: Mapping[str, Any], settings: FewShotSettings, per_class: int, command: str
 ) -> pd.DataFrame:
     """The rows of a network that so many boxes of each class trained.
 
@@ -180,7 +180,7 @@ def ensure_few_shot(
     told = _about(job, about, settings, per_class)
     folder = RunFolder.named(job.machine.results, str(told["run"]))
     with folder.lock():
-        introduce(folder, told, command)
+        write_settings_once(folder, told, command)
         one = _FewShot(job, folder, settings, per_class)
         one.ensure_trained()
         if folder.diverged_file.exists():
@@ -188,7 +188,7 @@ def ensure_few_shot(
         return ensure_scores(folder, job.evaluation, told, {SALIENCY: one.records()}, command)
 
 
-def _about(job: Job, about: Mapping[str, Any], settings: FewShotSettings, per_class: int) -> dict[str, Any]:
+def _about(job: RunArtifacts, about: Mapping[str, Any], settings: FewShotSettings, per_class: int) -> dict[str, Any]:
     """What `settings.json` says: what the run's own does, less its head."""
     experiment = job.experiment
     few_shot = {"per_class": per_class, "most_steps": settings.most_steps}
@@ -212,7 +212,7 @@ def _about(job: Job, about: Mapping[str, Any], settings: FewShotSettings, per_cl
 class _FewShot:
     """The artefacts of one network, each made only when it is missing."""
 
-    def __init__(self, job: Job, folder: RunFolder, settings: FewShotSettings, per_class: int) -> None:
+    def __init__(self, job: RunArtifacts, folder: RunFolder, settings: FewShotSettings, per_class: int) -> None:
         self.job, self.folder, self.settings = job, folder, settings
         val = job.splits.val
         self.trained_on = choose_boxed(val, per_class, job.experiment.seed)

@@ -84,7 +84,7 @@ def _check_finite(classifier: Classifier, splits: Splits, images: int) -> None:
         )
 
 
-def rehearse(classifier: Classifier, splits: Splits, maps: Mapping[str, MapMethod]) -> None:
+def check_maps(classifier: Classifier, splits: Splits, maps: Mapping[str, MapMethod]) -> None:
     """Make the maps of the first image of `val`: a wrong target layer is told before training, not after.
 
     Args:

@@ -11,13 +11,13 @@ from wsol.data.masks import true_masks
 from wsol.data.splits import Splits
 from wsol.networks.backbone import Backbone
 from wsol.networks.classifier import Classifier
-from wsol.runs.artifacts import SCORED_SPLITS, Job
+from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
 from wsol.runs.experiment import PSOL, Evaluation, Experiment, Machine
 from wsol.runs.few_shot import FewShotSettings, choose_boxed, ensure_few_shot
 from wsol.runs.folder import RunFolder, ensure_pixel_record, ensure_record
 from wsol.runs.psol import RULE, psol_records
 from wsol.runs.rows import ensure_failed_rows, ensure_scores
-from wsol.runs.settings import identify, introduce
+from wsol.runs.settings import describe_run, write_settings_once
 from wsol.runs.tuning import Tuned
 from wsol.scoring.baselines import BASELINES, CENTER_GAUSSIAN, NONE, CenterGaussians
 from wsol.scoring.match_maps import Matches, match_baseline, match_pixels
@@ -59,15 +59,15 @@ def run_experiment(
     check_experiment(experiment, splits, evaluation, few_shot, psol)
     if (few_shot is not None or psol) and build_backbone is None:
         raise ValueError("few_shot and psol train networks of their own; give build_backbone, which makes their trunk.")
-    folder, about = identify(experiment, splits, machine, tuned)
+    folder, about = describe_run(experiment, splits, machine, tuned)
     with folder.lock():
-        introduce(folder, about, command)
-        job = Job(experiment, splits, build_classifier, evaluation, machine, folder, tuned, build_backbone)
+        write_settings_once(folder, about, command)
+        job = RunArtifacts(experiment, splits, build_classifier, evaluation, machine, folder, tuned, build_backbone)
         if experiment.trained_as is not None:
-            base, about_base = identify(experiment.trained_as, splits, machine, tuned)
-            job.base = Job(experiment.trained_as, splits, build_classifier, evaluation, machine, base, tuned)
+            base, about_base = describe_run(experiment.trained_as, splits, machine, tuned)
+            job.base = RunArtifacts(experiment.trained_as, splits, build_classifier, evaluation, machine, base, tuned)
             with base.lock():
-                introduce(base, about_base, command)
+                write_settings_once(base, about_base, command)
                 job.ensure_classifier()
         else:
             job.ensure_classifier()
@@ -83,7 +83,7 @@ def run_experiment(
     baseline_folder = RunFolder.named(machine.results, str(about["baselines"]))
     with baseline_folder.lock():
         baseline = {**about, "run": about["baselines"], "backbone": NONE, "pooling": NONE, "seed": 0}
-        introduce(baseline_folder, baseline, command)
+        write_settings_once(baseline_folder, baseline, command)
         ensure_scores(baseline_folder, evaluation, baseline, _baseline_records(baseline_folder, job), command)
     return rows
 
@@ -144,7 +144,7 @@ def _check_psol(splits: Splits, evaluation: Evaluation) -> None:
         )
 
 
-def _baseline_records(folder: RunFolder, job: Job) -> dict[str, Records]:
+def _baseline_records(folder: RunFolder, job: RunArtifacts) -> dict[str, Records]:
     """Baseline name -> box rule -> the record on test; the ground truth comes with the run's predictions."""
     evaluation = job.evaluation
     found: dict[str, Records] = {}

@@ -17,12 +17,12 @@ from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.data.sample import Sample
 from wsol.geometry import Size, resize_boxes
 from wsol.maps.base_map import MapMethod
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
 from wsol.runs.experiment import PSOL
 from wsol.scoring.box_ranges import BoxRanges, BoxRule, StoredBoxes
@@ -129,12 +129,12 @@ def make_pseudo_boxes(
         Boxes on images as large as those of `like`, in the order of `train`.
 
     Raises:
-        ValueError: as `infer` and `pseudo_boxes`.
+        ValueError: as `make_maps` and `pseudo_boxes`.
     """
     size, parts = like[0].size, list[StoredBoxes]()
     for start in range(0, len(train), _AT_ONCE):
         images = prepared_as(train, like, np.arange(start, min(start + _AT_ONCE, len(train))))
-        _, maps = infer(
+        _, maps = make_maps(
             network,
             images,
             {PSOL: method},
@@ -190,7 +190,7 @@ class PseudoBoxed(Dataset[Sample]):
 
 def match_boxes(
     boxes: StoredBoxes,
-    truth: Truth,
+    truth: GroundTruth,
     thresholds: NDArray[np.float64],
     protocol: Protocol,
     point: int | None = None,

@@ -13,7 +13,7 @@ from wsol.data.ground_truth import truth_of
 from wsol.data.image_set import ImageSet
 from wsol.identity import digest
 from wsol.networks.inference import network_outputs
-from wsol.runs.artifacts import SCORED_SPLITS, Job
+from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
 from wsol.runs.experiment import PSOL
 from wsol.runs.fit import DIVERGED
 from wsol.runs.folder import ensure_network, ensure_record, load_or_none
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 RULE = "largest"  # the box rule that draws the pseudo boxes: one that gives one box
 
 
-def psol_records(job: Job) -> Records:
+def psol_records(job: RunArtifacts) -> Records:
     """Box rule -> the record of the regressed boxes on test: one box, whatever the rule.
 
     The map method and the τ of the pseudo boxes are those that find the most objects of `val`. Methods of many calls
@@ -56,7 +56,7 @@ def psol_records(job: Job) -> Records:
 class _PSOL:
     """The artefacts, each made only when it is missing."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: RunArtifacts) -> None:
         evaluation = job.evaluation
         quick = [name for name, method in evaluation.maps.items() if method.needs != "calls"]
         on_val = {name: job.record("val", name, RULE, None) for name in quick}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from wsol.atomic_files import read_json, write_json
 from wsol.identity import describe
-from wsol.runs.artifacts import Job
+from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.experiment import PSOL, Evaluation
 from wsol.runs.fit import DIVERGED
 from wsol.runs.folder import (
@@ -31,7 +31,7 @@ def ensure_scores(
     about: Mapping[str, Any],
     records: Mapping[str, Records],
     command: str,
-    job: Job | None = None,
+    job: RunArtifacts | None = None,
 ) -> pd.DataFrame:
     """The rows, from disk or made; of a job, the maps' facts and faithfulness come with them.
 
@@ -68,7 +68,7 @@ def ensure_scores(
 
 
 def _rows(
-    evaluation: Evaluation, about: Mapping[str, Any], name: str, by_rule: Records, job: Job | None
+    evaluation: Evaluation, about: Mapping[str, Any], name: str, by_rule: Records, job: RunArtifacts | None
 ) -> Iterator[dict[str, Any]]:
     """Those of one map: a row a score, and one a number of a faithfulness measure."""
     one = _row(evaluation, about, name)

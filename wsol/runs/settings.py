@@ -13,13 +13,13 @@ from wsol.runs.tuning import Tuned
 from wsol.versions import commit, versions
 
 
-def introduce(folder: RunFolder, about: Mapping[str, Any], command: str) -> None:
+def write_settings_once(folder: RunFolder, about: Mapping[str, Any], command: str) -> None:
     """Write `settings.json` where there is none."""
     if not folder.settings_file.exists():
         folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
 
 
-def identify(
+def describe_run(
     experiment: Experiment, splits: Splits, machine: Machine, tuned: Tuned | None
 ) -> tuple[RunFolder, dict[str, Any]]:
     """The run's folder, and what its `settings.json` says."""

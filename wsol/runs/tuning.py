@@ -16,11 +16,11 @@ from wsol.atomic_files import read_json, whole_file, write_json
 from wsol.data.ground_truth import truth_of
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
-from wsol.maps.make_maps import infer
+from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import Experiment, Machine
-from wsol.runs.fit import COLLAPSED, DIVERGED, fit, is_collapsed, rehearse
+from wsol.runs.fit import COLLAPSED, DIVERGED, check_maps, fit, is_collapsed
 from wsol.runs.folder import load_or_none, save_classifier, save_frame
 from wsol.runs.head_name import file_name
 from wsol.scoring.boxes.largest import largest
@@ -198,7 +198,7 @@ class _Search:
             told = load_or_none(file, read_json)
             if told is None:
                 if not rehearsed:
-                    self.rehearse()
+                    self.check_maps()
                     rehearsed = True
                 log.info(
                     "%s: trial %d of %d, %s", self.folder.name, trial + 1, self.tuning.trials, point or "as it is set"
@@ -236,13 +236,13 @@ class _Search:
         """What the trial trained, kept for the best so far."""
         return self.folder / f"trial-{trial:02d}.pt"
 
-    def rehearse(self) -> None:
+    def check_maps(self) -> None:
         """Tell what cannot work before anything is trained."""
         self.rehearse_run()
         if self.tuning.select == LOCALIZATION:
             seed_everything(self.tuning.seed, verbose=False)
             try:
-                rehearse(self.build_classifier(), self.splits, {"cam": CAM()})
+                check_maps(self.build_classifier(), self.splits, {"cam": CAM()})
             except ValueError as error:
                 raise ValueError(
                     f"tune.select={LOCALIZATION} reads maps of CAM; choose tune.select={CLASSIFICATION} for "
@@ -282,7 +282,7 @@ class _Search:
     def judge(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION
         device = next(classifier.parameters()).device
-        predictions, maps = infer(
+        predictions, maps = make_maps(
             classifier,
             self.splits.val,
             {"cam": CAM()} if localizing else {},

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.geometry import Size
 from wsol.scoring.box_ranges import BoxRanges
 from wsol.scoring.protocol import Protocol
@@ -41,7 +41,7 @@ def center_gaussian(size: Size, sigma: float = 0.25) -> NDArray[np.float64]:
 class CenterGaussians:
     """`center_gaussian` as the map of every image, at the size that a protocol brings maps to."""
 
-    def __init__(self, truth: Truth, protocol: Protocol) -> None:
+    def __init__(self, truth: GroundTruth, protocol: Protocol) -> None:
         self._truth, self._grid = truth, protocol.grid
         self.image_ids = truth.image_ids
 

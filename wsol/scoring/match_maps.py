@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.geometry import Size, resize_boxes
 from wsol.scoring.baselines import CenterGaussians, whole_frame
 from wsol.scoring.box_ranges import BoxRule
@@ -65,7 +65,7 @@ class Matches:
 
 def match_maps(
     maps: MapSource,
-    truth: Truth,
+    truth: GroundTruth,
     box_rule: BoxRule,
     thresholds: NDArray[np.float64],
     protocol: Protocol,
@@ -120,7 +120,7 @@ def match_maps(
 
 def match_pixels(
     maps: MapSource,
-    truth: Truth,
+    truth: GroundTruth,
     thresholds: NDArray[np.float64],
     protocol: Protocol,
     progress: str = "",
@@ -157,7 +157,7 @@ def match_pixels(
 
 def match_baseline(
     name: str,
-    truth: Truth,
+    truth: GroundTruth,
     box_rule: BoxRule,
     thresholds: NDArray[np.float64],
     protocol: Protocol,

@@ -15,7 +15,7 @@ from config.build import build
 from map_methods import EARLY
 from networks import tiny_classifier
 from wsol.explain import randomized_network
-from wsol.explain.explained_batch import Subject, make_maps
+from wsol.explain.explained_batch import ExplainedBatch, maps_of_batch
 from wsol.explain.faithfulness.average_drop import AverageDrop
 from wsol.explain.faithfulness.insertion_deletion import InsertionDeletion
 from wsol.explain.faithfulness.parameter_randomization import ParameterRandomization
@@ -55,7 +55,7 @@ def region_of(size, rows, columns):
 def subject_of(network, images, score_maps, class_ids=None, **settings):
     ids = torch.zeros(len(images), dtype=torch.long) if class_ids is None else class_ids
     names = [f"image {n}" for n in range(len(images))]
-    return Subject(network, images, names, ids, CAM(), score_maps, score_maps, **settings)
+    return ExplainedBatch(network, images, names, ids, CAM(), score_maps, score_maps, **settings)
 
 
 def only(columns):
@@ -131,7 +131,7 @@ class TestInsertionDeletion:
     def test_the_networks_own_mean_is_what_deletion_paints_with(self, images, class_ids):
         classifier = tiny_classifier(GAP())
         classifier.backbone.mean.copy_(torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1))
-        subject = Subject.of(classifier, images, class_ids, CAM())
+        subject = ExplainedBatch.of(classifier, images, class_ids, CAM())
         painted = classifier.backbone.mean.expand(4, 3, 16, 16)
         deletion = InsertionDeletion(steps=2).curves(subject)[2]
         with torch.no_grad():
@@ -140,7 +140,7 @@ class TestInsertionDeletion:
 
     def test_bytes_start_from_the_very_image(self, images, class_ids):
         classifier = tiny_classifier(GAP())
-        subject = Subject.of(classifier, images, class_ids, CAM())
+        subject = ExplainedBatch.of(classifier, images, class_ids, CAM())
         _, insertion, deletion = InsertionDeletion(steps=2).curves(subject)
         with torch.no_grad():
             expected = classifier(images).softmax(dim=1).gather(1, class_ids[:, None])[:, 0].double().numpy()
@@ -193,7 +193,7 @@ class TestAverageDrop:
     def test_the_image_is_multiplied_as_the_network_sees_it(self, images, class_ids):
         classifier = tiny_classifier(GMP())
         classifier.backbone.mean.copy_(torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1))
-        subject = Subject.of(classifier, images, class_ids, GradCAM())
+        subject = ExplainedBatch.of(classifier, images, class_ids, GradCAM())
         with torch.no_grad():
             normalized = (images / 255 - classifier.backbone.mean) / classifier.backbone.std
             features = subject.score_maps[:, None].float() * normalized
@@ -208,7 +208,7 @@ class TestAverageDrop:
 
 class TestParameterRandomization:
     def similarity(self, method, images, class_ids, mode, network=None, **settings):
-        subject = Subject.of(network or tiny_classifier(GAP()), images, class_ids, method)
+        subject = ExplainedBatch.of(network or tiny_classifier(GAP()), images, class_ids, method)
         return ParameterRandomization(mode, **settings)(subject)["randomization_similarity"]
 
     def test_a_method_without_a_class_is_found_out_by_the_head(self, images, class_ids):
@@ -222,7 +222,7 @@ class TestParameterRandomization:
         stats = pytest.importorskip("scipy.stats")
         network = tiny_classifier(GAP())
         maps = [
-            make_maps(one, images, class_ids, CAM()).flatten(1).numpy()
+            maps_of_batch(one, images, class_ids, CAM()).flatten(1).numpy()
             for one in (network, randomized_copy(network, "all", 3))
         ]
         expected = [stats.spearmanr(one, other).statistic for one, other in zip(*maps, strict=True)]
@@ -233,15 +233,15 @@ class TestParameterRandomization:
 
     def test_a_constant_map_has_no_similarity(self, images, class_ids):
         network = tiny_classifier(GAP())
-        maps = make_maps(network, images, class_ids, CAM())
+        maps = maps_of_batch(network, images, class_ids, CAM())
         maps[1] = 7
-        subject = Subject(network, images, list("abcd"), class_ids, CAM(), maps, torch.zeros(4, 16, 16))
+        subject = ExplainedBatch(network, images, list("abcd"), class_ids, CAM(), maps, torch.zeros(4, 16, 16))
         found = ParameterRandomization()(subject)["randomization_similarity"]
         assert np.isnan(found).tolist() == [False, True, False, False]
 
     def test_a_map_with_nan_from_the_randomized_network_is_named(self, images, class_ids):
         network = tiny_classifier(GAP())
-        subject = Subject.of(network, images, class_ids, CAM(), image_ids=list("abcd"))
+        subject = ExplainedBatch.of(network, images, class_ids, CAM(), image_ids=list("abcd"))
         broken = randomized_copy(network, "all", 0)
         broken.fc.weight.data[3] = torch.nan  # the class of image b
         with pytest.raises(ValueError, match="of the randomized network is NaN or infinite for 1 of 4 images: b"):
@@ -365,7 +365,7 @@ class TestSubject:
             "activation_maps": torch.zeros(count, 8, 8),
             "score_maps": torch.zeros(count, height, width),
         }
-        return Subject(**{**parts, **changed})
+        return ExplainedBatch(**{**parts, **changed})
 
     def test_shapes_that_do_not_fit_are_named(self, images):
         with pytest.raises(ValueError, match=r"score_maps must be \(4, 16, 16\).*got \(4, 8, 8\)"):
@@ -397,7 +397,7 @@ class TestSubject:
     @pytest.mark.parametrize("method", [CAM(), GradCAM(), EigenCAM()], ids=lambda one: type(one).__name__)
     def test_maps_made_in_chunks_are_the_same(self, images, class_ids, method):
         network = tiny_classifier(GAP())
-        whole, chunks = (make_maps(network, images, class_ids, method, size) for size in (64, 3))
+        whole, chunks = (maps_of_batch(network, images, class_ids, method, size) for size in (64, 3))
         torch.testing.assert_close(whole, chunks, rtol=1e-4, atol=1e-5)
 
 
@@ -410,7 +410,7 @@ def measure_of(path, **settings):
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
 class TestContract:
     def subject(self, images, class_ids, network=None, **settings):
-        return Subject.of(network or tiny_classifier(GMP()), images, class_ids, GradCAM(), **settings)
+        return ExplainedBatch.of(network or tiny_classifier(GMP()), images, class_ids, GradCAM(), **settings)
 
     def test_the_file_holds_one_measure_under_its_own_name(self, path, images, class_ids):
         assert list(OmegaConf.load(path)) == [path.stem]

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.geometry import as_boxes
 from wsol.scoring.external.class_ranks import read_class_ranks
 
-TRUTH = Truth(
+TRUTH = GroundTruth(
     np.array(["a", "b", "c"]),
     np.array([0, 1, 1]),
     [as_boxes([])] * 3,
@@ -59,7 +59,7 @@ def test_what_is_wrong_is_named(path, text, message):
 
 def test_annotations_without_classes_cannot_be_predicted(path):
     path.write_text("a,0\n")
-    unknown = Truth(TRUTH.image_ids, np.full(3, -1), TRUTH.boxes, TRUTH.sizes)
+    unknown = GroundTruth(TRUTH.image_ids, np.full(3, -1), TRUTH.boxes, TRUTH.sizes)
     with pytest.raises(ValueError, match="name no classes"):
         read_class_ranks(path, unknown)
     with pytest.raises(FileNotFoundError, match="No predictions"):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from wsol.data.ground_truth import Truth, same_size
+from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.geometry import as_boxes
 from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.external.maps import BadMaps, check_maps, find_maps
 
 IDS = ["a/one.jpg", "a/two.jpg", "b/three.jpg"]
-TRUTH = Truth(np.array(IDS), np.zeros(3, int), [as_boxes([[0, 0, 1, 1]])] * 3, same_size(3, (8, 8)))
+TRUTH = GroundTruth(np.array(IDS), np.zeros(3, int), [as_boxes([[0, 0, 1, 1]])] * 3, same_size(3, (8, 8)))
 MAPS = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
 
 

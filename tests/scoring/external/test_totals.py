@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from wsol import threads
-from wsol.data.ground_truth import OBJECT, Truth, same_size
+from wsol.data.ground_truth import OBJECT, GroundTruth, same_size
 from wsol.scoring.baselines import CenterGaussians, whole_frame
 from wsol.scoring.boxes.every import every
 from wsol.scoring.boxes.largest import largest
@@ -51,7 +51,7 @@ def some_truth(count, size=(40, 50), seed=1):
     corners = generator.uniform(0, 20, (count, 2, 2))
     boxes = [np.float32([[*one, *(one + SIZE)] for one in pair[: 1 + n % 2]]) for n, pair in enumerate(corners)]
     classes = generator.integers(0, 5, count)
-    return Truth(SomeMaps(count).image_ids, classes, boxes, same_size(count, size))
+    return GroundTruth(SomeMaps(count).image_ids, classes, boxes, same_size(count, size))
 
 
 def values(rows, tau=None):
@@ -194,7 +194,7 @@ def test_score_maps_are_taken_as_they_are():
 def test_images_of_different_sizes_each_have_their_own_grid():
     sizes = np.array([[10, 20], [30, 15], [8, 8]])
     boxes = [np.float32([[0, 0, width, height]]) for height, width in sizes]
-    truth = Truth(SomeMaps(3).image_ids, np.zeros(3, int), boxes, sizes)
+    truth = GroundTruth(SomeMaps(3).image_ids, np.zeros(3, int), boxes, sizes)
     frame = {name: whole_frame for name in RULES}
     judgement = judge(CenterGaussians(truth, TIGHT), truth, frame, TAUS, TIGHT, progress=False)
     assert (judgement.boxes["largest"].hits[0] == 3).all()

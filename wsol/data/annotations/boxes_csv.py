@@ -8,10 +8,10 @@ from wsol.data.annotations.clipped import clip_truth
 from wsol.data.decode import read_size
 from wsol.data.formats.box_format import check_numbers, look_normalized, to_edges
 from wsol.data.formats.boxes_csv import by_image, read_boxes_table
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 
 
-def read_csv(path: Path, split: str | None, images: Path | None = None, inclusive: bool = False) -> Truth:
+def read_csv(path: Path, split: str | None, images: Path | None = None, inclusive: bool = False) -> GroundTruth:
     """A line for each box: `image,x0,y0,x1,y1[,label][,width,height][,split]`, as `read_boxes_table` says.
 
     Args:
@@ -57,7 +57,7 @@ def read_csv(path: Path, split: str | None, images: Path | None = None, inclusiv
     known = all(names)
     numbered = known and all(name.isdecimal() for name in names)
     class_of = {name: int(name) if numbered else (index if known else -1) for index, name in enumerate(names)}
-    truth = Truth(
+    truth = GroundTruth(
         image_ids=np.array(list(found)),
         class_ids=np.array([class_of[one.label] for one in found.values()], np.int64),
         boxes=[to_edges(one.numbers, box_format, sizes[image]) for image, one in found.items()],

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.clipping import clip_split
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 
 
-def clip_truth(truth: Truth, source: Path, origin: Callable[[int], str]) -> Truth:
+def clip_truth(truth: GroundTruth, source: Path, origin: Callable[[int], str]) -> GroundTruth:
     """Clip all boxes to the sizes of their images, and log how many reach out.
 
     Args:

@@ -7,11 +7,11 @@ import numpy as np
 from wsol.data.annotations.clipped import clip_truth
 from wsol.data.decode import read_size
 from wsol.data.formats.coco_json import CocoImage, read_coco
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.geometry import Size, from_xywh
 
 
-def read_coco_boxes(path: Path, images: Path | None = None) -> Truth:
+def read_coco_boxes(path: Path, images: Path | None = None) -> GroundTruth:
     """Every image that has a box; image ids are the names of the files, as they are written.
 
     Args:
@@ -30,7 +30,7 @@ def read_coco_boxes(path: Path, images: Path | None = None) -> Truth:
         raise ValueError(f"{path} holds no box.")
     names = sorted({label for one in boxed for label in one.labels})
     class_ids = [names.index(one.labels[0]) if len(set(one.labels)) == 1 else -1 for one in boxed]
-    truth = Truth(
+    truth = GroundTruth(
         image_ids=np.array([one.file_name for one in boxed]),
         class_ids=np.array(class_ids, np.int64),
         boxes=[from_xywh(one.boxes) for one in boxed],

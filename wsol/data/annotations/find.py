@@ -9,7 +9,7 @@ from wsol.data.annotations.boxes_csv import read_csv
 from wsol.data.annotations.coco import read_coco_boxes
 from wsol.data.annotations.imagenet_xml import read_ilsvrc_xml
 from wsol.data.annotations.metadata import read_metadata
-from wsol.data.ground_truth import Truth, truth_of
+from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.data.image_set import ImageSet
 from wsol.data.imagenet.files import is_annotation
 from wsol.data.masks import MaskFiles
@@ -30,7 +30,7 @@ def find_truth(
     masks: Path | None = None,
     images: Path | None = None,
     inclusive: bool = False,
-) -> Truth:
+) -> GroundTruth:
     """Read the annotations of one split.
 
     Args:
@@ -64,7 +64,7 @@ def find_truth(
     raise FileNotFoundError(f"No annotations at {source}: give {_FORMS}.")
 
 
-def _of_splits(splits: Splits, split: str) -> Truth:
+def _of_splits(splits: Splits, split: str) -> GroundTruth:
     images: ImageSet = getattr(splits, split)
     entries = images.entries
     if not len(entries.boxes):
@@ -73,7 +73,7 @@ def _of_splits(splits: Splits, split: str) -> Truth:
     files = MaskFiles(
         [entry.mask_paths for entry in rest], [entry.ignore_path for entry in rest], above=rest[0].mask_above
     )
-    return Truth(
+    return GroundTruth(
         image_ids=np.array(list(images.image_ids)),
         class_ids=images.class_ids,
         boxes=np.split(images.clipped_boxes(), entries.box_ends.numpy()[1:-1]),

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.annotations.clipped import clip_truth
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.data.imagenet.boxes import read_image_boxes
 from wsol.data.imagenet.labels import imagenet_class_names, imagenet_wnids
 
 
-def read_ilsvrc_xml(source: Path) -> Truth:
+def read_ilsvrc_xml(source: Path) -> GroundTruth:
     """The boxes of the official validation images, in a folder of XML or a tar such as ILSVRC2012_bbox_val_v3.tgz.
 
     Image ids are the names of the files without suffix, classes those of the sorted wnids.
@@ -33,7 +33,7 @@ def read_ilsvrc_xml(source: Path) -> Truth:
             problem = "the size of the image is missing."
         if problem:
             raise ValueError(f"{found.origin(place)}: {problem}")
-    truth = Truth(
+    truth = GroundTruth(
         image_ids=np.array(found.images.to_pylist()),
         class_ids=np.array([class_of[label] for label in labels], np.int64),
         boxes=np.split(found.boxes, found.ends[1:-1]),

@@ -7,12 +7,12 @@ import numpy as np
 from wsol.data.annotations.clipped import clip_truth
 from wsol.data.decode import read_size
 from wsol.data.formats.metadata_files import MetadataSplit, read_split
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.data.masks import MaskFiles
 from wsol.geometry import as_boxes
 
 
-def read_metadata(folder: Path, mask_root: Path | None = None) -> Truth:
+def read_metadata(folder: Path, mask_root: Path | None = None) -> GroundTruth:
     """One split in the files that `read_split` reads.
 
     Args:
@@ -28,7 +28,7 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> Truth:
         return _with_masks(split, mask_root)
     if split.sizes is None:
         raise ValueError(f"{folder / 'image_sizes.txt'} is empty; boxes without masks need the sizes of the images.")
-    truth = Truth(
+    truth = GroundTruth(
         image_ids=np.array(list(split.image_ids)),
         class_ids=split.class_ids,
         boxes=np.split(split.boxes, split.ends[1:-1]),
@@ -37,14 +37,14 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> Truth:
     return clip_truth(truth, split.localization, split.box_origin)
 
 
-def _with_masks(split: MetadataSplit, mask_root: Path | None) -> Truth:
+def _with_masks(split: MetadataSplit, mask_root: Path | None) -> GroundTruth:
     if mask_root is None:
         raise ValueError(f"{split.localization} names masks, not boxes; say with --masks where they lie.")
     masks = [mask_root / one for one in split.masks]
     objects = [masks[start:end] for start, end in zip(split.ends[:-1], split.ends[1:], strict=True)]
     ignored = [mask_root / one if one else None for one in split.ignored or ()]
     files = MaskFiles(objects, ignored, above=0.5)
-    return Truth(
+    return GroundTruth(
         image_ids=np.array(list(split.image_ids)),
         class_ids=split.class_ids,
         boxes=[as_boxes([])] * len(objects),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.explain.base_measure import Column
-from wsol.explain.explained_batch import Subject
+from wsol.explain.explained_batch import ExplainedBatch
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class AverageDrop:
     Source: Chattopadhay et al., "Grad-CAM++", WACV 2018; there a percentage, here a fraction.
 
     The image is multiplied after it is normalized, as the network sees it: what has the score 0 takes the mean colour
-    (`Subject.mean_color`), the same that deletion paints with. In pixel values it would turn black, and a dark map
-    would be punished for the contrast it makes. A probability of 0 cannot drop: drop 0.
+    (`ExplainedBatch.mean_color`), the same that deletion paints with. In pixel values it would turn black, and a dark
+    map would be punished for the contrast it makes. A probability of 0 cannot drop: drop 0.
 
     Columns: `average_drop` in [0, 1], lower is better; `increase_in_confidence` 0 or 1, higher is better. A map that is
     1 everywhere has drop 0, so it says nothing of how small the lit part is. Costs 2 forward passes an image, or 1
@@ -33,7 +33,7 @@ class AverageDrop:
         "increase_in_confidence": Column(0, 1, "higher"),
     }
 
-    def __call__(self, subject: Subject) -> dict[str, NDArray[np.float64]]:
+    def __call__(self, subject: ExplainedBatch) -> dict[str, NDArray[np.float64]]:
         """Both columns of one batch, (N,) each."""
         pixels, mean = subject.pixels, subject.mean_color
         # score * (pixel - mean) / std, back in pixel values: std cancels.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from wsol.explain.base_measure import Column
-from wsol.explain.explained_batch import Subject
+from wsol.explain.explained_batch import ExplainedBatch
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class InsertionDeletion:
     and finds it at once in the other.
 
     Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018.
-    The mean colour is the one that the network normalizes to zero (`Subject.mean_color`). Pixels with the same score
-    go in raster order, so that every map has one answer; a constant map is read row by row. Borders of the blurred
-    image are mirrored.
+    The mean colour is the one that the network normalizes to zero (`ExplainedBatch.mean_color`). Pixels with the same
+    score go in raster order, so that every map has one answer; a constant map is read row by row. Borders of the
+    blurred image are mirrored.
 
     Differs from the authors' code, which takes 224 steps for images of 224 px: with 56 instead, on a trained classifier
     of synthetic images of 64 px and three map methods, the area of one image moves by up to 0.003, the mean of 12
@@ -33,7 +33,7 @@ class InsertionDeletion:
 
     Columns: `insertion_auc` in [0, 1], higher is better; `deletion_auc` in [0, 1], lower is better. Both depend on how
     sure the network is, so compare maps of the same network only. Costs 2 * steps + 1 forward passes an image, or
-    2 * steps where another measure of the same `Subject` has asked for the image itself.
+    2 * steps where another measure of the same `ExplainedBatch` has asked for the image itself.
 
     Attributes:
         steps: the pixels come or go in so many equal parts (at least one pixel each).
@@ -58,7 +58,7 @@ class InsertionDeletion:
                 f"blur_kernel must be odd and blur_sigma positive, got {self.blur_kernel} and {self.blur_sigma}."
             )
 
-    def __call__(self, subject: Subject) -> dict[str, NDArray[np.float64]]:
+    def __call__(self, subject: ExplainedBatch) -> dict[str, NDArray[np.float64]]:
         """Both columns of one batch, (N,) each."""
         fractions, insertion, deletion = self.curves(subject)
         return {
@@ -66,7 +66,7 @@ class InsertionDeletion:
             "deletion_auc": np.asarray(np.trapezoid(deletion, fractions, axis=1)),
         }
 
-    def curves(self, subject: Subject) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def curves(self, subject: ExplainedBatch) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """What the areas are taken of.
 
         Returns:
@@ -99,7 +99,7 @@ def _ranks(score_maps: Tensor) -> Tensor:
     return ranks.scatter_(1, order, places).reshape(score_maps.shape)
 
 
-def _replace(subject: Subject, before: Tensor, after: Tensor, ranks: Tensor, counts: Tensor) -> Tensor:
+def _replace(subject: ExplainedBatch, before: Tensor, after: Tensor, ranks: Tensor, counts: Tensor) -> Tensor:
     """(N, S) class probability once the first `counts` (S,) pixels of `before` are those of `after`."""
     found, counts = [], counts.to(before.device)
     # Steps of all images in one row: no batch is left half empty, and only one is held at a time.

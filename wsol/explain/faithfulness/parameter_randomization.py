@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.explain.base_measure import Column
-from wsol.explain.explained_batch import Subject, make_maps
+from wsol.explain.explained_batch import ExplainedBatch, maps_of_batch
 from wsol.explain.randomized_network import Mode, randomized_copy, spearman
 
 
@@ -41,7 +41,7 @@ class ParameterRandomization:
         if self.mode not in ("head", "all"):
             raise ValueError(f"mode must be 'head' or 'all', got {self.mode!r}.")
 
-    def __call__(self, subject: Subject) -> dict[str, NDArray[np.float64]]:
+    def __call__(self, subject: ExplainedBatch) -> dict[str, NDArray[np.float64]]:
         """The column of one batch, (N,).
 
         Raises:
@@ -49,7 +49,7 @@ class ParameterRandomization:
         """
         network = randomized_copy(subject.network, self.mode, self.seed)
         images, class_ids = subject.images, subject.class_ids
-        randomized = make_maps(network, images, class_ids, subject.method, subject.batch_size)
+        randomized = maps_of_batch(network, images, class_ids, subject.method, subject.batch_size)
         subject.refuse(~randomized.isfinite(), "activation map of the randomized network", "NaN or infinite")
         maps = [one.flatten(1).double().cpu().numpy() for one in (subject.activation_maps, randomized)]
         if self.absolute:

@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.atomic_files import regular_file
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 
 T = TypeVar("T")
 NOT_LISTED = 1_000_000  # the rank of a class that is not among those given
 
 
-def read_class_ranks(path: Path, truth: Truth) -> tuple[NDArray[np.int64], int]:
+def read_class_ranks(path: Path, truth: GroundTruth) -> tuple[NDArray[np.int64], int]:
     """Ranks from a file of predictions.
 
     Args:
@@ -67,7 +67,7 @@ def _class_id(path: Path, number: int, name: str, class_ids: dict[str, int]) -> 
     raise ValueError(f"{path}, line {number}: class {name!r} is neither a class id nor a name that annotations have.")
 
 
-def _in_order(path: Path, found: dict[str, T], truth: Truth) -> list[T]:
+def _in_order(path: Path, found: dict[str, T], truth: GroundTruth) -> list[T]:
     wanted: Sequence[str] = truth.image_ids.tolist()
     problems = [f"missing: {one}" for one in wanted if one not in found]
     problems += [f"extra, of no image of the split: {one}" for one in sorted(set(found) - set(wanted))]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.atomic_files import regular_file
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.geometry import Size
 from wsol.maps.stored_maps import Degenerate
 from wsol.threads import in_threads
@@ -55,7 +55,7 @@ class BadMaps(ValueError):
         super().__init__(f"{count} with the maps in {source}; nothing was scored:{listed}")
 
 
-def find_maps(source: Path, truth: Truth, ids_file: Path | None = None) -> MapFiles:
+def find_maps(source: Path, truth: GroundTruth, ids_file: Path | None = None) -> MapFiles:
     """Find the map of every image of a split.
 
     Args:
@@ -105,7 +105,7 @@ def find_maps(source: Path, truth: Truth, ids_file: Path | None = None) -> MapFi
     )
 
 
-def _in_folder(folder: Path, truth: Truth) -> MapFiles:
+def _in_folder(folder: Path, truth: GroundTruth) -> MapFiles:
     left = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.npy")}
     if not left:
         raise FileNotFoundError(f"{folder} holds no .npy file; maps are named <image_id>.npy.")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wsol.data.ground_truth import Truth
+from wsol.data.ground_truth import GroundTruth
 from wsol.scoring.box_agreement import extent_of
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.compilation import compile_engine
@@ -142,7 +142,7 @@ class _Part:
 
 def judge(
     maps: MapSource,
-    truth: Truth,
+    truth: GroundTruth,
     box_rules: Mapping[str, BoxRule],
     thresholds: NDArray[np.float64],
     protocol: Protocol,
@@ -264,7 +264,7 @@ def judge(
     )
 
 
-def _check_true_boxes(truth: Truth, protocol: Protocol) -> None:
+def _check_true_boxes(truth: GroundTruth, protocol: Protocol) -> None:
     for image_id, boxes in zip(truth.image_ids, truth.boxes, strict=True):
         if len(boxes) == 0:
             raise ValueError(f"Image {str(image_id)!r} has no true box, where others have; take it out of the split.")
