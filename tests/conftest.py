@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -6,7 +7,10 @@ import torch
 
 # For helpers like `networks`, and for `run`: importlib mode adds no folder.
 sys.path[:0] = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parents[1] / "benchmarks")]
-torch.set_num_threads(2)
+# Under pytest-xdist each worker, and what it starts, has one thread: more would only take turns on the processors.
+_threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ.setdefault("OMP_NUM_THREADS", str(_threads))
+torch.set_num_threads(_threads)
 
 
 @pytest.fixture
