@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-# For helpers like `networks`, and for `run`: importlib mode adds no folder.
-sys.path[:0] = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parents[1] / "benchmarks")]
+# For helpers like `networks`, for commands, and for `tests.` itself: importlib mode adds no folder.
+_ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(_ROOT / "tests" / "helpers"), str(_ROOT / "benchmarks"), str(_ROOT)]
 # Under pytest-xdist each worker, and what it starts, has one thread: more would only take turns on the processors.
 _threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 os.environ.setdefault("OMP_NUM_THREADS", str(_threads))

@@ -240,7 +240,7 @@ def test_one_cell_and_all_of_them_are_two_runs_of_two_names(experiment, option):
 
 def test_what_may_be_an_int_stays_one_in_a_heads_identity():
     node = option_of("pooling", "wildcat:highest=1:alpha=1:maps_per_class=2")
-    found = {key: value for key, value in head_identity(node).items() if key != "_target_"}
+    found = {key: value for key, value in head_identity("wildcat", node).items() if key != "option"}
     expected = {"highest": 1, "lowest": 0.2, "alpha": 1.0, "maps_per_class": 2}
     assert {key: (value, type(value)) for key, value in found.items()} == {
         key: (value, type(value)) for key, value in expected.items()
