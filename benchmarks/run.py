@@ -30,7 +30,8 @@ from wsol.runs.experiment import Evaluation, Experiment, Machine
 from wsol.runs.few_shot import FewShotSettings
 from wsol.runs.fit import check_maps
 from wsol.runs.pipeline import check_experiment, run_experiment
-from wsol.runs.tuning import Tuned, tune
+from wsol.runs.search import tune
+from wsol.runs.tuning import Tuned
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from wsol.report.table_files import write_tables
 from wsol.runs.experiment import Experiment, Machine
 from wsol.runs.head_name import HeadName
 from wsol.runs.pipeline import run_experiment
-from wsol.runs.tuning import Tuning, tune
+from wsol.runs.search import tune
+from wsol.runs.tuning import Tuning
 from wsol.training.methods.has import HaS
 from wsol.training.train import PLAIN, TrainSettings
 
@@ -323,7 +324,7 @@ def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
 
     from wsol.runs.fit import fit
 
-    for module in ("wsol.runs.artifacts", "wsol.runs.pipeline", "wsol.runs.tuning"):
+    for module in ("wsol.runs.artifacts", "wsol.runs.pipeline", "wsol.runs.search"):
         monkeypatch.setattr(f"{module}.fit", counted, raising=False)
     world.tuned_run("gap", tuning, seed=0)
     assert len(trained) == 2
