@@ -194,10 +194,10 @@ def test_what_the_run_cannot_do_is_told_before_the_first_trial(world):
         raise ValueError("no such layer")
 
     with pytest.raises(ValueError, match="no such layer"):
-        world.tune(rehearse_run=refuses)
+        world.tune(check_run=refuses)
     assert world.built == 0
     world.tune()
-    world.tune(rehearse_run=refuses)  # of what was made already, nothing is asked
+    world.tune(check_run=refuses)  # of what was made already, nothing is asked
 
 
 def test_a_head_without_cam_is_told_before_its_boxes_shall_choose(world, monkeypatch):

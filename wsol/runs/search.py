@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from lightning.fabric.utilities.seed import seed_everything
 
 from wsol.atomic_files import read_json, write_json
 from wsol.data.ground_truth import truth_of
@@ -19,7 +18,7 @@ from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import Experiment, Machine
-from wsol.runs.fit import COLLAPSED, DIVERGED, check_maps, fit, is_collapsed
+from wsol.runs.fit import COLLAPSED, DIVERGED, Trainer, build_seeded, check_maps, fit, is_collapsed
 from wsol.runs.folder import load_or_none, save_classifier, save_frame
 from wsol.runs.head_name import file_name
 from wsol.runs.tuning import CLASSIFICATION, LOCALIZATION, TRIAL_COLUMNS, Tuned, Tuning, best_of
@@ -32,37 +31,50 @@ from wsol.training.train import TrainSettings
 log = logging.getLogger(__name__)
 
 
+def search_settings(trainer: Trainer) -> Experiment:
+    """Return the experiment of a trainer with the training settings that its search chooses; as it is without one."""
+    experiment = trainer.experiment
+    if experiment.tuning is None or experiment.tuned is not None:
+        return experiment
+
+    def check_run() -> None:
+        trainer.check_maps_once(trainer.untrained())
+
+    build_classifier, splits, machine = trainer.build_classifier, trainer.splits, trainer.machine
+    return experiment.tuned_by(tune(trainer.trained, splits, build_classifier, experiment.tuning, machine, check_run))
+
+
 def tune(
     experiment: Experiment,
     splits: Splits,
     build_classifier: Callable[[], Classifier],
     tuning: Tuning,
     machine: Machine,
-    rehearse_run: Callable[[], None] = lambda: None,
+    check_run: Callable[[], None] = lambda: None,
 ) -> Tuned:
-    """Search, or take up a search where it was left; its trials lie under `results/tuning`.
+    """Search training settings, or continue a search that was stopped. Its trials are kept below `results/tuning`.
 
     Args:
-        experiment: what is tuned; its seed plays no part, and its training is the first trial.
+        experiment: what is tuned. Its seed is not read, and its training settings are the first trial.
         splits: trained on `train`, chosen by `val`; `test` is not read.
-        build_classifier: makes an untrained one; called after seeding.
-        tuning: how.
-        machine: where.
-        rehearse_run: raises what the run that follows would raise; called before the first trial that is trained.
+        build_classifier: makes an untrained classifier; called after seeding.
+        tuning: how settings are searched.
+        machine: where trials run.
+        check_run: raises what the run after the search would raise; called before the first trial that is trained.
 
     Returns:
-        What was chosen; if every trial diverged or collapsed, the first, which the log says.
+        The chosen trial; the first one if every trial diverged or collapsed, which is logged.
 
     Raises:
         ValueError: before anything is trained, if the boxes of `val` shall choose and there are none, or CAM cannot be
-            made; or if the space draws what cannot be trained with.
+            made; or if the space contains settings that cannot be trained with.
     """
     if tuning.select == LOCALIZATION and not len(splits.val.entries.boxes):
         raise ValueError(
             f"tune.select={LOCALIZATION} reads the boxes of {splits.val.name}, which has none; "
             f"choose tune.select={CLASSIFICATION}."
         )
-    tuning = _of_what_learns(tuning, experiment.train)
+    tuning = _without_idle_rates(tuning, experiment.train)
     identity = {
         "data": {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint},
         **{part: value for part, value in experiment.settings.items() if part != "data"},
@@ -76,12 +88,11 @@ def tune(
     with FileLock(folder / ".lock"):
         if not (folder / "settings.json").exists():
             write_json(folder / "settings.json", {"tuned": experiment.pooling, "identity": identity})
-        search = _Search(experiment, splits, build_classifier, tuning, machine, folder, rehearse_run)
-        return search.run()
+        return _Search(experiment, splits, build_classifier, tuning, machine, folder, check_run).run()
 
 
-def _of_what_learns(tuning: Tuning, train: TrainSettings) -> Tuning:
-    """Without `lr` in the space where nothing learns at it: a head on a frozen trunk learns at `head_lr` alone."""
+def _without_idle_rates(tuning: Tuning, train: TrainSettings) -> Tuning:
+    """Remove `lr` from the space if nothing learns at it: a head on a frozen trunk learns at `head_lr` alone."""
     if not train.freeze_backbone or "lr" not in tuning.space:
         return tuning
     if "head_lr" in tuning.space:
@@ -93,37 +104,39 @@ def _of_what_learns(tuning: Tuning, train: TrainSettings) -> Tuning:
 
 @dataclass
 class _Search:
+    """Run the trials of one search."""
+
     experiment: Experiment
     splits: Splits
     build_classifier: Callable[[], Classifier]
     tuning: Tuning
     machine: Machine
     folder: Path
-    rehearse_run: Callable[[], None]
+    check_run: Callable[[], None]
 
     def run(self) -> Tuned:
-        found: list[dict[str, Any]] = []
-        rehearsed = False
+        trials: list[dict[str, Any]] = []
+        checked = False
         points = self.tuning.points()
-        settings = [self.settings(point) for point in points]  # all at first: a value may be refused
+        settings = [self.settings(point) for point in points]  # all before the first trial, since a value may raise
         for trial, point in enumerate(points):
             file = self.folder / f"trial-{trial:02d}.json"
-            told = load_or_none(file, read_json)
-            if told is None:
-                if not rehearsed:
+            result = load_or_none(file, read_json)
+            if result is None:
+                if not checked:
                     self.check_maps()
-                    rehearsed = True
+                    checked = True
                 log.info(
                     "%s: trial %d of %d, %s", self.folder.name, trial + 1, self.tuning.trials, point or "as it is set"
                 )
-                told = self.trial(trial, settings[trial], best_of(found))
-                write_json(file, told)
-            found.append(told)
-        chosen = best_of(found)
+                result = self.trial(trial, settings[trial], best_of(trials))
+                write_json(file, result)
+            trials.append(result)
+        chosen = best_of(trials)
         names = list(self.tuning.space)
-        frame = pd.DataFrame(found).reindex(columns=[*TRIAL_COLUMNS, *names])
+        frame = pd.DataFrame(trials).reindex(columns=[*TRIAL_COLUMNS, *names])
         save_frame(self.folder / "trials.csv", frame)
-        if chosen is None:  # the run that follows will show it
+        if chosen is None:  # the run after the search will show it
             log.warning(
                 "None of %d trials of %s learned anything: %s. The settings stay as they were; widen tune.space.",
                 self.tuning.trials,
@@ -146,16 +159,15 @@ class _Search:
         )
 
     def network_file(self, trial: int) -> Path:
-        """What the trial trained, kept for the best so far."""
+        """Return the path of a trial's network, which is kept for the best trial so far."""
         return self.folder / f"trial-{trial:02d}.pt"
 
     def check_maps(self) -> None:
-        """Tell what cannot work before anything is trained."""
-        self.rehearse_run()
+        """Raise ValueError if the run, or the CAM that chooses, cannot make its maps."""
+        self.check_run()
         if self.tuning.select == LOCALIZATION:
-            seed_everything(self.tuning.seed, verbose=False)
             try:
-                check_maps(self.build_classifier(), self.splits, {"cam": CAM()})
+                check_maps(build_seeded(self.tuning.seed, self.build_classifier), self.splits, {"cam": CAM()})
             except ValueError as error:
                 raise ValueError(
                     f"tune.select={LOCALIZATION} reads maps of CAM; choose tune.select={CLASSIFICATION} for "
@@ -169,51 +181,51 @@ class _Search:
     def trial(self, trial: int, settings: TrainSettings, best: int | None) -> dict[str, Any]:
         tried = {name: asdict(settings)[name] for name in self.tuning.space}
         self.network_file(trial).unlink(missing_ok=True)  # of the same trial, if it was made before
-        one = replace(self.experiment, seed=self.tuning.seed, train=settings)
-        seed_everything(one.seed, verbose=False)
-        classifier = self.build_classifier()
+        experiment = replace(self.experiment, seed=self.tuning.seed, train=settings)
+        classifier = build_seeded(experiment.seed, self.build_classifier)
         checkpoint = self.folder / "training.ckpt"
         owner = self.folder / "training.json"  # whose checkpoint it is: a search may have been stopped in between
         if load_or_none(owner, read_json) != {"trial": trial}:
             checkpoint.unlink(missing_ok=True)
             write_json(owner, {"trial": trial})
         try:
-            history = fit(one, self.splits, classifier, self.machine, checkpoint)
+            history = fit(experiment, self.splits, classifier, self.machine, checkpoint)
         except FloatingPointError as error:
             log.warning("%s: trial %d: %s", self.folder.name, trial, error)
             checkpoint.unlink(missing_ok=True)
             return {"trial": trial, "status": DIVERGED, "score": None, **tried}
         checkpoint.unlink(missing_ok=True)
-        told = {"trial": trial, **self.judge(classifier), "seconds": sum(one["seconds"] for one in history), **tried}
+        seconds = sum(epoch["seconds"] for epoch in history)
+        result = {"trial": trial, **self.score(classifier), "seconds": seconds, **tried}
         before = None if best is None else load_or_none(self.folder / f"trial-{best:02d}.json", read_json)
-        if best_of([told] if before is None else [before, told]) == trial:
+        if best_of([result] if before is None else [before, result]) == trial:
             save_classifier(self.network_file(trial), classifier, history)
             if best is not None:
                 self.network_file(best).unlink(missing_ok=True)
-        return told
+        return result
 
-    def judge(self, classifier: Classifier) -> dict[str, Any]:
+    def score(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION
         device = next(classifier.parameters()).device
         predictions, maps = make_maps(
             classifier,
             self.splits.val,
             {"cam": CAM()} if localizing else {},
-            device=device,
+            device=device,  # of training, whatever the machine's choice
             batch_size=self.machine.batch_size,
             workers=self.machine.workers,
             progress=self.machine.progress,
         )
         right = int((predictions["class_rank"] == 0).sum())
         chance = predictions["true_class_probability"].clip(lower=1e-12)
-        told = {
+        result = {
             "status": COLLAPSED if is_collapsed(right, len(predictions), self.splits.num_classes) else "",
             "top1_cls": right / len(predictions),
             "cross_entropy": float(-np.log(chance).mean()),
         }
-        told["score"] = told["top1_cls"]
+        result["score"] = result["top1_cls"]
         if localizing:
             matches = match_maps(maps["cam"], truth_of(predictions), largest, threshold_grid(0.01, 0.0), TIGHT, None)
-            told["max_box_acc"] = float((matches.best_iou >= 0.5).mean(axis=0).max())
-            told["score"] = told["max_box_acc"]
-        return told
+            result["max_box_acc"] = float((matches.best_iou >= 0.5).mean(axis=0).max())
+            result["score"] = result["max_box_acc"]
+        return result

@@ -14,22 +14,22 @@ from wsol.training.train import TrainSettings
 
 CLASSIFICATION, LOCALIZATION = "classification", "localization"
 _SEARCHED = ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing")  # fractions above 0
-# What the log of the trials says of each, beside the settings that were tried.
+# Columns of `trials.csv`, beside the settings that were tried.
 TRIAL_COLUMNS = ("trial", "status", "score", "top1_cls", "cross_entropy", "max_box_acc", "seconds")
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How training settings are searched; a part of a run's identity.
+    """Describe how training settings are searched; a part of a run's identity.
 
     Every head gets the same number of trials, at the same points of the same space, trained with the same seed. The
-    first trial is what the training is set to anyway, so tuning never ends below it on `val`.
+    first trial is the training as it is set, so that tuning never ends below it on `val`.
 
     Attributes:
-        trials: of each head, the first included.
+        trials: number of trials per head, the first included.
         space: field of `TrainSettings` -> [low, high], drawn log-uniformly.
-        select: `classification`: the best top-1 on `val`, of equals the least cross entropy. `localization`: the best
-            MaxBoxAcc of CAM on `val`, which uses its boxes, and tables say so.
+        select: `classification`: the best top-1 on `val`, among ties the least cross entropy. `localization`: the best
+            MaxBoxAcc of CAM on `val`, which uses its boxes, as tables state.
         seed: of the points, and of every trial's training.
         epochs: of each trial; None: as many as the training itself, so that the best one need not be repeated.
     """
@@ -52,31 +52,31 @@ class Tuning:
                 raise ValueError(f"tune.space.{name} must be [low, high] with 0 < low <= high, got {list(ends)}.")
 
     def points(self) -> list[dict[str, float]]:
-        """What each trial changes; the first changes nothing."""
+        """Return the settings that each trial changes; the first trial changes none."""
         generator = np.random.default_rng(self.seed)
-        found: list[dict[str, float]] = [{}]
+        points: list[dict[str, float]] = [{}]
         for _ in range(self.trials - 1):
-            # Three digits are enough to search by, and can be typed.
-            found.append(
+            # Three digits suffice for a search, and can be typed.
+            points.append(
                 {
                     name: float(f"{np.exp(generator.uniform(np.log(low), np.log(high))):.3g}")
                     for name, (low, high) in self.space.items()
                 }
             )
-        return found
+        return points
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search came to.
+    """Hold the result of a search.
 
     Attributes:
-        tuning: how it searched.
-        base: the settings that it started from.
-        chosen: the trial.
-        train: its settings, with the epochs of the training itself.
-        trials: a row each, `TRIAL_COLUMNS` and the settings tried.
-        classifier_file: the chosen trial's network, where it is what the run with `tuning.seed` would train.
+        tuning: how settings were searched.
+        base: the settings that the search started from.
+        chosen: number of the chosen trial.
+        train: settings of that trial, with the epochs of the training itself.
+        trials: a row per trial, `TRIAL_COLUMNS` and the settings tried.
+        classifier_file: the chosen trial's network, if it equals that of the run with `tuning.seed`; None otherwise.
     """
 
     tuning: Tuning
@@ -87,29 +87,29 @@ class Tuned:
     classifier_file: Path | None
 
     def about(self) -> dict[str, Any]:
-        """As plain data, for the run's settings."""
+        """Return the search as plain data, for the run's settings."""
         names = list(self.tuning.space)
         return {
             "chosen": self.chosen,
             "settings": {name: getattr(self.train, name) for name in names},
             "select": self.tuning.select,
             "trials": [
-                {key: None if pd.isna(value) else value for key, value in one.items()}
-                for one in self.trials[[*TRIAL_COLUMNS[:-1], *names]].to_dict("records")
+                {key: None if pd.isna(value) else value for key, value in trial.items()}
+                for trial in self.trials[[*TRIAL_COLUMNS[:-1], *names]].to_dict("records")
             ],
         }
 
 
 def best_of(trials: Sequence[Mapping[str, Any]]) -> int | None:
-    """The trial of the best score, of equals that of the least cross entropy; None if all failed."""
-    learned = [one for one in trials if not one["status"]]
+    """Return the trial of the best score, among ties that of the least cross entropy; None if all failed."""
+    learned = [trial for trial in trials if not trial["status"]]
     if not learned:
         return None
-    return int(max(learned, key=lambda one: (one["score"], -one["cross_entropy"], -one["trial"]))["trial"])
+    return int(max(learned, key=lambda trial: (trial["score"], -trial["cross_entropy"], -trial["trial"]))["trial"])
 
 
 def copy_classifier(tuned: Tuned, seed: int, path: Path) -> bool:
-    """Put the chosen trial's network where a run's belongs, if it is what the run would train."""
+    """Copy the chosen trial's network to a run's path, if the run would train the same; return False if not."""
     if tuned.classifier_file is None or seed != tuned.tuning.seed:
         return False
     with whole_file(path) as aside:
