@@ -52,12 +52,8 @@ def main(cfg: DictConfig) -> list[Scored] | Failed:
 def run(cfg: DictConfig) -> list[Scored]:
     """Run one job, and return the comparisons that it belongs to, whose tables `ShowResults` writes."""
     check_run(cfg)
-    splits, evaluation, machine, parts = (
-        build_data(cfg.data, cfg.machine),
-        evaluation_of(cfg),
-        machine_of(cfg),
-        parts_of(cfg),
-    )
+    splits, parts = build_data(cfg.data, cfg.machine), parts_of(cfg)
+    evaluation, machine = evaluation_of(cfg), machine_of(cfg)
     rows = run_experiment(
         experiment_of(cfg, splits.name),
         splits,

@@ -286,6 +286,18 @@ def test_tuned_heads_stand_in_one_table_with_every_trial(world):
     assert world.built == built
 
 
+def test_a_search_and_its_run_check_the_data_and_the_maps_once(world, monkeypatch):
+    checked = []
+    monkeypatch.setattr("wsol.runs.pipeline.check_experiment", lambda *_: checked.append("data"))
+    monkeypatch.setattr("wsol.runs.fit.check_maps", lambda *_: checked.append("maps"))
+    experiment = replace(world.experiment("gap"), tuning=Tuning(trials=2, space={"lr": (1e-3, 1e-2)}, seed=1))
+    run_experiment(experiment, world.splits, world.build(experiment), SMALL, world.machine)
+    assert checked == ["data", "maps"]
+    (folder,) = world.folders()
+    settings = json.loads((world.results / "runs" / folder / "settings.json").read_text())
+    assert len(settings["tuned"]["trials"]) == 2
+
+
 def test_searches_from_other_settings_that_choose_the_same_are_two_runs(world):
     tuning = Tuning(trials=1, space={"lr": (4e-3, 4e-3)})
     for started in (TRAIN, replace(TRAIN, lr=4e-3)):

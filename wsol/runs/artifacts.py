@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,29 +42,21 @@ class RunArtifacts:
                 self.folder.write_settings({**self.about, **made_by})
             yield
 
-    def has_maps(self, split: str, name: str) -> bool:
-        """Return True if the maps of a method are on disk."""
-        return self.folder.maps_file(split, self._map_key(name)).exists()
+    def maps_file(self, split: str, name: str) -> Path:
+        """Return the path of a method's maps."""
+        return self.folder.maps_file(split, self.evaluation.map_key(name))
 
     def load_maps(self, split: str, name: str) -> StoredMaps | None:
         """Read the maps of a method; None if they are missing or damaged."""
-        return load_or_none(self.folder.maps_file(split, self._map_key(name)), load_maps)
+        return load_or_none(self.maps_file(split, name), load_maps)
 
-    def save_maps(self, split: str, name: str, maps: StoredMaps) -> None:
-        """Write the maps of a method."""
-        maps.save(self.folder.maps_file(split, self._map_key(name)))
-
-    def has_predictions(self, split: str) -> bool:
-        """Return True if the predictions of a split are on disk."""
-        return self.folder.predictions_file(split, self.evaluation.optimized).exists()
+    def predictions_file(self, split: str) -> Path:
+        """Return the path of the predictions of a split."""
+        return self.folder.predictions_file(split, self.evaluation.optimized)
 
     def load_predictions(self, split: str) -> pd.DataFrame | None:
         """Read the predictions of a split; None if they are missing or damaged."""
-        return load_or_none(self.folder.predictions_file(split, self.evaluation.optimized), pd.read_parquet)
-
-    def save_predictions(self, split: str, predictions: pd.DataFrame) -> None:
-        """Write the predictions of a split."""
-        save_frame(self.folder.predictions_file(split, self.evaluation.optimized), predictions)
+        return load_or_none(self.predictions_file(split), pd.read_parquet)
 
     def record(
         self, split: str, source: str, rule: str, point: int | None, match: Callable[[], LocalizationRecord]
@@ -106,7 +99,3 @@ class RunArtifacts:
         """Read the run's rows; None if they are missing or damaged, or of a training that was repeated since."""
         rows = load_or_none(self.folder.scores_file(self.evaluation.key), read_rows)
         return None if rows is not None and (rows["status"] == DIVERGED).all() else rows
-
-    def _map_key(self, name: str) -> str:
-        """Return the file key of a method's maps; maps of a network without a map method are named by it alone."""
-        return self.evaluation.map_key(name) if name in self.evaluation.maps else name

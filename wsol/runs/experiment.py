@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from wsol.explain.base_measure import FaithfulnessMeasure
@@ -97,7 +98,7 @@ class Evaluation:
     optimized: bool = False
 
     def __post_init__(self) -> None:
-        taus = np.asarray(self.thresholds)
+        taus = self.taus
         if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
             raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
         for name, score in self.scores.items():
@@ -114,6 +115,11 @@ class Evaluation:
         """Name of the protocol and eight hex digits; rows of different keys never share a table."""
         parts = [self.maps, self.boxes, self.scores, self.thresholds, self.protocol, self.faithfulness, self.optimized]
         return f"{self.protocol.name}-{digest(parts)}"
+
+    @property
+    def taus(self) -> NDArray[np.float64]:
+        """Score-map thresholds as an array (T,)."""
+        return np.asarray(self.thresholds)
 
     def protocol_of(self, score: Score) -> str:
         """Return what a reader must know to compare a score's numbers with others."""

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from wsol.networks.inference import network_outputs
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.experiment import SCORED_SPLITS, Machine
 from wsol.runs.fit import build_seeded, record_divergence
-from wsol.runs.folder import RunFolder, ensure_network, load_classifier, save_frame
+from wsol.runs.folder import RunFolder, ensure_network, load_classifier, load_maps, load_or_none, save_frame
 from wsol.runs.records import MapsSource, ScoredImages, match_records
 from wsol.runs.rows import failed_rows, score_rows
 from wsol.runs.run_maps import RunMaps
@@ -246,11 +247,11 @@ class _FewShot:
 
     def make_missing_maps(self) -> None:
         for split in SCORED_SPLITS:
-            if not self.artifacts.has_maps(split, SALIENCY):
+            if not self._maps_file(split).exists():
                 self._make(split)
 
     def maps(self, split: str) -> StoredMaps:
-        maps = self.artifacts.load_maps(split, SALIENCY)
+        maps = load_or_none(self._maps_file(split), load_maps)
         return self._make(split) if maps is None else maps
 
     def _make(self, split: str) -> StoredMaps:
@@ -258,7 +259,7 @@ class _FewShot:
         images = prepared_as(splits.val, splits.val, self.chosen_by) if split == "val" else splits.test
         progress = f"{SALIENCY}, {split}" if machine.progress else ""
         maps = saliency_maps(self.network(), images, machine, progress)
-        self.artifacts.save_maps(split, SALIENCY, maps)
+        maps.save(self._maps_file(split))
         return maps
 
     def _train(self) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
@@ -274,6 +275,9 @@ class _FewShot:
             workers=machine.workers,
             progress=self.name if machine.progress else "",
         )
+
+    def _maps_file(self, split: str) -> Path:
+        return self.artifacts.folder.maps_file(split, SALIENCY)
 
     def _backbone(self) -> Backbone:
         return build_seeded(self.run.experiment.seed, self.build_backbone)

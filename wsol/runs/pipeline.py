@@ -89,14 +89,14 @@ def _records(maps: RunMaps, box_networks: BoxNetworks | None) -> tuple[dict[str,
         records[name] = match_records(source, maps.images, maps.artifacts)
         if name in lacking:
             facts[name] = describe_maps(source, maps)
-    found: dict[str, Records] = {name: splits.test for name, splits in records.items()}
+    on_test: dict[str, Records] = {name: record.test for name, record in records.items()}
     if box_networks is not None and box_networks.psol:
-        on_val = {name: splits.val for name, splits in records.items()}
+        on_val = {name: record.val for name, record in records.items()}
         if regressed := psol_records(maps, on_val, box_networks.build_backbone):
-            found[PSOL] = regressed
+            on_test[PSOL] = regressed
             if PSOL in lacking:
                 facts[PSOL] = MapFacts({"status": status_of(maps)})
-    return found, facts
+    return on_test, facts
 
 
 def _score_baselines(maps: RunMaps) -> None:

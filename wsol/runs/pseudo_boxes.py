@@ -63,7 +63,7 @@ def pseudo_boxes(
         size: (height, width) of the images.
         protocol: from activation map to box.
         threshold: τ, chosen on `val`.
-        rule: one that gives at most one box at a threshold.
+        rule: a box rule that gives at most one box at a threshold.
         progress: title of a progress bar; empty for none.
 
     Returns:
@@ -81,7 +81,7 @@ def pseudo_boxes(
         fill_score_map(maps.read(n), score_map, protocol, f"image {str(maps.image_ids[n])!r}")
         (boxes,) = rule(score_map, [threshold], protocol)
         if len(boxes) > 1:
-            raise ValueError(f"A pseudo box is one box an image, but {rule!r} gives {len(boxes)}; choose largest.")
+            raise ValueError(f"A pseudo box is one box per image, but {rule!r} gives {len(boxes)}; choose largest.")
         if len(boxes) and score_map.any():  # some protocols draw a box of one pixel where there is nothing
             drawn[n] = resize_boxes(boxes, grid, size)[0]
         bar.update()
@@ -101,7 +101,7 @@ class BoxDrawing:
         method: the run's map method.
         protocol: from activation map to box.
         threshold: τ, chosen on `val`.
-        rule: one that gives at most one box at a threshold.
+        rule: a box rule that gives at most one box at a threshold.
     """
 
     method: MapMethod
@@ -181,7 +181,7 @@ class PseudoBoxed(Dataset[Sample]):
 
 def match_boxes(
     boxes: StoredBoxes,
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     thresholds: NDArray[np.float64],
     protocol: Protocol,
     point: int | None = None,
@@ -192,8 +192,8 @@ def match_boxes(
     that equals a ground-truth box has IoU 1.
 
     Args:
-        boxes: of the images of `truth`, in the same order.
-        truth: the split's boxes.
+        boxes: of the images of `ground_truth`, in the same order.
+        ground_truth: the split's boxes.
         thresholds: (T,), which only give the record its shape.
         protocol: how boxes are compared.
         point: keep the boxes of this threshold alone; None: of all.
@@ -204,20 +204,20 @@ def match_boxes(
     Raises:
         ValueError: if the boxes are of other images, or an image has no predicted or no true box, with its id.
     """
-    if not np.array_equal(boxes.image_ids, truth.image_ids):
+    if not np.array_equal(boxes.image_ids, ground_truth.image_ids):
         raise ValueError("The stored boxes are of other images than the split holds; delete them to have them remade.")
     compile_engine()
-    count, kept = len(truth), len(thresholds) if point is None else 1
+    count, kept = len(ground_truth), len(thresholds) if point is None else 1
     best_iou = np.empty((count, len(thresholds)), np.float32)
     predicted, true_boxes = np.empty((2, count, kept, 4), np.float32)
     zero, known = np.zeros(1, np.int32), boxes.known
     for n in range(count):
-        size = truth.size(n)
-        if not known[n] or not len(truth.boxes[n]):
+        size = ground_truth.size(n)
+        if not known[n] or not len(ground_truth.boxes[n]):
             lacking = "true" if known[n] else "predicted"
-            raise ValueError(f"Image {str(truth.image_ids[n])!r} has no {lacking} box, so it cannot be scored.")
+            raise ValueError(f"Image {str(ground_truth.image_ids[n])!r} has no {lacking} box, so it cannot be scored.")
         regressed = true_boxes_of(resize_boxes(boxes.boxes[n][None], boxes.size, size), size, protocol)
-        true = true_boxes_of(truth.boxes[n], size, protocol)
+        true = true_boxes_of(ground_truth.boxes[n], size, protocol)
         best = best_of(BoxRanges(regressed, zero, zero + 1, np.zeros(1, np.int64)), true)
         best_iou[n] = best.iou
         grid = protocol.grid or size

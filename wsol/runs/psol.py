@@ -1,5 +1,6 @@
 """Score PSOL beside a run's own maps; its rows are in the run's folder."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,7 +56,8 @@ def psol_records(
         return {}
     try:
         psol.make_missing()
-        return match_records(BoxesSource(psol.boxes), run.images, run.artifacts).test
+        source = BoxesSource(functools.lru_cache(maxsize=1)(psol.boxes))
+        return match_records(source, run.images, run.artifacts).test
     except (NoPseudoBox, FloatingPointError) as error:
         log.warning("%s has no rows of PSOL: %s", folder.path.name, error)
         if isinstance(error, FloatingPointError):  # the pseudo boxes are kept, and show by themselves if there is none

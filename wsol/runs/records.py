@@ -55,7 +55,7 @@ class ScoredImages:
 
 
 class Source(Interface):
-    """What is matched with the ground truth: maps, a baseline, or one box per image."""
+    """Interface of what is matched with the ground truth: maps, a baseline, or one box per image."""
 
     @property
     def name(self) -> str:
@@ -65,11 +65,13 @@ class Source(Interface):
     def has_map(self) -> bool:
         """True if the source can be compared with masks."""
 
-    def match(self, split: str, truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None) -> Matches:
-        """Match a split at all thresholds; keep the boxes of one threshold alone unless `point` is None."""
+    def match(
+        self, split: str, ground_truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None
+    ) -> Matches:
+        """Match a split at all thresholds; keep the boxes of the threshold `point` alone, of all thresholds if None."""
 
-    def match_pixels(self, truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
-        """Count the pixels of test by score, on and off the objects."""
+    def match_pixels(self, ground_truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
+        """Count the pixels of test by their scores, off and on the objects, as `match_pixels`."""
 
 
 @dataclass
@@ -90,19 +92,18 @@ class MapsSource:
     def __post_init__(self) -> None:
         self.read = functools.lru_cache(maxsize=1)(self.read)
 
-    def match(self, split: str, truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None) -> Matches:
+    def match(
+        self, split: str, ground_truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None
+    ) -> Matches:
         """Match the boxes of the maps under a box rule."""
-        thresholds, box_rule = np.asarray(evaluation.thresholds), evaluation.boxes[rule]
+        maps, box_rule = self.read(split), evaluation.boxes[rule]
         progress = f"boxes of {self.name}, {rule}, {split}" if self.progress else ""
-        return match_maps(self.read(split), truth, box_rule, thresholds, evaluation.protocol, point, progress)
+        return match_maps(maps, ground_truth, box_rule, evaluation.taus, evaluation.protocol, point, progress)
 
-    def match_pixels(self, truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
+    def match_pixels(self, ground_truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
         """Count the pixels of the maps of test."""
-        thresholds, progress = (
-            np.asarray(evaluation.thresholds),
-            f"pixels of {self.name}, test" if self.progress else "",
-        )
-        return match_pixels(self.read("test"), truth, thresholds, evaluation.protocol, progress)
+        progress = f"pixels of {self.name}, test" if self.progress else ""
+        return match_pixels(self.read("test"), ground_truth, evaluation.taus, evaluation.protocol, progress)
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,17 @@ class BaselineSource:
         """True for the Gaussian."""
         return self.name == CENTER_GAUSSIAN
 
-    def match(self, split: str, truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None) -> Matches:
+    def match(
+        self, split: str, ground_truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None
+    ) -> Matches:
         """Match the boxes of the baseline under a box rule."""
-        thresholds, box_rule = np.asarray(evaluation.thresholds), evaluation.boxes[rule]
-        return match_baseline(self.name, truth, box_rule, thresholds, evaluation.protocol, point)
+        box_rule, protocol = evaluation.boxes[rule], evaluation.protocol
+        return match_baseline(self.name, ground_truth, box_rule, evaluation.taus, protocol, point)
 
-    def match_pixels(self, truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
+    def match_pixels(self, ground_truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
         """Count the pixels of the Gaussian."""
-        maps, thresholds = CenterGaussians(truth, evaluation.protocol), np.asarray(evaluation.thresholds)
-        return match_pixels(maps, truth, thresholds, evaluation.protocol)
+        maps = CenterGaussians(ground_truth, evaluation.protocol)
+        return match_pixels(maps, ground_truth, evaluation.taus, evaluation.protocol)
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,13 @@ class BoxesSource:
     name: str = field(default=PSOL, init=False)
     has_map: bool = field(default=False, init=False)
 
-    def match(self, split: str, truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None) -> Matches:
+    def match(
+        self, split: str, ground_truth: GroundTruth, evaluation: Evaluation, rule: str, point: int | None
+    ) -> Matches:
         """Match the boxes of a split."""
-        return match_boxes(self.read(split), truth, np.asarray(evaluation.thresholds), evaluation.protocol, point)
+        return match_boxes(self.read(split), ground_truth, evaluation.taus, evaluation.protocol, point)
 
-    def match_pixels(self, truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
+    def match_pixels(self, ground_truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
         """Raise TypeError: boxes are no map."""
         raise TypeError("A box is no map, so it cannot be compared with masks.")
 
@@ -187,8 +192,7 @@ def _match(
     """Make the record of one split and box rule; choose the operating point if None."""
     matches = source.match(split, images.ground_truth(split), evaluation, rule, point)
     chosen = choose_operating_point(matches.best_iou) if point is None else point
-    thresholds, made_by = np.asarray(evaluation.thresholds), evaluation.describe_record(rule)
-    return make_record(matches, chosen, thresholds, images.predictions(split), made_by)
+    return make_record(matches, chosen, evaluation.taus, images.predictions(split), evaluation.describe_record(rule))
 
 
 def _match_pixels(source: Source, images: ScoredImages, evaluation: Evaluation) -> PixelRecord:
@@ -198,6 +202,6 @@ def _match_pixels(source: Source, images: ScoredImages, evaluation: Evaluation) 
         class_ids=predictions["class_id"].to_numpy(np.int64),
         class_rank=predictions["class_rank"].to_numpy(np.int64),
         histograms=source.match_pixels(images.masks(), evaluation),
-        thresholds=np.asarray(evaluation.thresholds),
+        thresholds=evaluation.taus,
         protocol=describe(evaluation.protocol),
     )

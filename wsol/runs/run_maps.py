@@ -15,6 +15,7 @@ from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.experiment import SCORED_SPLITS, Experiment, Machine
+from wsol.runs.folder import save_frame
 from wsol.runs.records import MapsSource, ScoredImages
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class RunMaps:
         """Make all predictions and maps that are not on disk, each split in as few passes as possible."""
         methods = self.artifacts.evaluation.maps
         for split in SCORED_SPLITS:
-            missing = {name: methods[name] for name in methods if not self.artifacts.has_maps(split, name)}
-            if missing or not self.artifacts.has_predictions(split):
+            missing = {name: methods[name] for name in methods if not self.artifacts.maps_file(split, name).exists()}
+            if missing or not self.artifacts.predictions_file(split).exists():
                 self._make(split, missing)
 
     def predictions(self, split: str) -> pd.DataFrame:
@@ -94,10 +95,10 @@ class RunMaps:
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
-                    self.artifacts.save_predictions(split, predictions)
+                    save_frame(self.artifacts.predictions_file(split), predictions)
                 self._predictions[split] = predictions if stored is None else stored
             for name, maps in made.items():
-                self.artifacts.save_maps(split, name, maps)
+                maps.save(self.artifacts.maps_file(split, name))
         return made
 
 
