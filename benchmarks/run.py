@@ -1,4 +1,4 @@
-"""Train, make maps, box, score, and write the table.
+"""Train a classifier, make its maps, and score them; then print the tables of all jobs.
 
 python benchmarks/run.py sweep=gap_vs_gmp
 python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
@@ -10,69 +10,33 @@ import logging
 import os
 import shlex
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from config.build import build, build_classifier, build_data, evaluation_of, experiment_of, parts_of
-from config.show_results import WHERE, Failed
+from config.build import (
+    box_networks_of,
+    build_classifier,
+    build_data,
+    evaluation_of,
+    experiment_of,
+    machine_of,
+    parts_of,
+)
+from config.show_results import WHERE, Failed, Scored
 from config.types import check_run
 from wsol.comparison.comparison import read_comparisons
-from wsol.data.splits import Splits
-from wsol.networks.classifier import with_pooling
 from wsol.report.pictures.comparison import write_gallery
-from wsol.report.table_files import write_tables
-from wsol.runs.experiment import Evaluation, Experiment, Machine
-from wsol.runs.few_shot import FewShotSettings
-from wsol.runs.fit import check_maps
-from wsol.runs.pipeline import check_experiment, run_experiment
-from wsol.runs.tuning import Tuned, tune
+from wsol.runs.pipeline import run_experiment
 
 log = logging.getLogger(__name__)
 
 
-def tuned_of(
-    cfg: DictConfig, experiment: Experiment, evaluation: Evaluation, splits: Splits, machine: Machine
-) -> tuple[Experiment, Tuned | None]:
-    """The experiment with the settings that a search chose, where `tune` asks for one."""
-    if not cfg.get("tune"):
-        return experiment, None
-    trained = experiment.trained_as or experiment
-    parts = parts_of(cfg)
-
-    def rehearse_run() -> None:
-        classifier = build_classifier(parts, splits.num_classes)
-        if experiment.trained_as is not None:
-            assert experiment.pooling_layer is not None
-            classifier = with_pooling(classifier, experiment.pooling_layer)
-        check_maps(classifier, splits, evaluation.maps)
-
-    tuned = tune(
-        trained,
-        splits,
-        lambda: build_classifier(parts, splits.num_classes),
-        build(cfg.tune),
-        machine,
-        rehearse_run,
-    )
-    trained = replace(trained, train=tuned.train)
-    if experiment.trained_as is None:
-        return trained, tuned
-    return replace(experiment, train=tuned.train, trained_as=trained), tuned
-
-
-def few_shot_of(cfg: DictConfig) -> FewShotSettings | None:
-    """The few-shot networks that the job asks for."""
-    return FewShotSettings(tuple(cfg.few_shot)) if cfg.few_shot else None
-
-
 @hydra.main(config_path="../conf", config_name="run", version_base="1.3")
-def main(cfg: DictConfig) -> list[dict[str, str]] | Failed:
-    """One job. What goes wrong is said in one line, and a sweep goes on; HYDRA_FULL_ERROR=1 shows where, and stops."""
+def main(cfg: DictConfig) -> list[Scored] | Failed:
+    """Run one job. An error is logged in one line and a sweep goes on; HYDRA_FULL_ERROR=1 stops it with a traceback."""
     try:
         return run(cfg)
     except Exception as error:
@@ -85,49 +49,27 @@ def main(cfg: DictConfig) -> list[dict[str, str]] | Failed:
         return Failed(" ".join(HydraConfig.get().overrides.task), text)
 
 
-def run(cfg: DictConfig) -> list[dict[str, str]]:
-    """Returns the comparisons that the job belongs to and their files, for `ShowResults` to finish and print."""
+def run(cfg: DictConfig) -> list[Scored]:
+    """Run one job, and return the comparisons that it belongs to, whose tables `ShowResults` writes."""
     check_run(cfg)
-    if cfg.get("tune") and "_target_" not in cfg.tune:
-        raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
-    splits = build_data(cfg.data, cfg.machine)
-    evaluation = evaluation_of(cfg)
-    machine = Machine(
-        results=Path(cfg.machine.results),
-        accelerator=cfg.machine.accelerator,
-        devices=cfg.machine.devices,
-        workers=cfg.machine.workers,
-        batch_size=cfg.machine.batch_size,
-        progress=cfg.machine.progress,
-        compile=cfg.machine.compile,
-    )
-    experiment, few_shot = experiment_of(cfg, splits.name), few_shot_of(cfg)
-    check_experiment(experiment, splits, evaluation, few_shot, cfg.psol)  # before a search trains anything
-    experiment, tuned = tuned_of(cfg, experiment, evaluation, splits, machine)
-    parts = parts_of(cfg)
+    splits, parts = build_data(cfg.data, cfg.machine), parts_of(cfg)
+    evaluation, machine = evaluation_of(cfg), machine_of(cfg)
     rows = run_experiment(
-        experiment,
+        experiment_of(cfg, splits.name),
         splits,
         lambda: build_classifier(parts, splits.num_classes),
         evaluation,
         machine,
         command=shlex.join(["python", *sys.argv]),
-        tuned=tuned,
-        few_shot=few_shot,
-        psol=cfg.psol,
-        build_backbone=lambda: build(cfg.backbone),
+        box_networks=box_networks_of(cfg),
     )
-    written = []
-    for comparison in read_comparisons(machine.results):
-        if comparison.rows["comparison"].iloc[0] == rows["comparison"].iloc[0] and comparison.name.endswith(
-            evaluation.key
-        ):
-            # Without intervals, which take the records of all runs: those come once, after the last job.
-            paths = write_tables(machine.results, comparison, machine.results, measured={})
-            paths["png"] = write_gallery(machine.results, comparison, evaluation, splits)
-            told = {suffix: str(path) for suffix, path in paths.items()}
-            written.append({**told, "results": str(machine.results), "comparison": comparison.name})
-    return written
+    return [
+        # The picture is drawn here, because it shows images, which the job has read.
+        Scored(machine.results, comparison.name, write_gallery(machine.results, comparison, evaluation, splits))
+        for comparison in read_comparisons(machine.results)
+        if comparison.rows["comparison"].iloc[0] == rows["comparison"].iloc[0]
+        and comparison.name.endswith(evaluation.key)
+    ]
 
 
 if __name__ == "__main__":

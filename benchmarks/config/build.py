@@ -16,7 +16,9 @@ from config.types import check_node
 from wsol.data.links import check_links
 from wsol.data.splits import Splits
 from wsol.networks.classifier import Classifier
-from wsol.runs.experiment import Evaluation, Experiment
+from wsol.runs.check import BoxNetworks
+from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.few_shot import FewShotSettings
 from wsol.runs.head_name import HeadName, option_name, read_option
 from wsol.scoring.thresholds import threshold_grid
 from wsol.training.train import PLAIN
@@ -25,10 +27,10 @@ _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
 
 
 def build(node: Any, **kwargs: Any) -> Any:
-    """The object that a config node names; it gets plain dicts and lists. Its errors come as they are.
+    """Build the object that a config node names, from plain dicts and lists. Its own errors are raised unchanged.
 
     Raises:
-        ValueError: for a setting of a wrong type, by name.
+        ValueError: for a setting of a wrong type, with its name.
     """
     check_node(node)
     try:
@@ -58,7 +60,7 @@ def _places(target: str) -> set[str]:
 
 
 def identity(option: str, node: DictConfig) -> dict[str, Any]:
-    """Return an option's name and settings, less those that come from `machine`: they cannot change a number."""
+    """Return an option's name and settings without those that come from `machine`: they cannot change a number."""
     settings: Any = OmegaConf.to_container(node, resolve=True)
     raw: Any = OmegaConf.to_container(node, resolve=False)
     kept = {key: value for key, value in settings.items() if not str(raw[key]).startswith("${machine.")}
@@ -66,9 +68,9 @@ def identity(option: str, node: DictConfig) -> dict[str, Any]:
 
 
 def data_identity(option: str, node: DictConfig) -> dict[str, Any]:
-    """Return the same of a data set, less its files and folders, and less what is null.
+    """Return the identity of a data set without its files and folders, and without settings that are null.
 
-    Where images, boxes and masks lie cannot change a number: what they are stands in the fingerprint. A new option,
+    The paths of images, boxes and masks cannot change a number: the fingerprint covers their content. A new option,
     which is null by default, renames no run.
     """
     places = _places(node["_target_"])
@@ -76,15 +78,15 @@ def data_identity(option: str, node: DictConfig) -> dict[str, Any]:
 
 
 def head_identity(option: str, node: DictConfig) -> dict[str, Any]:
-    """Return the same of a part of the head, with floats where the target takes floats: 3 and 3.0 are one run.
+    """Return the identity of a part of the head, with floats where the target takes floats: 3 and 3.0 are one run.
 
-    A setting that may be an int, like the k of top-k, stays as it is.
+    A setting that may be an int, like the k of top-k, is left unchanged.
     """
     return _with_floats(identity(option, node), _floats(node))
 
 
 def named(group: str, choice: str, node: DictConfig) -> str:
-    """An option with those settings that are not its file's."""
+    """Return the name of an option with those settings that differ from its file."""
     usual: Any = OmegaConf.to_container(OmegaConf.load(option_file(group, choice)), resolve=False)
     floats = _floats(node)
     settings = {key: value for key, value in head_identity(choice, node).items() if key != "option"}
@@ -93,7 +95,7 @@ def named(group: str, choice: str, node: DictConfig) -> str:
 
 def _floats(node: DictConfig) -> set[str]:
     parameters = inspect.signature(get_method(node["_target_"]), eval_str=True).parameters
-    return {key for key, one in parameters.items() if one.annotation in (float, float | None)}
+    return {key for key, parameter in parameters.items() if parameter.annotation in (float, float | None)}
 
 
 def _with_floats(settings: Mapping[str, Any], floats: Collection[str]) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def _with_floats(settings: Mapping[str, Any], floats: Collection[str]) -> dict[s
 
 
 def option_of(group: str, text: str) -> DictConfig:
-    """The node that a name like `lse:sharpness=5` stands for.
+    """Return the node of a name like `lse:sharpness=5`.
 
     Raises:
         ValueError: if there is no such option, or it has no such setting.
@@ -121,10 +123,10 @@ def option_of(group: str, text: str) -> DictConfig:
 
 
 def build_classifier(parts: Mapping[str, Any], num_classes: int) -> Classifier:
-    """An untrained classifier.
+    """Build an untrained classifier.
 
     Args:
-        parts: nodes of `backbone` and `pooling`, and where they are not as usual `pool_site` and `method`.
+        parts: nodes of `backbone` and `pooling`, and of `pool_site` and `method` where they differ from the default.
         num_classes: K.
     """
     site = parts.get("pool_site", "features")
@@ -133,7 +135,7 @@ def build_classifier(parts: Mapping[str, Any], num_classes: int) -> Classifier:
 
 
 def parts_of(cfg: DictConfig) -> dict[str, Any]:
-    """The nodes that `build_classifier` reads."""
+    """Return the nodes that `build_classifier` reads."""
     parts = {"backbone": cfg.backbone, "pooling": cfg.pooling}
     if cfg.pool_site != "features":
         parts["pool_site"] = cfg.pool_site
@@ -143,7 +145,13 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
 
 
 def experiment_of(cfg: DictConfig, data: str) -> Experiment:
-    """What the job trains, on the data set of this name; or, with `pooling_at_test`, what it reads otherwise."""
+    """Describe what a job trains on the data set of this name, and the pooling that it is tested with.
+
+    Raises:
+        ValueError: for `tune.*` settings without a search.
+    """
+    if cfg.get("tune") and "_target_" not in cfg.tune:
+        raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
     choices = HydraConfig.get().runtime.choices
     for group in ("data", "backbone", "pooling", *(["method"] if cfg.get("method") else [])):
         check_target(group, choices[group], cfg[group])
@@ -160,7 +168,7 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     experiment = Experiment(
         data=data,
         reader=identity(choices["data"], cfg.data),
-        # One of many that an option stands for has a name of its own.
+        # An option for many backbones is named with the one that it builds.
         backbone="-".join([choices["backbone"], cfg.backbone.name]) if "name" in cfg.backbone else choices["backbone"],
         pooling=str(head),
         seed=cfg.seed,
@@ -170,6 +178,7 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
         pooling_layer=build(cfg.pooling),
         pool_site=cfg.pool_site,
         method=build(cfg.method) if cfg.get("method") else PLAIN,
+        tuning=build(cfg.tune) if cfg.get("tune") else None,
     )
     if not cfg.pooling_at_test:
         return experiment
@@ -189,10 +198,10 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
 
 
 def evaluation_of(cfg: DictConfig) -> Evaluation:
-    """How the job is scored.
+    """Describe how a job is scored.
 
     Raises:
-        ValueError: where a group that must name something is empty.
+        ValueError: if a group that must not be empty is empty.
     """
     for group in ("maps", "boxes", "scores"):
         if not cfg.get(group):
@@ -206,4 +215,24 @@ def evaluation_of(cfg: DictConfig) -> Evaluation:
         protocol=build(cfg.protocol),
         faithfulness=build(cfg.faithfulness) if "faithfulness" in cfg else {},
         optimized=cfg.optimized,
+    )
+
+
+def box_networks_of(cfg: DictConfig) -> BoxNetworks | None:
+    """Describe the networks that boxes train beside the classifier of a job; None if it asks for none."""
+    few_shot = FewShotSettings(tuple(cfg.few_shot)) if cfg.few_shot else None
+    return BoxNetworks(lambda: build(cfg.backbone), few_shot, cfg.psol) if few_shot or cfg.psol else None
+
+
+def machine_of(cfg: DictConfig) -> Machine:
+    """Describe where a job runs."""
+    node = cfg.machine
+    return Machine(
+        results=Path(node.results),
+        accelerator=node.accelerator,
+        devices=node.devices,
+        workers=node.workers,
+        batch_size=node.batch_size,
+        progress=node.progress,
+        compile=node.compile,
     )

@@ -93,13 +93,12 @@ def run(folder, head, seed, swapped=""):
     trials = pd.DataFrame([{**trial, "seconds": 1.0, "lr": 0.002, "head_lr": 0.02}])
     tuned = Tuned(Tuning(trials=1), base, 0, experiment.train, trials, None)
     run_experiment(
-        experiment,
+        experiment.tuned_by(tuned),
         synthetic(**DATA, cache_dir=folder / "cache"),
         lambda: Classifier(small_cnn(channels=(4, 6)), pooling, DATA["num_classes"]),
         EVALUATION,
         Machine(folder / "results", accelerator="cpu", progress=False),
         command=f"python benchmarks/run.py pooling={head} seed={seed}",
-        tuned=tuned,
     )
 
 

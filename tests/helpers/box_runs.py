@@ -12,6 +12,7 @@ from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.report.section import write_section
+from wsol.runs.check import BoxNetworks
 from wsol.runs.experiment import Evaluation, Experiment, Machine
 from wsol.runs.folder import RunFolder, read_rows
 from wsol.runs.pipeline import run_experiment
@@ -47,7 +48,7 @@ class BoxWorld:
             image_size=16, num_classes=4, train_images=24, val_images=12, test_images=16, cache_dir=folder / "cache"
         )
 
-    def run(self, pooling="gap", seed=0, evaluation=EVALUATION, tuned=None, train=None, **asked):
+    def run(self, pooling="gap", seed=0, evaluation=EVALUATION, tuned=None, train=None, few_shot=None, psol=False):
         experiment = Experiment(
             data="synthetic",
             backbone="tiny",
@@ -58,7 +59,7 @@ class BoxWorld:
             image_size=16,
             pooling_layer=POOLINGS[pooling](),
         )
-        asked.setdefault("build_backbone", lambda: small_cnn(channels=(4, 6)))
+        experiment = experiment if tuned is None else experiment.tuned_by(tuned)
         return run_experiment(
             experiment,
             self.splits,
@@ -66,8 +67,7 @@ class BoxWorld:
             evaluation,
             Machine(self.results, accelerator="cpu", progress=False),
             command=f"python benchmarks/run.py pooling={pooling} seed={seed}",
-            tuned=tuned,
-            **asked,
+            box_networks=BoxNetworks(lambda: small_cnn(channels=(4, 6)), few_shot, psol),
         )
 
     def folder(self, name):

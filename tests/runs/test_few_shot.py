@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from wsol.data.readers.synthetic import synthetic
 from wsol.data.sample import Sample
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbones.small_cnn import small_cnn
+from wsol.runs.experiment import Machine
 from wsol.runs.few_shot import (
     FewShotSettings,
     choose_boxed,
@@ -32,7 +34,7 @@ from wsol.training.with_boxes.saliency import SaliencyNetwork, box_coverage, sal
 from wsol.training.with_boxes.train import train_on_boxes, training_steps
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, lr=1e-2)
-CPU = torch.device("cpu")
+MACHINE = Machine(Path(), accelerator="cpu", batch_size=2, progress=False)
 
 
 def image_set(class_ids, boxes=None, size=16):
@@ -239,7 +241,7 @@ class TestSaliency:
         assert len(history) == 20
         assert history[-1]["loss"] < 0.5 * history[0]["loss"]
         assert not network.training
-        maps = saliency_maps(network, images, device=CPU, batch_size=2)
+        maps = saliency_maps(network, images, MACHINE)
         assert maps.values.shape == (5, 8, 8)
         truth = GroundTruth(
             maps.image_ids, np.zeros(5, np.int64), [images[n].boxes for n in range(5)], same_size(5, (16, 16))
@@ -250,7 +252,7 @@ class TestSaliency:
     def test_maps_are_probabilities_of_the_images_one_by_one(self):
         torch.manual_seed(0)
         network, images = SaliencyNetwork(small_cnn([4])).eval(), squares(3)
-        maps = saliency_maps(network, images, device=CPU, batch_size=2)
+        maps = saliency_maps(network, images, MACHINE)
         with torch.no_grad():
             expected = torch.stack(
                 [network(torch.from_numpy(images[n].image).permute(2, 0, 1)[None])[0] for n in range(3)]
@@ -307,7 +309,7 @@ class TestSaliency:
         with torch.no_grad():
             network.score.bias.fill_(float("nan"))
         with pytest.raises(ValueError, match="SaliencyNetwork for image '0' holds NaN"):
-            saliency_maps(network, squares(2), device=CPU)
+            saliency_maps(network, squares(2), MACHINE)
 
     def test_no_step_is_refused(self):
         with pytest.raises(ValueError, match="steps must be at least 1, got 0"):

@@ -157,11 +157,6 @@ def test_too_few_boxes_are_told_before_training(world):
     assert not (world.results / "runs").exists()
 
 
-def test_a_trunk_is_needed(world):
-    with pytest.raises(ValueError, match="give build_backbone"):
-        world.run(few_shot=ONE, build_backbone=None)
-
-
 def test_it_is_no_classifier_to_explain(ran):
     with pytest.raises(ValueError, match="is a few-shot network, which knows no classes"):
         read_run(ran.folder("few_shot_1").path)

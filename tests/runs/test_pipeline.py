@@ -145,6 +145,21 @@ def test_the_same_again_makes_nothing_and_says_the_same(world):
     assert world.built == built == 1
 
 
+def test_maps_and_predictions_are_read_once(world, monkeypatch):
+    world.run()
+    for path in [*world.run_folder.glob("records/*"), *world.run_folder.glob("scores-*")]:
+        path.unlink()
+    read = []
+
+    def counted(load):
+        return lambda path: read.append(path) or load(path)
+
+    monkeypatch.setattr("wsol.runs.artifacts.load_maps", counted(load_maps))
+    monkeypatch.setattr(pd, "read_parquet", counted(pd.read_parquet))
+    world.run()
+    assert sorted(read) == sorted([*world.run_folder.glob("maps/*"), *world.run_folder.glob("predictions-*")])
+
+
 def test_a_second_seed_and_pooling_share_the_baselines(world):
     world.run()
     files = world.files()

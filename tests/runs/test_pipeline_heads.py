@@ -23,7 +23,8 @@ from wsol.report.table_files import write_tables
 from wsol.runs.experiment import Experiment, Machine
 from wsol.runs.head_name import HeadName
 from wsol.runs.pipeline import run_experiment
-from wsol.runs.tuning import Tuning, tune
+from wsol.runs.search import tune
+from wsol.runs.tuning import Tuning
 from wsol.training.methods.has import HaS
 from wsol.training.train import PLAIN, TrainSettings
 
@@ -93,10 +94,8 @@ class World:
     def tuned_run(self, head, tuning, seed=0):
         experiment = self.experiment(head, seed)
         tuned = tune(experiment, self.splits, self.build(experiment), tuning, self.machine)
-        trained = replace(experiment, train=tuned.train)
-        return run_experiment(
-            trained, self.splits, self.build(trained), SMALL, self.machine, command="test", tuned=tuned
-        )
+        trained = experiment.tuned_by(tuned)
+        return run_experiment(trained, self.splits, self.build(trained), SMALL, self.machine, command="test")
 
     def folders(self):
         return sorted(path.name for path in (self.results / "runs").iterdir() if "baselines" not in path.name)
@@ -198,9 +197,7 @@ def test_a_diverged_run_is_shown_counted_and_not_trained_again(world):
 
 def test_a_collapsed_seed_is_left_out_of_the_mean(world, monkeypatch):
     kept = world.run("gap").set_index("score")["value"]
-    monkeypatch.setattr("wsol.runs.pipeline.is_collapsed", lambda *_: True, raising=False)
-    for module in ("wsol.runs.artifacts", "wsol.runs.pipeline"):
-        monkeypatch.setattr(f"{module}.is_collapsed", lambda *_: True, raising=False)
+    monkeypatch.setattr("wsol.runs.facts.is_collapsed", lambda *_: True)
     rows = world.run("gap", seed=1)
     assert set(rows["status"]) == {"collapsed"}
     (comparison,) = read_comparisons(world.results)
@@ -216,7 +213,7 @@ def test_a_seed_that_failed_is_not_called_missing(world, monkeypatch):
     for head, seed in [("gap", 0), ("gap", 1), ("gmp", 0)]:
         world.run(head, seed=seed)
     assert "Missing: `test pooling=gmp seed=1`." in world.table()
-    monkeypatch.setattr("wsol.runs.artifacts.is_collapsed", lambda *_: True)
+    monkeypatch.setattr("wsol.runs.facts.is_collapsed", lambda *_: True)
     world.run("gmp", seed=1)
     table = world.table()
     assert "Left out of all means: gmp 1 collapsed (seed 1)." in table
@@ -247,7 +244,7 @@ def test_a_claim_on_a_head_that_learned_with_no_seed_says_so_and_names_no_comman
     for seed in (0, 1):
         world.run("gap", seed=seed)
     with monkeypatch.context() as patch:
-        patch.setattr("wsol.runs.artifacts.fit", diverges)
+        patch.setattr("wsol.runs.fit.fit", diverges)
         for seed in (0, 1):
             world.run("gmp", seed=seed)
     (comparison,) = read_comparisons(world.results)
@@ -259,14 +256,13 @@ def test_a_claim_on_a_head_that_learned_with_no_seed_says_so_and_names_no_comman
 def test_a_head_lacks_the_seed_that_another_failed_with(world, monkeypatch):
     world.run("gap")
     world.run("gmp")
-    monkeypatch.setattr("wsol.runs.artifacts.is_collapsed", lambda *_: True)
+    monkeypatch.setattr("wsol.runs.facts.is_collapsed", lambda *_: True)
     world.run("gmp", seed=1)
     assert "Missing: `test pooling=gap seed=1`." in world.table()
 
 
 def test_a_head_of_which_no_seed_learned_has_a_line_without_values(world, monkeypatch):
-    for module in ("wsol.runs.artifacts", "wsol.runs.pipeline"):
-        monkeypatch.setattr(f"{module}.is_collapsed", lambda *_: True, raising=False)
+    monkeypatch.setattr("wsol.runs.facts.is_collapsed", lambda *_: True)
     world.run("gap")
     (line,) = [line for line in world.table().splitlines() if line.startswith("| gap ")]
     assert "–" in line
@@ -290,14 +286,26 @@ def test_tuned_heads_stand_in_one_table_with_every_trial(world):
     assert world.built == built
 
 
+def test_a_search_and_its_run_check_the_data_and_the_maps_once(world, monkeypatch):
+    checked = []
+    monkeypatch.setattr("wsol.runs.pipeline.check_experiment", lambda *_: checked.append("data"))
+    monkeypatch.setattr("wsol.runs.fit.check_maps", lambda *_: checked.append("maps"))
+    experiment = replace(world.experiment("gap"), tuning=Tuning(trials=2, space={"lr": (1e-3, 1e-2)}, seed=1))
+    run_experiment(experiment, world.splits, world.build(experiment), SMALL, world.machine)
+    assert checked == ["data", "maps"]
+    (folder,) = world.folders()
+    settings = json.loads((world.results / "runs" / folder / "settings.json").read_text())
+    assert len(settings["tuned"]["trials"]) == 2
+
+
 def test_searches_from_other_settings_that_choose_the_same_are_two_runs(world):
     tuning = Tuning(trials=1, space={"lr": (4e-3, 4e-3)})
     for started in (TRAIN, replace(TRAIN, lr=4e-3)):
         experiment = world.experiment("gap", train=started)
         tuned = tune(experiment, world.splits, world.build(experiment), tuning, world.machine)
         chosen = replace(tuned, train=replace(TRAIN, lr=4e-3), classifier_file=None)
-        trained = replace(experiment, train=chosen.train)
-        run_experiment(trained, world.splits, world.build(trained), SMALL, world.machine, tuned=chosen)
+        trained = experiment.tuned_by(chosen)
+        run_experiment(trained, world.splits, world.build(trained), SMALL, world.machine)
     assert len(world.folders()) == 2
 
 
@@ -323,8 +331,8 @@ def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
 
     from wsol.runs.fit import fit
 
-    for module in ("wsol.runs.artifacts", "wsol.runs.pipeline", "wsol.runs.tuning"):
-        monkeypatch.setattr(f"{module}.fit", counted, raising=False)
+    for module in ("wsol.runs.fit", "wsol.runs.search"):
+        monkeypatch.setattr(f"{module}.fit", counted)
     world.tuned_run("gap", tuning, seed=0)
     assert len(trained) == 2
     world.tuned_run("gap", tuning, seed=1)
@@ -348,7 +356,7 @@ def test_a_diverged_run_that_is_trained_again_gets_rows_of_its_own(world, monkey
         raise FloatingPointError("Training diverged.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wsol.runs.artifacts.fit", diverges)
+        patch.setattr("wsol.runs.fit.fit", diverges)
         assert set(world.run("gap")["status"]) == {"diverged"}
     (file,) = (world.results / "runs").rglob("diverged.json")
     file.unlink()

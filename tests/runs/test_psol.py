@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from wsol.maps.methods.cam import CAM
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.pooling.gap import GAP
+from wsol.runs.experiment import Machine
 from wsol.runs.folder import load_classifier, save_classifier
 from wsol.runs.pseudo_boxes import (
+    BoxDrawing,
     NoPseudoBox,
     PseudoBoxed,
     best_on_val,
@@ -40,6 +43,7 @@ from wsol.training.with_boxes.box_regressor import LOSS_WEIGHT, BoxRegressor, re
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, lr=1e-2)
 CPU = torch.device("cpu")
+MACHINE = Machine(Path(), accelerator="cpu", batch_size=4, progress=False)
 TAUS = np.array([0.0, 0.3, 0.6])
 
 
@@ -89,8 +93,7 @@ class TestPseudoBoxes:
     def test_parts_of_a_split_are_the_whole(self, splits, monkeypatch):
         monkeypatch.setattr("wsol.runs.pseudo_boxes._AT_ONCE", 5)
         classifier = tiny_classifier(GAP())
-        settings = {"protocol": TIGHT, "threshold": 0.4, "device": CPU, "progress": False}
-        found = make_pseudo_boxes(classifier, splits.train, splits.val, CAM(), **settings)
+        found = make_pseudo_boxes(classifier, splits.train, splits.val, BoxDrawing(CAM(), TIGHT, 0.4), MACHINE)
         images = prepared_as(splits.train, splits.val)
         _, maps = make_maps(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
         expected = pseudo_boxes(maps["cam"], (16, 16), TIGHT, 0.4)
@@ -166,20 +169,20 @@ class TestRegressor:
             small_cnn([4, 6]), images, SETTINGS, seed=0, image_size=16, steps=50, accelerator="cpu"
         )
         assert history[-1]["loss"] < 0.1 * history[0]["loss"]
-        found = regressed_boxes(network, splits.test, device=CPU, batch_size=4)
+        found = regressed_boxes(network, splits.test, MACHINE)
         np.testing.assert_allclose(found.boxes, np.tile([4, 2, 12, 10], (6, 1)), atol=1)
         assert found.image_ids.tolist() == splits.test.image_ids
         save_classifier(tmp_path / "psol.pt", network, history)
         again = BoxRegressor(small_cnn([4, 6]))
         assert load_classifier(tmp_path / "psol.pt", again) == history
-        np.testing.assert_array_equal(regressed_boxes(again, splits.test, device=CPU, batch_size=4).boxes, found.boxes)
+        np.testing.assert_array_equal(regressed_boxes(again, splits.test, MACHINE).boxes, found.boxes)
 
     def test_boxes_stay_on_the_image(self, splits):
         network = BoxRegressor(small_cnn([4]))
         with torch.no_grad():
             network.box[2].weight.zero_()
             network.box[2].bias.copy_(torch.logit(torch.tensor([0.75, 0.25, 0.5, 0.5])))
-        found = regressed_boxes(network, splits.test, device=CPU)
+        found = regressed_boxes(network, splits.test, MACHINE)
         np.testing.assert_allclose(found.boxes, np.tile([12, 4, 16, 12], (6, 1)), atol=1e-4)
 
     def test_the_seed_alone_decides(self, splits):
@@ -193,7 +196,7 @@ class TestRegressor:
             network, _ = train_regressor(
                 backbone, images, SETTINGS, seed=seed, image_size=12, steps=3, accelerator="cpu"
             )
-            found.append(regressed_boxes(network, splits.test, device=CPU).boxes)
+            found.append(regressed_boxes(network, splits.test, MACHINE).boxes)
         assert np.array_equal(found[0], found[1])
         assert not np.array_equal(found[0], found[2])
 

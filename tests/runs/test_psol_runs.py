@@ -120,7 +120,7 @@ def test_a_head_whose_maps_give_no_box_keeps_its_other_rows(world, monkeypatch, 
         return []
 
     with monkeypatch.context() as patch:
-        patch.setattr("wsol.runs.artifacts.fit", dies)
+        patch.setattr("wsol.runs.fit.fit", dies)
         rows = world.run(psol=True, few_shot=FewShotSettings((1,), most_steps=2))
     assert set(rows["map"]) == {"cam"}
     assert rows["value"].notna().all()

@@ -12,7 +12,8 @@ from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.runs.experiment import Experiment, Machine
-from wsol.runs.tuning import Tuning, best_of, copy_classifier, tune
+from wsol.runs.search import tune
+from wsol.runs.tuning import Tuning, best_of, copy_classifier
 from wsol.training.train import TrainSettings
 
 TRAIN = TrainSettings(epochs=2, batch_size=8, lr=5e-3)
@@ -124,7 +125,7 @@ def test_a_search_that_was_stopped_goes_on(world, monkeypatch):
 
     from wsol.runs.fit import fit
 
-    monkeypatch.setattr("wsol.runs.tuning.fit", stops)
+    monkeypatch.setattr("wsol.runs.search.fit", stops)
     with pytest.raises(KeyboardInterrupt):
         world.tune()
     assert world.built == 2
@@ -193,10 +194,10 @@ def test_what_the_run_cannot_do_is_told_before_the_first_trial(world):
         raise ValueError("no such layer")
 
     with pytest.raises(ValueError, match="no such layer"):
-        world.tune(rehearse_run=refuses)
+        world.tune(check_run=refuses)
     assert world.built == 0
     world.tune()
-    world.tune(rehearse_run=refuses)  # of what was made already, nothing is asked
+    world.tune(check_run=refuses)  # of what was made already, nothing is asked
 
 
 def test_a_head_without_cam_is_told_before_its_boxes_shall_choose(world, monkeypatch):
@@ -204,7 +205,7 @@ def test_a_head_without_cam_is_told_before_its_boxes_shall_choose(world, monkeyp
         raise ValueError("CAM needs a linear layer")
 
     monkeypatch.setattr("wsol.maps.methods.cam.CAM.__call__", refuses)
-    monkeypatch.setattr("wsol.runs.tuning.fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("wsol.runs.search.fit", lambda *_: pytest.fail("trained"))
     with pytest.raises(ValueError, match=r"choose tune\.select=classification for gap\. CAM needs a linear layer"):
         world.tune(tuning=replace(TUNING, select="localization"))
 

@@ -1,18 +1,20 @@
-"""What an experiment is made of: what is trained, how it is scored, where it runs."""
+"""Describe an experiment: what is trained, how it is scored, where it runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from wsol.explain.base_measure import FaithfulnessMeasure
 from wsol.identity import describe, digest
 from wsol.maps.base_map import MapMethod
 from wsol.networks.base_pooling import PoolSite
+from wsol.runs.tuning import Tuned, Tuning
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.protocol import TIGHT, Protocol
 from wsol.scoring.score import NO_BOX, PIXELS, Score
@@ -20,24 +22,30 @@ from wsol.scoring.thresholds import find_threshold
 from wsol.training.base_method import TrainingMethod
 from wsol.training.train import PLAIN, TrainSettings
 
-PSOL = "psol"  # what stands in a table where a map method's name does
+PSOL = "psol"  # the map's name in PSOL's rows, although there is no map
+SCORED_SPLITS = ("val", "test")  # in this order: val chooses the operating point that test is read at
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One classifier, by name and by everything that can change its numbers.
+    """Describe one classifier by name and by everything that can change its numbers.
 
     Attributes:
-        data: short name of the data set, for folder names and tables; so is backbone.
+        data: short name of the data set, for folder names and tables.
+        backbone: short name of the backbone, for the same.
         pooling: the head's name, see `HeadName`.
-        reader: what reads the data set again, as plain data, its files and folders too; tells no two runs apart.
         seed: of the weights, the order of the images and their augmentation.
         settings: plain data for each of `data`, `backbone`, `pooling`, and of `pool_site`, `method` and
-            `pooling_at_test` where they are not as usual; what tells two runs of these names apart.
-        pooling_layer: the pooling itself, for what is known of it by theorem; None: nothing.
-        pool_site: where it stands.
+            `pooling_at_test` where they differ from the default. They distinguish runs of equal names.
+        train: training settings.
+        image_size: side of the square training images, in pixels.
+        pooling_layer: the pooling itself, for what theorems say of it; None: unknown.
+        reader: plain data that reads the data set again, with its files and folders; distinguishes no runs.
+        pool_site: what is pooled, features or class scores.
         method: of training.
         trained_as: the experiment whose network is read with `pooling_layer`; None: this one is trained.
+        tuning: how `train` is searched before the run; None: not at all.
+        tuned: the search that `train` comes from; None: there was none.
     """
 
     data: str
@@ -52,21 +60,33 @@ class Experiment:
     pool_site: PoolSite = "features"
     method: TrainingMethod = PLAIN
     trained_as: "Experiment | None" = None
+    tuning: Tuning | None = None
+    tuned: Tuned | None = None
+
+    @property
+    def shared_training(self) -> TrainSettings:
+        """Settings that all heads of the comparison are trained with, or that their searches start from."""
+        return self.train if self.tuned is None else self.tuned.base
+
+    def tuned_by(self, tuned: Tuned) -> "Experiment":
+        """Return the experiment with the settings that a search chose."""
+        trained_as = None if self.trained_as is None else self.trained_as.tuned_by(tuned)
+        return replace(self, train=tuned.train, tuned=tuned, trained_as=trained_as)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a trained classifier is asked.
+    """Describe how a trained classifier is scored.
 
     Attributes:
         maps: map methods by name.
         boxes: box rules by name.
         scores: the table's columns by name.
         thresholds: (T,) score-map thresholds, ascending in [0, 1).
-        protocol: what lies between a map and a hit.
+        protocol: every choice between an activation map and a hit.
         faithfulness: measures of whether a map explains the decision, by name.
-        optimized: predictions and maps come from a network with folded batch norms, in bfloat16 on hardware that has
-            it; numbers move a little, so they are kept apart.
+        optimized: predictions and maps come from a network with folded batch norms, in bfloat16 on hardware that
+            supports it. Numbers move a little, so they are kept apart.
     """
 
     maps: Mapping[str, MapMethod]
@@ -78,7 +98,7 @@ class Evaluation:
     optimized: bool = False
 
     def __post_init__(self) -> None:
-        taus = np.asarray(self.thresholds)
+        taus = self.taus
         if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any() or taus[0] < 0 or taus[-1] >= 1:
             raise ValueError(f"thresholds must ascend within [0, 1), got {self.thresholds}.")
         for name, score in self.scores.items():
@@ -92,63 +112,81 @@ class Evaluation:
 
     @property
     def key(self) -> str:
-        """The protocol's name and eight hex digits; rows of different keys never share a table."""
+        """Name of the protocol and eight hex digits; rows of different keys never share a table."""
         parts = [self.maps, self.boxes, self.scores, self.thresholds, self.protocol, self.faithfulness, self.optimized]
         return f"{self.protocol.name}-{digest(parts)}"
 
+    @property
+    def taus(self) -> NDArray[np.float64]:
+        """Score-map thresholds as an array (T,)."""
+        return np.asarray(self.thresholds)
+
     def protocol_of(self, score: Score) -> str:
-        """What a reader must know to compare a score's numbers with others."""
+        """Return what a reader must know to compare a score's numbers with others."""
         return score.protocol if score.protocol == NO_BOX else f"{self.protocol.name}: {score.protocol}"
 
     def describe_record(self, rule: str) -> dict[str, Any]:
-        """What a record is made by, as plain data."""
+        """Return the protocol and the box rule of a record, as plain data."""
         return {**describe(self.protocol), "box_rule": describe(self.boxes[rule])}
 
     def map_key(self, name: str) -> str:
-        """The name of a method's maps: the method, its settings, and the way they were made."""
+        """Return the file key of a method's maps: its name, and a hash of its settings and of `optimized`."""
         return map_key(describe(self), name)
 
     def measure_key(self, name: str, measure: str) -> str:
-        """The name of what a measure says of a method's maps."""
+        """Return the file key of one faithfulness measure of a method's maps."""
         return measure_key(describe(self), name, measure)
 
     @property
     def reads_pixels(self) -> bool:
-        """Is there a score against masks?"""
+        """True if a score compares maps with masks."""
         return any(score.boxes == PIXELS for score in self.scores.values())
 
     def record_key(self, source: str, rule: str) -> str:
-        """The name of a record: what made its maps (a method, or a baseline), its boxes and its grid of thresholds."""
+        """Return the file key of a record.
+
+        Args:
+            source: the map method or the baseline that is matched.
+            rule: the box rule, or `pixels`.
+        """
         return record_key(describe(self), source, rule)
 
 
-# The same names from an evaluation as plain data, which is what a run keeps of it.
+# These functions take an evaluation as plain data, which is what a run folder keeps of it.
 
 
 def map_key(evaluation: Mapping[str, Any], name: str) -> str:
-    """See `Evaluation.map_key`."""
+    """Return the key as `Evaluation.map_key` does."""
     return f"{name}-{digest([evaluation['maps'][name], evaluation['optimized']])}"
 
 
 def measure_key(evaluation: Mapping[str, Any], name: str, measure: str) -> str:
-    """See `Evaluation.measure_key`."""
+    """Return the key as `Evaluation.measure_key` does."""
     parts = [evaluation["maps"][name], evaluation["optimized"], evaluation["faithfulness"][measure]]
     return f"{name}-{measure}-{digest(parts)}"
 
 
 def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
-    """See `Evaluation.record_key`."""
+    """Return the key as `Evaluation.record_key` does."""
     maps, optimized, boxes = (evaluation[part] for part in ("maps", "optimized", "boxes"))
     read = PIXELS if rule == PIXELS else boxes[rule]
-    # The map method that is best on val makes the pseudo boxes, so that all of them say which record this is.
+    # The map method that is best on val makes the pseudo boxes, so that the key depends on all methods.
     made_by = [source, maps, boxes] if source == PSOL else maps.get(source, source)
     parts = [made_by, optimized, read, evaluation["thresholds"], evaluation["protocol"]]
     return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
 
 
+class Inference(TypedDict):
+    """Keyword arguments of the functions that run a network over a split."""
+
+    device: torch.device
+    batch_size: int
+    workers: int
+
+
 @dataclass(frozen=True)
 class Machine:
-    """What cannot change a number, save for the rounding of floats."""
+    """Describe where and how fast a job runs: nothing here changes a number, save for the rounding of floats."""
 
     results: Path
     accelerator: str = "auto"
@@ -160,12 +198,17 @@ class Machine:
 
     @property
     def device(self) -> torch.device:
-        """Where one process computes."""
+        """Device that one process computes on."""
         return device_of(self.accelerator)
+
+    @property
+    def inference(self) -> Inference:
+        """Device, batch size and decoding processes of a pass over a split."""
+        return {"device": self.device, "batch_size": self.batch_size, "workers": self.workers}
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that an accelerator's name stands for."""
+    """Return the torch device of an accelerator's name."""
     if accelerator == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

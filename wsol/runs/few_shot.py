@@ -2,39 +2,29 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from wsol.atomic_files import write_json
-from wsol.data.ground_truth import truth_of
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.identity import digest
 from wsol.maps.stored_maps import StoredMaps
+from wsol.networks.backbone import Backbone
 from wsol.networks.inference import network_outputs
-from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
-from wsol.runs.fit import DIVERGED
-from wsol.runs.folder import (
-    RunFolder,
-    ensure_network,
-    ensure_pixel_record,
-    ensure_record,
-    load_classifier,
-    load_maps,
-    load_or_none,
-    save_frame,
-)
-from wsol.runs.rows import ensure_failed_rows, ensure_scores
-from wsol.runs.settings import write_settings_once
-from wsol.scoring.match_maps import Matches, match_maps, match_pixels
+from wsol.runs.artifacts import RunArtifacts
+from wsol.runs.experiment import SCORED_SPLITS, Machine
+from wsol.runs.fit import build_seeded, record_divergence
+from wsol.runs.folder import RunFolder, ensure_network, load_classifier, load_maps, load_or_none, save_frame
+from wsol.runs.records import MapsSource, ScoredImages, match_records
+from wsol.runs.rows import failed_rows, score_rows
+from wsol.runs.run_maps import RunMaps
 from wsol.scoring.protocol import Protocol
-from wsol.scoring.record import LocalizationRecord, PixelRecord
-from wsol.scoring.score import PIXELS, Records, Score
+from wsol.scoring.score import Score
 from wsol.scoring.supervision import VAL_BOXES, Supervision, supervision_of
 from wsol.training.train import TrainSettings
 from wsol.training.with_boxes.saliency import SALIENCY, SaliencyNetwork, train_saliency
@@ -45,29 +35,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FewShotSettings:
-    """The few-shot baseline: is weak supervision worth it, where a few boxes are there to choose thresholds anyway?
+    """Describe the few-shot baseline: networks trained with the few boxes that otherwise choose thresholds.
 
     Source: the few-shot learning baseline of Choe et al., "Evaluating Weakly Supervised Object Localization Methods
     Right", CVPR 2020: the boxes of `val` (train-fullsup) train a network, see `SaliencyNetwork`.
 
     Attributes:
-        per_class: numbers of images of each class, a network each.
-        most_steps: training takes the steps that the run's own takes on its many images, but no more than this.
+        per_class: numbers of boxed images per class; each number is a network of its own.
+        most_steps: largest number of training steps; below it, training takes as many steps as the run's own.
     """
 
     per_class: tuple[int, ...] = (1, 5, 10)
     most_steps: int = 2000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "per_class", tuple(self.per_class))  # a list, where it comes from a config
-        whole = all(isinstance(one, int) and not isinstance(one, bool) for one in self.per_class)
+        object.__setattr__(self, "per_class", tuple(self.per_class))  # a config gives a list
+        whole = all(isinstance(count, int) and not isinstance(count, bool) for count in self.per_class)
         if not whole or min(self.per_class, default=0) < 1 or len(set(self.per_class)) < len(self.per_class):
             raise ValueError(f"per_class must hold different whole numbers above 0, got {self.per_class}.")
         if self.most_steps < 1:
             raise ValueError(f"most_steps must be at least 1, got {self.most_steps}.")
 
     def steps(self, train_images: int, settings: TrainSettings) -> int:
-        """How long to train, where the run's own training has so many images."""
+        """Return the number of training steps beside a run with this many training images."""
         return min(training_steps(train_images, settings), self.most_steps)
 
 
@@ -75,33 +65,33 @@ _NAME = "few_shot_"
 
 
 def row_name(per_class: int) -> str:
-    """What stands in a table where a run's pooling does."""
+    """Return the name that takes the place of a head's in tables."""
     return f"{_NAME}{per_class}"
 
 
 def few_shot_count(pooling: str) -> int | None:
-    """The `per_class` of a name that `row_name` gave; None for a head's name."""
+    """Return the `per_class` of a name of `row_name`; None for a head's name."""
     count = pooling.removeprefix(_NAME)
     return int(count) if pooling.startswith(_NAME) and count.isdecimal() else None
 
 
 def choose_boxed(val: ImageSet, per_class: int, seed: int) -> NDArray[np.int64]:
-    """So many images of every class that `val` has images of, among those with boxes.
+    """Choose images with boxes of every class of `val`, equally many per class.
 
-    Each class has an order of its own, drawn from (seed, class id), and its first images are taken: those of a smaller
-    number are among those of a larger one. A class with fewer is an error, so that a row is of as many boxes as it
-    says; see `most_boxed`.
+    Each class has an order of its own, drawn from (seed, class id), and its first images are chosen, so that a larger
+    choice includes a smaller one. A class with too few images is an error, so that a row always has the number of boxes
+    that its name states; see `most_boxed`.
 
     Args:
         val: with boxes.
-        per_class: how many.
+        per_class: number of images per class.
         seed: of the order.
 
     Returns:
         Indices into `val`, ascending.
 
     Raises:
-        ValueError: if a class has fewer images with boxes, naming it and how many there are.
+        ValueError: if a class has fewer images with boxes, with the class and their number.
     """
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}.")
@@ -119,18 +109,18 @@ def choose_boxed(val: ImageSet, per_class: int, seed: int) -> NDArray[np.int64]:
 
 
 def most_boxed(val: ImageSet) -> int:
-    """The largest `per_class` that `choose_boxed` can give; 0 if a class has no image with boxes."""
+    """Return the largest `per_class` that `choose_boxed` accepts; 0 if a class has no image with boxes."""
     _, classes = np.unique(val.class_ids, return_inverse=True)
     return int(np.bincount(classes, weights=val.entries.box_counts > 0).min())
 
 
 @dataclass(frozen=True)
 class ThresholdImages:
-    """The images of `val` that choose a few-shot network's thresholds.
+    """Hold the images of `val` that choose a few-shot network's thresholds.
 
     Attributes:
         places: (N,) indices into `val`, ascending.
-        text: which they are, for the protocol.
+        text: their description, for the protocol.
     """
 
     places: NDArray[np.int64]
@@ -138,7 +128,7 @@ class ThresholdImages:
 
 
 def threshold_images(val: ImageSet, trained_on: NDArray[np.int64]) -> ThresholdImages:
-    """The images with boxes that were not trained on; where none is left, those that were.
+    """Return the images with boxes that were not trained on; those that were if there are no others.
 
     Args:
         val: with boxes.
@@ -155,187 +145,157 @@ def threshold_images(val: ImageSet, trained_on: NDArray[np.int64]) -> ThresholdI
 
 
 def few_shot_supervision(score: Score, protocol: Protocol) -> Supervision:
-    """The ledger's line of a few-shot network: its weights come from boxes, and no class is given."""
+    """Return the supervision of a few-shot row: boxes train the network, and no class is given."""
     return replace(supervision_of(score, protocol, trained=False), training=VAL_BOXES)
 
 
-def ensure_few_shot(
-    job: RunArtifacts, about: Mapping[str, Any], settings: FewShotSettings, per_class: int, command: str
+def few_shot_rows(
+    run: RunMaps, build_backbone: Callable[[], Backbone], settings: FewShotSettings, per_class: int
 ) -> pd.DataFrame:
-    """The rows of a network that so many boxes of each class trained.
+    """Train a network with a few boxes per class of val, and score it in a folder of its own.
 
-    Its thresholds are chosen by those images of `val` that it was not trained on. A tuned head's own settings play no
-    part: it is trained with those that the search started from.
+    The images of `val` that it was not trained on choose its thresholds. Its training settings are those that all heads
+    of the comparison share, not those that a search chose for one head.
 
     Args:
-        job: a run of the comparison that it stands in; gives the data, the truth, the trunk and the evaluation.
-        about: of that run, as in its `settings.json`.
+        run: a run of the same comparison; gives the data, the ground truth and the evaluation.
+        build_backbone: makes the trunk; called after seeding.
         settings: how it is trained.
         per_class: one of `settings.per_class`.
-        command: what the user typed.
+
+    Returns:
+        The network's rows; without values if its training diverged.
 
     Raises:
         ValueError: if a class has fewer images with boxes.
     """
-    told = _about(job, about, settings, per_class)
-    folder = RunFolder.named(job.machine.results, str(told["run"]))
-    with folder.lock():
-        write_settings_once(folder, told, command)
-        one = _FewShot(job, folder, settings, per_class)
-        one.ensure_trained()
+    about = _about(run, settings, per_class)
+    folder = RunFolder.named(run.machine.results, str(about["run"]))
+    artifacts = RunArtifacts(folder, about, run.artifacts.evaluation, run.artifacts.command)
+    with artifacts.locked():
+        few_shot = _FewShot(run, build_backbone, artifacts, settings, per_class)
+        few_shot.train_if_missing()
         if folder.diverged_file.exists():
-            return ensure_failed_rows(folder, job.evaluation, told, command, [SALIENCY])
-        return ensure_scores(folder, job.evaluation, told, {SALIENCY: one.records()}, command)
+            return failed_rows(artifacts, [SALIENCY])
+        few_shot.make_missing_maps()
+        images = ScoredImages(few_shot.predictions, run.splits.test)
+        records = match_records(MapsSource(SALIENCY, few_shot.maps), images, artifacts)
+        return score_rows({SALIENCY: records.test}, artifacts)
 
 
-def _about(job: RunArtifacts, about: Mapping[str, Any], settings: FewShotSettings, per_class: int) -> dict[str, Any]:
-    """What `settings.json` says: what the run's own does, less its head."""
-    experiment = job.experiment
+def _about(run: RunMaps, settings: FewShotSettings, per_class: int) -> dict[str, Any]:
+    """Return what `settings.json` contains: the settings of the run, without its head."""
+    experiment, about, val = run.experiment, run.artifacts.about, run.splits.val
     few_shot = {"per_class": per_class, "most_steps": settings.most_steps}
-    trained = job.shared_training.identity()
-    # The last two stand in a tuned head's alone: a comparison of it with this row holds them equal.
+    trained = experiment.shared_training.identity()
+    # The last two belong to tuned heads alone. They are kept, so that the network is compared with tuned heads as well.
     shared = ("data", "backbone", "image_size", "seed", "tuning", "tuned_from")
     identity = {key: about["identity"][key] for key in shared if key in about["identity"]}
     name = row_name(per_class)
     key = digest([about["comparison"], trained, experiment.seed, few_shot])
-    chosen = threshold_images(job.splits.val, choose_boxed(job.splits.val, per_class, experiment.seed))
+    chosen = threshold_images(val, choose_boxed(val, per_class, experiment.seed))
     return {
         **{key: value for key, value in about.items() if key != "tuned"},
         "run": f"{experiment.data}-{experiment.backbone}-{name}-s{experiment.seed}-{key}",
         "pooling": name,
-        # Where a head's settings stand, so that a comparison of two poolings compares it, too.
+        # In the place of a head's settings, so that a comparison of two poolings compares it, too.
         "identity": {**identity, "train": trained, "pooling": {"few_shot": few_shot}},
         "supervision": chosen.text,
     }
 
 
 class _FewShot:
-    """The artefacts of one network, each made only when it is missing."""
+    """Load the network of a few boxes and its maps, or make those that are missing."""
 
-    def __init__(self, job: RunArtifacts, folder: RunFolder, settings: FewShotSettings, per_class: int) -> None:
-        self.job, self.folder, self.settings = job, folder, settings
-        val = job.splits.val
-        self.trained_on = choose_boxed(val, per_class, job.experiment.seed)
-        self.judges = threshold_images(val, self.trained_on).places
+    def __init__(
+        self,
+        run: RunMaps,
+        build_backbone: Callable[[], Backbone],
+        artifacts: RunArtifacts,
+        settings: FewShotSettings,
+        per_class: int,
+    ) -> None:
+        self.run, self.build_backbone, self.artifacts, self.settings = run, build_backbone, artifacts, settings
+        val = run.splits.val
+        self.trained_on = choose_boxed(val, per_class, run.experiment.seed)
+        self.chosen_by = threshold_images(val, self.trained_on).places
         self.name = f"{val.name}, {per_class} of each class"
-        self.trained: SaliencyNetwork | None = None
+        self._network: SaliencyNetwork | None = None
 
-    def ensure_trained(self) -> None:
-        if self.folder.diverged_file.exists():
-            log.warning(
-                "%s diverged before; delete %s to train again.", self.folder.path.name, self.folder.diverged_file
-            )
-        elif not (self.folder.classifier_file.exists() and self.folder.history_file.exists()):
+    def train_if_missing(self) -> None:
+        folder = self.artifacts.folder
+        if folder.diverged_file.exists():
+            log.warning("%s diverged before; delete %s to train again.", folder.path.name, folder.diverged_file)
+        elif not (folder.classifier_file.exists() and folder.history_file.exists()):
             try:
                 self.network()
             except FloatingPointError as error:
-                log.warning("%s: %s It is left out of all means.", self.folder.path.name, error)
-                write_json(self.folder.diverged_file, {"status": DIVERGED, "message": str(error)})
+                record_divergence(folder, error)
 
     def network(self) -> SaliencyNetwork:
-        if self.trained is None:
-            self.trained = ensure_network(
-                self.folder.classifier_file, lambda: SaliencyNetwork(self.job.backbone()), self.train
-            )
-            if not self.folder.history_file.exists():
-                history = load_classifier(self.folder.classifier_file, self.trained)
-                save_frame(self.folder.history_file, pd.DataFrame(history))
-        return self.trained
-
-    def train(self) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
-        job = self.job
-        return train_saliency(
-            job.backbone(),
-            prepared_as(job.splits.val, job.splits.train, self.trained_on, name=self.name),
-            job.shared_training,
-            seed=job.experiment.seed,
-            image_size=job.experiment.image_size,
-            steps=self.settings.steps(len(job.splits.train), job.shared_training),
-            accelerator=job.machine.accelerator,
-            workers=job.machine.workers,
-            progress=self.name if job.machine.progress else "",
-        )
+        if self._network is None:
+            file, history_file = self.artifacts.folder.classifier_file, self.artifacts.folder.history_file
+            self._network = ensure_network(file, lambda: SaliencyNetwork(self._backbone()), self._train)
+            if not history_file.exists():
+                save_frame(history_file, pd.DataFrame(load_classifier(file, self._network)))
+        return self._network
 
     def predictions(self, split: str) -> pd.DataFrame:
-        """The images that are scored, with their true boxes; on val, what was trained on chooses no threshold."""
-        found = self.job.predictions_and_maps(split, {})[0].assign(class_rank=-1)  # it tells no class
-        return found.iloc[self.judges].reset_index(drop=True) if split == "val" else found
+        """Return the images that are scored, without classes; on val, those that choose the thresholds."""
+        predictions = self.run.predictions(split).assign(class_rank=-1)
+        return predictions.iloc[self.chosen_by].reset_index(drop=True) if split == "val" else predictions
+
+    def make_missing_maps(self) -> None:
+        for split in SCORED_SPLITS:
+            if not self._maps_file(split).exists():
+                self._make(split)
 
     def maps(self, split: str) -> StoredMaps:
-        path = self.folder.maps_file(split, SALIENCY)
-        found = load_or_none(path, load_maps)
-        if found is None:
-            splits, machine = self.job.splits, self.job.machine
-            images = prepared_as(splits.val, splits.val, self.judges) if split == "val" else splits.test
-            found = saliency_maps(
-                self.network(),
-                images,
-                device=machine.device,
-                batch_size=machine.batch_size,
-                workers=machine.workers,
-                progress=f"{SALIENCY}, {split}" if machine.progress else "",
-            )
-            found.save(path)
-        return found
+        maps = load_or_none(self._maps_file(split), load_maps)
+        return self._make(split) if maps is None else maps
 
-    def records(self) -> Records:
-        """Box rule -> the record on test, read at the operating point of the judges; and that of pixels."""
-        found: dict[str, LocalizationRecord | PixelRecord] = {}
-        points: dict[str, int] = {}
-        for split in SCORED_SPLITS:
-            maps = self.maps(split)  # asked for even if the records exist: every artefact that is missing is remade
-            for rule in self.job.rules:
-                found[rule] = record = self.record(split, rule, maps, points.get(rule))
-                points[rule] = record.operating_point
-        if self.job.evaluation.reads_pixels:
-            found[PIXELS] = self.pixel_record(maps)
-        return found
+    def _make(self, split: str) -> StoredMaps:
+        splits, machine = self.run.splits, self.run.machine
+        images = prepared_as(splits.val, splits.val, self.chosen_by) if split == "val" else splits.test
+        progress = f"{SALIENCY}, {split}" if machine.progress else ""
+        maps = saliency_maps(self.network(), images, machine, progress)
+        maps.save(self._maps_file(split))
+        return maps
 
-    def record(self, split: str, rule: str, maps: StoredMaps, operating_point: int | None) -> LocalizationRecord:
-        evaluation = self.job.evaluation
+    def _train(self) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
+        experiment, splits, machine = self.run.experiment, self.run.splits, self.run.machine
+        return train_saliency(
+            self._backbone(),
+            prepared_as(splits.val, splits.train, self.trained_on, name=self.name),
+            experiment.shared_training,
+            seed=experiment.seed,
+            image_size=experiment.image_size,
+            steps=self.settings.steps(len(splits.train), experiment.shared_training),
+            accelerator=machine.accelerator,
+            workers=machine.workers,
+            progress=self.name if machine.progress else "",
+        )
 
-        def match(point: int | None) -> tuple[Matches, pd.DataFrame]:
-            predictions, thresholds = self.predictions(split), np.asarray(evaluation.thresholds)
-            truth, box_rule = truth_of(predictions), evaluation.boxes[rule]
-            return match_maps(maps, truth, box_rule, thresholds, evaluation.protocol, point), predictions
+    def _maps_file(self, split: str) -> Path:
+        return self.artifacts.folder.maps_file(split, SALIENCY)
 
-        path = self.folder.record_file(split, evaluation.record_key(SALIENCY, rule))
-        return ensure_record(path, evaluation, rule, operating_point, match)
-
-    def pixel_record(self, maps: StoredMaps) -> PixelRecord:
-        evaluation = self.job.evaluation
-
-        def match() -> tuple[NDArray[np.int32], pd.DataFrame]:
-            predictions, thresholds = self.predictions("test"), np.asarray(evaluation.thresholds)
-            return match_pixels(maps, self.job.truth(predictions), thresholds, evaluation.protocol), predictions
-
-        path = self.folder.record_file("test", evaluation.record_key(SALIENCY, PIXELS))
-        return ensure_pixel_record(path, evaluation, match)
+    def _backbone(self) -> Backbone:
+        return build_seeded(self.run.experiment.seed, self.build_backbone)
 
 
-def saliency_maps(
-    network: SaliencyNetwork,
-    images: ImageSet,
-    *,
-    device: torch.device,
-    batch_size: int = 64,
-    workers: int = 0,
-    progress: str = "",
-) -> StoredMaps:
-    """The maps of a split, scored like any others: each cell's probability of foreground, not its logit.
+def saliency_maps(network: SaliencyNetwork, images: ImageSet, machine: Machine, progress: str = "") -> StoredMaps:
+    """Make the maps of a split: each cell's probability of foreground, not its logit.
 
     Args:
-        network: moved to `device`.
+        network: moved to the machine's device.
         images: of the size that the run's maps are made at.
-        device: where to compute.
-        batch_size: images at a time.
-        workers: processes that decode; 0 decodes in this one.
-        progress: what a progress bar says; empty for none.
+        machine: where to compute.
+        progress: title of a progress bar; empty for none.
 
     Raises:
-        ValueError: for a map with NaN or infinity, naming its image.
+        ValueError: for a map with NaN or infinity, with its image.
     """
     begun = time.perf_counter()
-    outputs = network_outputs(network, images, device=device, batch_size=batch_size, workers=workers, progress=progress)
-    made = StoredMaps.concatenate([StoredMaps.of(image_ids, logits.sigmoid()) for image_ids, logits in outputs])
-    return StoredMaps(made.image_ids, made.values, made.scale, time.perf_counter() - begun)
+    outputs = network_outputs(network, images, **machine.inference, progress=progress)
+    maps = StoredMaps.concatenate([StoredMaps.of(image_ids, logits.sigmoid()) for image_ids, logits in outputs])
+    return StoredMaps(maps.image_ids, maps.values, maps.scale, time.perf_counter() - begun)

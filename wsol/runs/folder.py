@@ -1,4 +1,4 @@
-"""Name, read and write the files of a run, or make those that are missing."""
+"""Name, read and write the files of a run folder."""
 
 import json
 import logging
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,20 +18,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsol.atomic_files import file_name_part, read_json, whole_file, write_json
-from wsol.identity import describe
 from wsol.maps.stored_maps import StoredMaps
-from wsol.runs.experiment import Evaluation
-from wsol.scoring.match_maps import Matches, make_record
-from wsol.scoring.record import LocalizationRecord, PixelRecord, choose_operating_point
+from wsol.scoring.record import LocalizationRecord, PixelRecord
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Of a `scores-*.csv`: what the run is, and what each row says.
+# Columns of a `scores-*.csv`: those of the run, and those of each score.
 RUN_COLUMNS = ("run", "data", "backbone", "pooling", "seed", "comparison", "baselines")
 SCORE_COLUMNS = ("protocol_key", "map", "score", "protocol", "value", "threshold", "images", "commit")
-# What is told of a map method beside its scores; a baseline has none, and neither have rows of older versions.
-# `status` is empty, or why the run is left out of all means.
+# Columns that describe a map method beside its scores; empty for baselines and in rows of older versions.
+# `status` is empty, or the reason why the run is left out of all means.
 FACT_COLUMNS = (
     "same_as",
     "exact",
@@ -54,7 +50,7 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One folder below `results/runs`. Every file in it appears whole or not at all."""
+    """Name the files of one folder below `results/runs`. Every file in it appears whole or not at all."""
 
     path: Path
 
@@ -68,69 +64,69 @@ class RunFolder:
         return cls(results / "runs" / file_name_part(run, "a run"))
 
     def lock(self) -> FileLock:
-        """Held while the folder is worked on, so that two processes share one run instead of training it twice."""
+        """Return the lock that a job holds while it works on the folder, so that no two processes train one run."""
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / ".lock")
 
     @property
     def training_checkpoint(self) -> Path:
-        """Where `train` keeps its state after every epoch."""
+        """Path of the state that `train` keeps after every epoch."""
         return self.path / "training.ckpt"
 
     @property
     def classifier_file(self) -> Path:
-        """The trained classifier's state dict and training history."""
+        """Path of the trained classifier's state dict and training history."""
         return self.path / "classifier.pt"
 
     @property
     def diverged_file(self) -> Path:
-        """Why there is no classifier: its training came to no finite loss or no finite network."""
+        """Path of the reason why there is no classifier: training gave no finite loss or no finite network."""
         return self.path / "diverged.json"
 
     @property
     def history_file(self) -> Path:
-        """Loss and accuracy per epoch."""
+        """Path of loss and accuracy per epoch."""
         return self.path / "history.csv"
 
     @property
     def settings_file(self) -> Path:
-        """Everything that can change a number, with the versions and the commit that made the run."""
+        """Path of all settings that can change a number, with the versions and the commit that made the run."""
         return self.path / "settings.json"
 
     def predictions_file(self, split: str, optimized: bool = False) -> Path:
-        """Per image: true class, its rank, the top 5, and the true boxes on the prepared image."""
+        """Return the path of the predictions: per image the class, its rank, the top 5, and the ground-truth boxes."""
         return self.path / f"predictions-{split}{'-optimized' if optimized else ''}.parquet"
 
     def maps_file(self, split: str, key: str) -> Path:
-        """The activation maps of one method."""
+        """Return the path of the activation maps of one method."""
         return self._file("maps", f"{split}-{key}.npz")
 
     def record_file(self, split: str, key: str) -> Path:
-        """The per-image outcomes of one method and one box rule."""
+        """Return the path of the per-image outcomes of one method under one box rule."""
         return self._file("records", f"{split}-{key}.parquet")
 
     def box_regressor_file(self, key: str) -> Path:
-        """The network that pseudo boxes trained."""
+        """Return the path of the network that pseudo boxes trained."""
         return self._file("psol", f"regressor-{key}.pt")
 
     def boxes_file(self, split: str, key: str) -> Path:
-        """One box an image: the pseudo boxes of train, and what the network that they trained says of val and test."""
+        """Return the path of one box per image: pseudo boxes on train, regressed boxes on val and test."""
         return self._file("psol", f"{split}-{key}.npz")
 
     def diverged_boxes_file(self, key: str) -> Path:
-        """Why there is no such network: its training came to no finite loss."""
+        """Return the path of the reason why there is no box regressor: its training gave no finite loss."""
         return self._file("psol", f"diverged-{key}.json")
 
     def faithfulness_file(self, split: str, key: str) -> Path:
-        """Per image: what one measure says of one method's maps."""
+        """Return the path of the per-image values of one faithfulness measure of one method's maps."""
         return self._file("faithfulness", f"{split}-{key}.parquet")
 
     def scores_file(self, key: str) -> Path:
-        """The run's rows of the table."""
+        """Return the path of the run's rows of the table."""
         return self._file("", f"scores-{key}.csv")
 
     def protocol_file(self, key: str) -> Path:
-        """How those rows were scored, in full."""
+        """Return the path of the full description of how those rows were scored."""
         return self._file("", f"protocol-{key}.json")
 
     def _file(self, folder: str, name: str) -> Path:
@@ -138,10 +134,10 @@ class RunFolder:
         return self.path / folder / file_name_part(name, f"a file of {self.path}")
 
     def settings(self) -> dict[str, Any]:
-        """What `write_settings` wrote.
+        """Read what `write_settings` wrote.
 
         Raises:
-            ValueError: naming the file, if it is damaged.
+            ValueError: if the file is damaged, with its name.
         """
         try:
             return read_json(self.settings_file)
@@ -160,14 +156,14 @@ def save_classifier(path: Path, classifier: nn.Module, history: list[dict[str, A
 
 
 def load_classifier(path: Path, classifier: nn.Module) -> list[dict[str, Any]]:
-    """Fill a classifier of the same build with what `save_classifier` wrote; returns the training history."""
+    """Fill a classifier of the same build from a file of `save_classifier`, and return the training history."""
     saved = torch.load(path, weights_only=True, map_location="cpu")
     classifier.load_state_dict(saved["classifier"])
     return saved["history"]
 
 
 def save_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as Parquet, its attrs included, or as CSV, by the path's suffix."""
+    """Write a frame as Parquet with its attrs, or as CSV, by the path's suffix."""
     with whole_file(path) as aside:
         if path.suffix == ".parquet":
             frame.to_parquet(aside, index=False)
@@ -176,7 +172,7 @@ def save_frame(path: Path, frame: pd.DataFrame) -> None:
 
 
 def load_or_none(path: Path, load: Callable[[Path], T]) -> T | None:
-    """Load a file of a run; None if it is not there, or is damaged, which the log says."""
+    """Load a file of a run. None if it does not exist, or if it is damaged, which is logged."""
     if not path.exists():
         return None
     try:
@@ -187,16 +183,16 @@ def load_or_none(path: Path, load: Callable[[Path], T]) -> T | None:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Rows of a `scores-*.csv`; `none` is a name here, not a missing value.
+    """Read the rows of a `scores-*.csv`, where `none` is a name, not a missing value.
 
     Raises:
-        ValueError: naming the file, if it holds no such rows.
+        ValueError: if the file does not contain such rows, with its name.
     """
     texts = ("same_as", "exact", "status")
     missing = {column: [""] for column in ("value", "threshold", *FACT_COLUMNS) if column not in texts}
     try:
         rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"commit": str})
-    except ValueError:  # also what pandas says of an empty file
+    except ValueError:  # pandas raises it for an empty file, too
         rows = pd.DataFrame()
     if rows.empty or not {*RUN_COLUMNS, *SCORE_COLUMNS} <= set(rows.columns):
         raise ValueError(f"{path} does not hold a run's scores; delete it and run the same command again.")
@@ -206,8 +202,8 @@ def read_rows(path: Path) -> pd.DataFrame:
                 file_name_part(name, f"the column {column!r}")
             except ValueError as error:
                 raise ValueError(f"{path}: {error} Delete the file, and run the same command again.") from None
-    told = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])
-    return told.fillna(dict.fromkeys(texts, ""))
+    complete = rows.reindex(columns=[*rows.columns, *(column for column in FACT_COLUMNS if column not in rows)])
+    return complete.fillna(dict.fromkeys(texts, ""))
 
 
 def load_record(path: Path) -> LocalizationRecord:
@@ -221,7 +217,7 @@ def load_pixel_record(path: Path) -> PixelRecord:
 
 
 def _read_columns(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Columns and attrs of a frame; not by way of pandas, which makes an object of every image's list."""
+    """Read columns and attrs of a frame without pandas, which makes an object of every image's list."""
     table = pq.read_table(path)
     columns = {}
     for name in table.column_names:
@@ -238,50 +234,13 @@ def load_maps(path: Path) -> StoredMaps:
     return StoredMaps.load(path)
 
 
-def ensure_record(
-    path: Path,
-    evaluation: Evaluation,
-    rule: str,
-    operating_point: int | None,
-    match: Callable[[int | None], tuple[Matches, pd.DataFrame]],
-) -> LocalizationRecord:
-    """Load the record, or make it; without an operating point (on val) it is chosen here."""
-    record = load_or_none(path, load_record)
-    if record is None or (operating_point is not None and record.operating_point != operating_point):
-        matches, predictions = match(operating_point)
-        point = choose_operating_point(matches.best_iou) if operating_point is None else operating_point
-        thresholds = np.asarray(evaluation.thresholds)
-        record = make_record(matches, point, thresholds, predictions, evaluation.describe_record(rule))
-        save_frame(path, record.to_frame())
-    return record
-
-
-def ensure_pixel_record(
-    path: Path, evaluation: Evaluation, match: Callable[[], tuple[NDArray[np.int32], pd.DataFrame]]
-) -> PixelRecord:
-    """Load the record of pixels, or make it."""
-    record = load_or_none(path, load_pixel_record)
-    if record is None:
-        histograms, predictions = match()
-        record = PixelRecord(
-            image_ids=predictions["image_id"].to_numpy(dtype=np.str_),
-            class_ids=predictions["class_id"].to_numpy(np.int64),
-            class_rank=predictions["class_rank"].to_numpy(np.int64),
-            histograms=histograms,
-            thresholds=np.asarray(evaluation.thresholds),
-            protocol=describe(evaluation.protocol),
-        )
-        save_frame(path, record.to_frame())
-    return record
-
-
 def ensure_network(path: Path, untrained: Callable[[], N], train: Callable[[], tuple[N, list[dict[str, Any]]]]) -> N:
-    """Load a trained network, or train it.
+    """Load a trained network, or train and save it.
 
     Args:
         path: of its file.
-        untrained: builds one of the same shape.
-        train: gives the network and its losses.
+        untrained: builds a network of the same shape.
+        train: returns the trained network and its losses.
     """
     network = untrained()
     if load_or_none(path, lambda file: load_classifier(file, network)) is None:

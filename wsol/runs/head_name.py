@@ -1,4 +1,4 @@
-"""The name of a head in tables, folders and commands: what is pooled, where, how it was trained, how it is tested."""
+"""Name a head in tables, folders and commands: what is pooled, where, how it was trained, how it is tested."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,14 +11,14 @@ _MARKS = (":", _METHOD, _AT_SCORES, _AT_TEST)
 
 @dataclass(frozen=True)
 class HeadName:
-    """Runs of one name differ in nothing but the seed, given the data, the network and the training settings.
+    """Name a head. Runs of one name, data set, network and training settings differ in the seed alone.
 
     Attributes:
-        pooling: an option, with its settings where they are not those of its file: `lse:sharpness=5`.
-        on_scores: class scores are pooled, not features. For the maximum that is another network, so it has a name of
-            its own and no table can mix the two.
-        tested_as: the pooling that took the trained one's place; empty: none did.
-        method: of training, with its settings where they are not those of its file; empty: plain.
+        pooling: an option, with its settings where they differ from its file: `lse:sharpness=5`.
+        on_scores: class scores are pooled, not features. For the maximum that is another network, so that it needs
+            another name: no table may mix the two.
+        tested_as: the pooling that replaces the trained one at test; empty: none.
+        method: of training, with its settings where they differ from its file; empty: plain.
     """
 
     pooling: str
@@ -33,32 +33,32 @@ class HeadName:
 
     @classmethod
     def read(cls, text: str) -> "HeadName":
-        """The head that a name stands for."""
+        """Parse the text of a head's name."""
         head, _, method = text.partition(_METHOD)
         trained, _, tested_as = head.partition(_AT_TEST)
         return cls(trained.removesuffix(_AT_SCORES), trained.endswith(_AT_SCORES), tested_as, method)
 
     def overrides(self) -> list[str]:
-        """What a command says to train it."""
+        """Return the arguments of a command that trains this head."""
         words = _words("pooling", self.pooling)
         words += ["pool_site=scores"] if self.on_scores else []
-        # Hydra reads a second = only within quotes of its own.
+        # Hydra accepts a second = only within quotes of its own grammar.
         tested_as = f'"{self.tested_as}"' if ":" in self.tested_as else self.tested_as
         words += [f"pooling_at_test={tested_as}"] if tested_as else []
         return words + (_words("method", self.method) if self.method else [])
 
 
 def option_name(option: str, settings: Mapping[str, Any], usual: Mapping[str, Any], exact: Collection[str] = ()) -> str:
-    """An option with those settings that are not its file's.
+    """Return the name of an option with those settings that differ from its file.
 
     Args:
         option: the file's stem.
-        settings: as they are.
-        usual: as the file has them.
-        exact: settings that tell 1 from 1.0, as top-k's k does.
+        settings: the settings of the option.
+        usual: the settings in the file.
+        exact: settings for which 1 and 1.0 differ, like the k of top-k.
 
     Raises:
-        ValueError: for a value that would read as another part of the name.
+        ValueError: for a value that would be parsed as another part of the name.
     """
     changed = []
     for key, value in settings.items():
@@ -75,21 +75,21 @@ def option_name(option: str, settings: Mapping[str, Any], usual: Mapping[str, An
 
 
 def value_text(value: Any, exact: bool = False) -> str:
-    """A setting's value in a name.
+    """Format a setting's value in a name: null for None, a float in the fewest digits that restore it, so 5 for 5.0.
 
     Args:
-        value: null for None; a float in the fewest digits that give it back, so 5 for 5.0.
-        exact: 5.0 stays 5.0, for it differs from 5.
+        value: of the setting.
+        exact: write 5.0 as 5.0, because it differs from 5.
     """
     if not isinstance(value, float):
         return "null" if value is None else str(value)
     short = f"{value:g}"
     text = repr(value) if exact or float(short) != value else short
-    return text.replace("e+", "e")  # a + would begin the method
+    return text.replace("e+", "e")  # a + would start the method's name
 
 
 def read_option(text: str) -> tuple[str, dict[str, str]]:
-    """Option and settings of a name; values are text.
+    """Parse the option and the settings of a name; values are text.
 
     Raises:
         ValueError: for a setting without a value.
@@ -103,7 +103,7 @@ def read_option(text: str) -> tuple[str, dict[str, str]]:
 
 
 def file_name(text: str) -> str:
-    """A head's name as part of a folder's name."""
+    """Return a head's name as part of a folder's name."""
     return re.sub(r"[^\w.+=-]+", "-", text)
 
 

@@ -1,17 +1,16 @@
-"""Pseudo supervised object localization: a run's own boxes on its training images teach a box regressor.
+"""Draw pseudo boxes of training images from a run's own maps, and match the boxes of the regressor they train.
 
 Source: Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization" (PSOL), CVPR 2020.
 Differs from the paper in where the pseudo boxes come from: there from deep descriptor transformation (DDT), here from
-the run's own maps, so that its rows tell what the second stage adds. Crops, optimizer and schedule are the run's, not
+the run's own maps, so that its rows show what the second stage adds. Crops, optimizer and schedule are the run's, not
 the paper's.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
@@ -24,7 +23,7 @@ from wsol.geometry import Size, resize_boxes
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
-from wsol.runs.experiment import PSOL
+from wsol.runs.experiment import PSOL, Machine
 from wsol.scoring.box_ranges import BoxRanges, BoxRule, StoredBoxes
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.compilation import compile_engine
@@ -44,7 +43,7 @@ _AT_ONCE = 4096  # images whose maps are kept at a time
 
 
 def best_on_val(records: Mapping[str, LocalizationRecord], iou_threshold: float = 0.5) -> str:
-    """The map method with the most hits on `val` at the threshold chosen there; see `choose_operating_point`.
+    """Return the map method with the most hits on `val` at the threshold chosen there; see `choose_operating_point`.
 
     Args:
         records: of `val`, map method -> its record under one box rule.
@@ -57,24 +56,24 @@ def best_on_val(records: Mapping[str, LocalizationRecord], iou_threshold: float 
 def pseudo_boxes(
     maps: StoredMaps, size: Size, protocol: Protocol, threshold: float, rule: BoxRule = largest, progress: str = ""
 ) -> StoredBoxes:
-    """The box of each map at one threshold, as the protocol draws it.
+    """Draw the box of each map at one threshold, as the protocol draws it.
 
     Args:
         maps: of N images.
         size: (height, width) of the images.
         protocol: from activation map to box.
         threshold: τ, chosen on `val`.
-        rule: one that gives at most one box at a threshold.
-        progress: what a progress bar says; empty for none.
+        rule: a box rule that gives at most one box at a threshold.
+        progress: title of a progress bar; empty for none.
 
     Returns:
-        (N, 4) boxes on the images; NaN where nothing of the map is foreground, as in a constant one.
+        (N, 4) boxes on the images; NaN where the map has no foreground, as a constant one.
 
     Raises:
-        ValueError: if the rule gives several boxes, or a map holds NaN.
+        ValueError: if the rule gives several boxes, or a map contains NaN.
     """
     compile_engine()
-    found = np.full((len(maps.image_ids), 4), np.nan, np.float32)
+    drawn = np.full((len(maps.image_ids), 4), np.nan, np.float32)
     grid, scratch = protocol.grid or size, Scratch()
 
     def draw(n: int) -> None:
@@ -82,48 +81,48 @@ def pseudo_boxes(
         fill_score_map(maps.read(n), score_map, protocol, f"image {str(maps.image_ids[n])!r}")
         (boxes,) = rule(score_map, [threshold], protocol)
         if len(boxes) > 1:
-            raise ValueError(f"A pseudo box is one box an image, but {rule!r} gives {len(boxes)}; choose largest.")
+            raise ValueError(f"A pseudo box is one box per image, but {rule!r} gives {len(boxes)}; choose largest.")
         if len(boxes) and score_map.any():  # some protocols draw a box of one pixel where there is nothing
-            found[n] = resize_boxes(boxes, grid, size)[0]
+            drawn[n] = resize_boxes(boxes, grid, size)[0]
         bar.update()
 
     hidden = None if progress else True
-    with tqdm(desc=progress, total=len(found), unit="image", disable=hidden, leave=False) as bar:
-        for _ in in_threads(draw, range(len(found))):
+    with tqdm(desc=progress, total=len(drawn), unit="image", disable=hidden, leave=False) as bar:
+        for _ in in_threads(draw, range(len(drawn))):
             pass
-    return StoredBoxes(maps.image_ids, found, size)
+    return StoredBoxes(maps.image_ids, drawn, size)
+
+
+@dataclass(frozen=True)
+class BoxDrawing:
+    """Describe how a pseudo box is drawn.
+
+    Attributes:
+        method: the run's map method.
+        protocol: from activation map to box.
+        threshold: τ, chosen on `val`.
+        rule: a box rule that gives at most one box at a threshold.
+    """
+
+    method: MapMethod
+    protocol: Protocol
+    threshold: float
+    rule: BoxRule = largest
 
 
 def make_pseudo_boxes(
-    network: nn.Module,
-    train: ImageSet,
-    like: ImageSet,
-    method: MapMethod,
-    *,
-    protocol: Protocol,
-    threshold: float,
-    rule: BoxRule = largest,
-    device: torch.device,
-    batch_size: int = 64,
-    workers: int = 0,
-    progress: bool = True,
+    network: nn.Module, train: ImageSet, like: ImageSet, drawing: BoxDrawing, machine: Machine
 ) -> StoredBoxes:
-    """The boxes of a trained run on its training images, from maps of their labels' classes.
+    """Draw the boxes of a trained run on its training images, from maps of their labels' classes.
 
-    Maps are made and forgotten some thousand images at a time.
+    Only the maps of some thousand images are in memory at a time.
 
     Args:
         network: the run's classifier.
         train: its training images.
         like: the split whose size maps are made at.
-        method: the run's map method.
-        protocol: from activation map to box.
-        threshold: τ, chosen on `val`.
-        rule: one that gives at most one box at a threshold.
-        device: where to compute.
-        batch_size: images at a time.
-        workers: processes that decode; 0 decodes in this one.
-        progress: show bars.
+        drawing: the map method, and how a box is drawn from its map.
+        machine: where to compute.
 
     Returns:
         Boxes on images as large as those of `like`, in the order of `train`.
@@ -134,25 +133,17 @@ def make_pseudo_boxes(
     size, parts = like[0].size, list[StoredBoxes]()
     for start in range(0, len(train), _AT_ONCE):
         images = prepared_as(train, like, np.arange(start, min(start + _AT_ONCE, len(train))))
-        _, maps = make_maps(
-            network,
-            images,
-            {PSOL: method},
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        )
-        parts.append(pseudo_boxes(maps[PSOL], size, protocol, threshold, rule))
+        _, maps = make_maps(network, images, {PSOL: drawing.method}, **machine.inference, progress=machine.progress)
+        parts.append(pseudo_boxes(maps[PSOL], size, drawing.protocol, drawing.threshold, drawing.rule))
     return StoredBoxes.concatenate(parts)
 
 
 class NoPseudoBox(ValueError):
-    """No training image has a pseudo box, as where a head died and all its maps are constant."""
+    """Signal that no training image has a pseudo box, as where a head died and all its maps are constant."""
 
 
 class PseudoBoxed(Dataset[Sample]):
-    """Training images, each with its pseudo box; those without one are left out, which the log tells.
+    """Give training images with their pseudo boxes; images without one are left out, and counted in the log.
 
     Args:
         images: the training images.
@@ -160,7 +151,7 @@ class PseudoBoxed(Dataset[Sample]):
 
     Raises:
         ValueError: if the boxes are of other images.
-        NoPseudoBox: if no image has one.
+        NoPseudoBox: if no image has a box.
     """
 
     def __init__(self, images: ImageSet, boxes: StoredBoxes) -> None:
@@ -190,55 +181,55 @@ class PseudoBoxed(Dataset[Sample]):
 
 def match_boxes(
     boxes: StoredBoxes,
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     thresholds: NDArray[np.float64],
     protocol: Protocol,
     point: int | None = None,
 ) -> Matches:
-    """One box an image against the true ones: at all thresholds the same, since no map is cut.
+    """Match one box per image with the ground truth, at all thresholds the same, since no map is cut.
 
-    A protocol brings it to its grid, and reads its edges, as it does those of true boxes: one that equals a true box
-    has IoU 1.
+    The protocol resizes the box to its grid and reads its edges as it does those of the ground truth, so that a box
+    that equals a ground-truth box has IoU 1.
 
     Args:
-        boxes: of the images of `truth`, in the same order.
-        truth: the split's boxes.
-        thresholds: (T,), for the record's shape alone.
+        boxes: of the images of `ground_truth`, in the same order.
+        ground_truth: the split's boxes.
+        thresholds: (T,), which only give the record its shape.
         protocol: how boxes are compared.
-        point: keep the boxes of this threshold alone.
+        point: keep the boxes of this threshold alone; None: of all.
 
     Returns:
-        As of `match_maps`; the label-free threshold is the first one, and there is no map that could point.
+        Matches as of `match_maps`. The label-free threshold is the first one; peak and energy are NaN without a map.
 
     Raises:
-        ValueError: if the boxes are of other images, or an image has no predicted or no true box, naming it.
+        ValueError: if the boxes are of other images, or an image has no predicted or no true box, with its id.
     """
-    if not np.array_equal(boxes.image_ids, truth.image_ids):
+    if not np.array_equal(boxes.image_ids, ground_truth.image_ids):
         raise ValueError("The stored boxes are of other images than the split holds; delete them to have them remade.")
     compile_engine()
-    count, kept = len(truth), len(thresholds) if point is None else 1
+    count, kept = len(ground_truth), len(thresholds) if point is None else 1
     best_iou = np.empty((count, len(thresholds)), np.float32)
     predicted, true_boxes = np.empty((2, count, kept, 4), np.float32)
     zero, known = np.zeros(1, np.int32), boxes.known
     for n in range(count):
-        size = truth.size(n)
-        if not known[n] or not len(truth.boxes[n]):
+        size = ground_truth.size(n)
+        if not known[n] or not len(ground_truth.boxes[n]):
             lacking = "true" if known[n] else "predicted"
-            raise ValueError(f"Image {str(truth.image_ids[n])!r} has no {lacking} box, so it cannot be scored.")
-        its = true_boxes_of(resize_boxes(boxes.boxes[n][None], boxes.size, size), size, protocol)
-        true = true_boxes_of(truth.boxes[n], size, protocol)
-        best = best_of(BoxRanges(its, zero, zero + 1, np.zeros(1, np.int64)), true)
+            raise ValueError(f"Image {str(ground_truth.image_ids[n])!r} has no {lacking} box, so it cannot be scored.")
+        regressed = true_boxes_of(resize_boxes(boxes.boxes[n][None], boxes.size, size), size, protocol)
+        true = true_boxes_of(ground_truth.boxes[n], size, protocol)
+        best = best_of(BoxRanges(regressed, zero, zero + 1, np.zeros(1, np.int64)), true)
         best_iou[n] = best.iou
         grid = protocol.grid or size
-        predicted[n] = resize_boxes(its, grid, size)
+        predicted[n] = resize_boxes(regressed, grid, size)
         true_boxes[n] = resize_boxes(true[best.true_index], grid, size)
     nothing = np.full(count, np.nan, np.float32)
     return Matches(best_iou, predicted, true_boxes, np.zeros(count, np.int64), nothing, nothing)
 
 
 def psol_supervision(score: Score, protocol: Protocol) -> Supervision:
-    """The ledger's line of a PSOL row: the boxes of `val` chose the map method and the τ of the pseudo boxes.
+    """Return the supervision of a PSOL row: the boxes of `val` chose the map method and the τ of the pseudo boxes.
 
-    At test no map is made, so no class is given and no threshold is read.
+    At test no map is made, so that no class is given and no threshold is read.
     """
     return replace(supervision_of(score, protocol), map_class=NOTHING, threshold=NOTHING, hyper_parameters=VAL_BOXES)

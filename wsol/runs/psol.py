@@ -1,25 +1,27 @@
-"""Score PSOL beside a run's own maps: its rows stand in the run's folder."""
+"""Score PSOL beside a run's own maps; its rows are in the run's folder."""
 
+import functools
 import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from wsol.atomic_files import write_json
-from wsol.data.ground_truth import truth_of
 from wsol.data.image_set import ImageSet
 from wsol.identity import digest
+from wsol.networks.backbone import Backbone
 from wsol.networks.inference import network_outputs
-from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
-from wsol.runs.experiment import PSOL
-from wsol.runs.fit import DIVERGED
-from wsol.runs.folder import ensure_network, ensure_record, load_or_none
-from wsol.runs.pseudo_boxes import NoPseudoBox, PseudoBoxed, best_on_val, make_pseudo_boxes, match_boxes
+from wsol.runs.experiment import SCORED_SPLITS, Machine
+from wsol.runs.fit import DIVERGED, build_seeded
+from wsol.runs.folder import ensure_network, load_or_none
+from wsol.runs.pseudo_boxes import BoxDrawing, NoPseudoBox, PseudoBoxed, best_on_val, make_pseudo_boxes
+from wsol.runs.records import BoxesSource, match_records
+from wsol.runs.run_maps import RunMaps
 from wsol.scoring.box_ranges import StoredBoxes
-from wsol.scoring.match_maps import Matches
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score import Records
 from wsol.training.with_boxes.box_regressor import BoxRegressor, train_regressor
@@ -30,156 +32,129 @@ log = logging.getLogger(__name__)
 RULE = "largest"  # the box rule that draws the pseudo boxes: one that gives one box
 
 
-def psol_records(job: RunArtifacts) -> Records:
-    """Box rule -> the record of the regressed boxes on test: one box, whatever the rule.
+def psol_records(
+    run: RunMaps, on_val: Mapping[str, Mapping[str, LocalizationRecord]], build_backbone: Callable[[], Backbone]
+) -> Records:
+    """Train a box regressor on pseudo boxes, and match its boxes on test.
 
     The map method and the τ of the pseudo boxes are those that find the most objects of `val`. Methods of many calls
     are not considered: on the training images they would take hours.
 
+    Args:
+        run: gives the network, the data and the files.
+        on_val: map method -> box rule -> its record on val.
+        build_backbone: makes the trunk of the regressor; called after seeding.
+
     Returns:
-        Nothing if no map gives a pseudo box, or the regressor diverged, which the log says.
+        Box rule -> record, the same for every rule. Empty if no map gives a pseudo box, or the regressor diverged,
+        which is logged.
     """
-    one = _PSOL(job)
-    run, diverged = job.folder.path.name, job.folder.diverged_boxes_file(one.key)
+    psol = _PSOL(run, {name: by_rule[RULE] for name, by_rule in on_val.items()}, build_backbone)
+    folder, diverged = run.artifacts.folder, run.artifacts.folder.diverged_boxes_file(psol.key)
     if diverged.exists():
-        log.warning("The box regressor of %s diverged before; delete %s to train again.", run, diverged)
+        log.warning("The box regressor of %s diverged before; delete %s to train again.", folder.path.name, diverged)
         return {}
     try:
-        return one.records()
+        psol.make_missing()
+        source = BoxesSource(functools.lru_cache(maxsize=1)(psol.boxes))
+        return match_records(source, run.images, run.artifacts).test
     except (NoPseudoBox, FloatingPointError) as error:
-        log.warning("%s has no rows of PSOL: %s", run, error)
-        if isinstance(error, FloatingPointError):  # the pseudo boxes are kept, and say by themselves that there is none
+        log.warning("%s has no rows of PSOL: %s", folder.path.name, error)
+        if isinstance(error, FloatingPointError):  # the pseudo boxes are kept, and show by themselves if there is none
             write_json(diverged, {"status": DIVERGED, "message": str(error)})
         return {}
 
 
 class _PSOL:
-    """The artefacts, each made only when it is missing."""
+    """Load the pseudo boxes, the regressor and its boxes, or make those that are missing."""
 
-    def __init__(self, job: RunArtifacts) -> None:
-        evaluation = job.evaluation
-        quick = [name for name, method in evaluation.maps.items() if method.needs != "calls"]
-        on_val = {name: job.record("val", name, RULE, None) for name in quick}
-        best = best_on_val(on_val)
-        self.job, self.method, self.rule = job, evaluation.maps[best], evaluation.boxes[RULE]
-        self.threshold = float(on_val[best].thresholds[on_val[best].operating_point])
-        made_by = [self.method, evaluation.optimized, self.rule, evaluation.protocol, self.threshold]
-        self.key = digest([*made_by, job.shared_training.identity()])
-        self.trained: BoxRegressor | None = None
+    def __init__(
+        self, run: RunMaps, on_val: Mapping[str, LocalizationRecord], build_backbone: Callable[[], Backbone]
+    ) -> None:
+        evaluation = run.artifacts.evaluation
+        quick = {name: on_val[name] for name, method in evaluation.maps.items() if method.needs != "calls"}
+        best = best_on_val(quick)
+        threshold = float(quick[best].thresholds[quick[best].operating_point])
+        self.drawing = BoxDrawing(evaluation.maps[best], evaluation.protocol, threshold, evaluation.boxes[RULE])
+        self.run, self.build_backbone, self.training = run, build_backbone, run.experiment.shared_training
+        made_by = [self.drawing.method, evaluation.optimized, self.drawing.rule, evaluation.protocol, threshold]
+        self.key = digest([*made_by, self.training.identity()])
+        self.regressor_file = run.artifacts.folder.box_regressor_file(self.key)
+        self._regressor: BoxRegressor | None = None
 
-    def records(self) -> dict[str, LocalizationRecord]:
-        job = self.job
-        if not job.folder.box_regressor_file(self.key).exists():
+    def make_missing(self) -> None:
+        """Make the regressor, the pseudo boxes and the regressed boxes that are not on disk."""
+        if not self.regressor_file.exists():
             self.regressor()
-        if not job.folder.boxes_file("train", self.key).exists():
+        if not self._boxes_file("train").exists():
             self.pseudo_boxes()
-        found: dict[str, LocalizationRecord] = {}
         for split in SCORED_SPLITS:
-            boxes = self.boxes(split)
-            for rule in job.rules:
-                found[rule] = self.record(split, rule, boxes)
-        return found
+            if not self._boxes_file(split).exists():
+                self.boxes(split)
 
     def pseudo_boxes(self) -> StoredBoxes:
-        job, machine = self.job, self.job.machine
-        path = job.folder.boxes_file("train", self.key)
-        boxes = load_or_none(path, StoredBoxes.load)
+        boxes = load_or_none(self._boxes_file("train"), StoredBoxes.load)
         if boxes is None:
-            log.info("%s: pseudo boxes of train", job.folder.path.name)
-            boxes = make_pseudo_boxes(
-                job.network(),
-                job.splits.train,
-                job.splits.val,
-                self.method,
-                protocol=job.evaluation.protocol,
-                threshold=self.threshold,
-                rule=self.rule,
-                device=machine.device,
-                batch_size=machine.batch_size,
-                workers=machine.workers,
-                progress=machine.progress,
-            )
-            boxes.save(path)
+            log.info("%s: pseudo boxes of train", self.run.artifacts.folder.path.name)
+            splits = self.run.splits
+            boxes = make_pseudo_boxes(self.run.network, splits.train, splits.val, self.drawing, self.run.machine)
+            boxes.save(self._boxes_file("train"))
         return boxes
 
     def regressor(self) -> BoxRegressor:
-        if self.trained is None:
-            path = self.job.folder.box_regressor_file(self.key)
-            self.trained = ensure_network(path, lambda: BoxRegressor(self.job.backbone()), self.train)
-        return self.trained
-
-    def train(self) -> tuple[BoxRegressor, list[dict[str, Any]]]:
-        job, images = self.job, PseudoBoxed(self.job.splits.train, self.pseudo_boxes())
-        job.splits.train.preload()
-        return train_regressor(
-            job.backbone(),
-            images,
-            job.shared_training,
-            seed=job.experiment.seed,
-            image_size=job.experiment.image_size,
-            steps=training_steps(len(job.splits.train), job.shared_training),
-            accelerator=job.machine.accelerator,
-            workers=job.machine.workers,
-            progress="box regressor" if job.machine.progress else "",
-        )
+        if self._regressor is None:
+            self._regressor = ensure_network(self.regressor_file, lambda: BoxRegressor(self._backbone()), self._train)
+        return self._regressor
 
     def boxes(self, split: str) -> StoredBoxes:
-        job, machine = self.job, self.job.machine
-        path = job.folder.boxes_file(split, self.key)
-        found = load_or_none(path, StoredBoxes.load)
-        if found is None:
-            found = regressed_boxes(
-                self.regressor(),
-                getattr(job.splits, split),
-                device=machine.device,
-                batch_size=machine.batch_size,
-                workers=machine.workers,
-                progress=f"boxes, {split}" if machine.progress else "",
-            )
-            found.save(path)
-        return found
+        boxes = load_or_none(self._boxes_file(split), StoredBoxes.load)
+        if boxes is None:
+            machine = self.run.machine
+            progress = f"boxes, {split}" if machine.progress else ""
+            boxes = regressed_boxes(self.regressor(), getattr(self.run.splits, split), machine, progress)
+            boxes.save(self._boxes_file(split))
+        return boxes
 
-    def record(self, split: str, rule: str, boxes: StoredBoxes) -> LocalizationRecord:
-        evaluation = self.job.evaluation
+    def _train(self) -> tuple[BoxRegressor, list[dict[str, Any]]]:
+        experiment, machine, train = self.run.experiment, self.run.machine, self.run.splits.train
+        images = PseudoBoxed(train, self.pseudo_boxes())
+        train.preload()
+        return train_regressor(
+            self._backbone(),
+            images,
+            self.training,
+            seed=experiment.seed,
+            image_size=experiment.image_size,
+            steps=training_steps(len(train), self.training),
+            accelerator=machine.accelerator,
+            workers=machine.workers,
+            progress="box regressor" if machine.progress else "",
+        )
 
-        def match(point: int | None) -> tuple[Matches, pd.DataFrame]:
-            predictions, _ = self.job.predictions_and_maps(split, {})
-            thresholds = np.asarray(evaluation.thresholds)
-            return match_boxes(boxes, truth_of(predictions), thresholds, evaluation.protocol, point), predictions
+    def _backbone(self) -> Backbone:
+        return build_seeded(self.run.experiment.seed, self.build_backbone)
 
-        path = self.job.folder.record_file(split, evaluation.record_key(PSOL, rule))
-        return ensure_record(path, evaluation, rule, 0, match)  # no map is cut, so any threshold says the same
+    def _boxes_file(self, split: str) -> Path:
+        return self.run.artifacts.folder.boxes_file(split, self.key)
 
 
-def regressed_boxes(
-    network: BoxRegressor,
-    images: ImageSet,
-    *,
-    device: torch.device,
-    batch_size: int = 64,
-    workers: int = 0,
-    progress: str = "",
-) -> StoredBoxes:
-    """The box of each image of a split, cut to the image.
+def regressed_boxes(network: BoxRegressor, images: ImageSet, machine: Machine, progress: str = "") -> StoredBoxes:
+    """Predict the box of each image of a split, cut to the image.
 
     Args:
-        network: moved to `device`.
+        network: moved to the machine's device.
         images: of the size that the run's maps are made at.
-        device: where to compute.
-        batch_size: images at a time.
-        workers: processes that decode; 0 decodes in this one.
-        progress: what a progress bar says; empty for none.
+        machine: where to compute.
+        progress: title of a progress bar; empty for none.
 
     Raises:
-        ValueError: for a box with NaN or infinity, naming its image.
+        ValueError: for a box with NaN or infinity, with its image.
     """
     height, width = size = images[0].size
-    image_ids, found = list[str](), list[Tensor]()
-    for ids, shares in network_outputs(
-        network, images, device=device, batch_size=batch_size, workers=workers, progress=progress
-    ):
+    image_ids, predicted = list[str](), list[Tensor]()
+    for ids, shares in network_outputs(network, images, **machine.inference, progress=progress):
         image_ids += ids
-        found.append(shares)
-    x, y, across, down = torch.cat(found).numpy().T
+        predicted.append(shares)
+    x, y, across, down = torch.cat(predicted).numpy().T
     edges = [x * width, y * height, np.minimum(x + across, 1) * width, np.minimum(y + down, 1) * height]
     return StoredBoxes(np.asarray(image_ids, np.str_), np.stack(edges, axis=1).astype(np.float32), size)

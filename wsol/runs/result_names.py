@@ -1,4 +1,4 @@
-"""Names that people can read, for the tables, figures and pictures of comparisons."""
+"""Give the tables, figures and pictures of comparisons names that people can read."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ NAMES_FILE = "names.json"
 def result_name(out: Path, group: str, name: str, key: str) -> str:
     """Return the path, without suffix, of the result files of a comparison: `cub-efficientnet_lite0/tight`.
 
-    A second comparison that would have the same name gets `tight-2`, and so on. `names.json` keeps what each name
-    stands for, so that a name stays when the command runs again, and never stands for another comparison.
+    A second comparison that would have the same name gets `tight-2`, and so on. `names.json` keeps the comparison of
+    each name, so that a name stays the same when the command runs again and never names another comparison.
 
     Args:
         out: the folder that holds `tables`, `figures` and `pictures`.
         group: the data set and the network.
         name: the protocol.
-        key: stands for the comparison and the protocol in full.
+        key: the full name of the comparison and the protocol.
 
     Raises:
         ValueError: if a name cannot be part of a path.

@@ -1,30 +1,19 @@
-"""What a run's `settings.json` says, and the name that it gives the run's folder."""
+"""Write what a run's `settings.json` contains, and name the run's folder."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
-from wsol.runs.artifacts import SCORED_SPLITS
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import SCORED_SPLITS, Experiment, Machine
 from wsol.runs.folder import RunFolder
 from wsol.runs.head_name import file_name
-from wsol.runs.tuning import Tuned
-from wsol.versions import commit, versions
 
 
-def write_settings_once(folder: RunFolder, about: Mapping[str, Any], command: str) -> None:
-    """Write `settings.json` where there is none."""
-    if not folder.settings_file.exists():
-        folder.write_settings({**about, "command": command, "commit": commit(), "versions": versions()})
-
-
-def describe_run(
-    experiment: Experiment, splits: Splits, machine: Machine, tuned: Tuned | None
-) -> tuple[RunFolder, dict[str, Any]]:
-    """The run's folder, and what its `settings.json` says."""
+def describe_run(experiment: Experiment, splits: Splits, machine: Machine) -> tuple[RunFolder, dict[str, Any]]:
+    """Return a run's folder, and what its `settings.json` contains."""
+    tuned = experiment.tuned
     data_settings = {"settings": experiment.settings["data"], "fingerprint": splits.fingerprint}
-    trained = (experiment.train if tuned is None else tuned.base).identity()
+    trained = experiment.shared_training.identity()
     comparison = {
         "data": data_settings,
         "backbone": experiment.settings["backbone"],

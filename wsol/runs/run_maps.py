@@ -1,0 +1,112 @@
+"""Make the predictions and maps of a run that its folder lacks, and read each file once."""
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+from torch import nn
+
+from wsol.data.splits import Splits
+from wsol.maps.base_map import MapMethod
+from wsol.maps.make_maps import make_maps
+from wsol.maps.stored_maps import StoredMaps
+from wsol.networks.classifier import Classifier
+from wsol.networks.folding import optimize
+from wsol.runs.artifacts import RunArtifacts
+from wsol.runs.experiment import SCORED_SPLITS, Experiment, Machine
+from wsol.runs.folder import save_frame
+from wsol.runs.records import MapsSource, ScoredImages
+
+log = logging.getLogger(__name__)
+
+
+class RunMaps:
+    """Give the predictions and maps of a run on val and test.
+
+    Predictions are read once and kept. Maps are read when their method's turn comes, see `source`: together, those of
+    all methods on a large split take gigabytes.
+
+    Args:
+        experiment: what was trained.
+        classifier: returns the trained classifier; called only if something has to be made.
+        artifacts: the files of the run.
+        splits: the data.
+        machine: where maps are made.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        classifier: Callable[[], Classifier],
+        artifacts: RunArtifacts,
+        splits: Splits,
+        machine: Machine,
+    ) -> None:
+        self.experiment, self.classifier, self.artifacts = experiment, classifier, artifacts
+        self.splits, self.machine = splits, machine
+        self.images = ScoredImages(self.predictions, splits.test)
+        self._predictions: dict[str, pd.DataFrame] = {}
+
+    def make_missing(self) -> None:
+        """Make all predictions and maps that are not on disk, each split in as few passes as possible."""
+        methods = self.artifacts.evaluation.maps
+        for split in SCORED_SPLITS:
+            missing = {name: methods[name] for name in methods if not self.artifacts.maps_file(split, name).exists()}
+            if missing or not self.artifacts.predictions_file(split).exists():
+                self._make(split, missing)
+
+    def predictions(self, split: str) -> pd.DataFrame:
+        """Return the predictions of a split, a row per image, as `make_maps` gives them."""
+        if split not in self._predictions:
+            predictions = self.artifacts.load_predictions(split)
+            if predictions is None:
+                self._make(split, {})
+            else:
+                self._predictions[split] = predictions
+        return self._predictions[split]
+
+    def source(self, name: str) -> MapsSource:
+        """Return the maps of one method, which are in memory as long as the source is."""
+        return MapsSource(name, lambda split: self._maps(split, name), self.machine.progress)
+
+    @functools.cached_property
+    def network(self) -> nn.Module:
+        """Network that predictions and maps are made with."""
+        classifier, evaluation = self.classifier(), self.artifacts.evaluation
+        if not evaluation.optimized:
+            return classifier
+        layers = {layer for method in evaluation.maps.values() for layer in method.target_layers}
+        size = (self.experiment.image_size, self.experiment.image_size)
+        return optimize(classifier, self.machine.device, layers, size)
+
+    def _maps(self, split: str, name: str) -> StoredMaps:
+        maps = self.artifacts.load_maps(split, name)
+        return self._make(split, {name: self.artifacts.evaluation.maps[name]})[name] if maps is None else maps
+
+    def _make(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
+        """Make and save maps; the predictions come with them, and are saved unless they are on disk."""
+        made: dict[str, StoredMaps] = {}
+        for part in _passes(methods):
+            run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
+            log.info("%s: one pass over %s for %s", run, split, names)
+            images, machine = getattr(self.splits, split), self.machine
+            predictions, made = make_maps(self.network, images, part, **machine.inference, progress=machine.progress)
+            if split not in self._predictions:
+                stored = self.artifacts.load_predictions(split)
+                if stored is None:
+                    save_frame(self.artifacts.predictions_file(split), predictions)
+                self._predictions[split] = predictions if stored is None else stored
+            for name, maps in made.items():
+                maps.save(self.artifacts.maps_file(split, name))
+        return made
+
+
+def _passes(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:
+    """Divide methods into passes over a split: all that one pass gives, and each method that takes more calls, alone.
+
+    Another pass costs little beside the calls of such a method, and its maps are saved before the next one starts.
+    """
+    slow = [{name: method} for name, method in maps.items() if method.needs == "calls"]
+    quick = {name: method for name, method in maps.items() if method.needs != "calls"}
+    return [quick, *slow] if quick or not slow else slow
