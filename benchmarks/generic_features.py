@@ -19,6 +19,7 @@ from tabulate import tabulate
 from config.build import build, build_data
 from config.options import command_words
 from config.saved_runs import configuration, end, read_run
+from config.score_options import box_rules_of, score_options
 from wsol.data.ground_truth import truth_of
 from wsol.explain.generic_features import fit_linear, pooled_features, with_new_head
 from wsol.maps.make_maps import make_maps
@@ -26,13 +27,10 @@ from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import device_of
 from wsol.scoring.baselines import CenterGaussians
-from wsol.scoring.boxes.every import every
-from wsol.scoring.boxes.largest import largest
-from wsol.scoring.external.rows import Row, rows_of
-from wsol.scoring.external.totals import judge
+from wsol.scoring.external.rows import Choice, Row, ScoreTable
+from wsol.scoring.stream_scores import Reading, SplitMaps
 from wsol.scoring.thresholds import find_threshold, threshold_grid
 
-_RULES = {"largest": largest, "every": every}
 _SHOWN = ("top1_cls", "max_box_acc", "max_box_acc_v2", "gt_known_loc", "top1_loc")
 _TAU = {"oracle": "best on test", "label_free": "each map (Otsu)", "": ""}
 
@@ -73,13 +71,15 @@ def measure(network: str, settings: list[str]) -> int:
     tau = 0.2 if protocol.threshold is None else protocol.threshold
     fixed = {tau: find_threshold(thresholds, tau, "gt_known_loc")}
     listed = min(5, splits.num_classes)
+    scores = {name: score for name, score in score_options().items() if score.boxes in ("largest", "every")}
+    reading = Reading(box_rules_of(scores), thresholds, protocol)
     columns: dict[str, list[Row]] = {}
     for name, source, known in (
         ("CAM", maps["cam"], ranks),
         ("centred Gaussian", CenterGaussians(truth, protocol), None),
     ):
-        judgement = judge(source, truth, _RULES, thresholds, protocol, ranks=known, progress=cfg.machine.progress)
-        columns[name] = rows_of(judgement, protocol, fixed, None, known, listed if known is not None else 0)
+        table = ScoreTable.of(SplitMaps(source, truth, known), scores, reading, cfg.machine.progress)
+        columns[name] = table.rows(Choice(fixed, classes_listed=listed if known is not None else 0))
     print(table_of(columns))
     print(
         f"\nNetwork: {network}, {features.shape[1]} frozen features; multinomial logistic regression, l2 {l2:g}, "

@@ -1,5 +1,7 @@
 """Scores against masks, pixel by pixel: PxAP and the pixels' IoU, from pooled histograms."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -81,7 +83,7 @@ def average_precision(histograms: NDArray[np.generic]) -> NDArray[np.float64]:
     return (precision * np.diff(recall, prepend=0)).sum(axis=-1)
 
 
-def pixel_iou(histograms: NDArray[np.int64]) -> NDArray[np.float64]:
+def pixel_iou(histograms: NDArray[Any]) -> NDArray[np.float64]:
     """IoU of the pixels that score at least each threshold with the object's.
 
     Args:

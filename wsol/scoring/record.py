@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,11 @@ class LocalizationRecord:
         """
         if not self.has_boxes:
             raise ValueError("Boxes are kept at the threshold chosen on val alone; read this score at `held_out`.")
+        return self._extent
+
+    @cached_property
+    def _extent(self) -> Extent:
+        # Several scores read it, of a record that may hold each image at a thousand thresholds.
         return extent_of(self.boxes, self.true_boxes)
 
     def to_frame(self) -> pd.DataFrame:

@@ -18,4 +18,4 @@ def box_area_ratio(record: LocalizationRecord) -> Outcomes:
     areas = record.extent().area_ratio
     found = areas > 0
     logs = np.log(areas, out=np.zeros_like(areas), where=found)
-    return Outcomes(np.stack([logs, found], axis=1), lambda means: np.exp(ratio(means)), bounded=False)
+    return Outcomes(np.stack([logs, found], axis=1), lambda means: np.exp(ratio(means)), bounded=False, pooled=True)

@@ -23,4 +23,4 @@ def px_ap(record: PixelRecord) -> Outcomes:
     def pooled(means: NDArray[np.floating]) -> NDArray[np.floating]:
         return average_precision(means.reshape(*means.shape[:-1], classes, bins))
 
-    return Outcomes(record.histograms.reshape(count, classes * bins), pooled, bounded=True)
+    return Outcomes(record.histograms.reshape(count, classes * bins), pooled, bounded=True, pooled=True)
