@@ -40,7 +40,8 @@ from wsol.scoring.thresholds import threshold_grid
 from wsol.threads import processors
 from wsol.versions import commit, versions
 
-sys.path[:0] = [str(Path(__file__).parents[2] / "tests" / "helpers"), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import reference
 from config.score_options import score_options
 

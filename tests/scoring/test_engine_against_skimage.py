@@ -47,7 +47,7 @@ def boxes_of_max_tree(score_map):
 @pytest.mark.parametrize("seed", range(40))
 def test_components_of_every_cut(seed):
     score_map = random_map(seed)
-    # In fewer than three columns max_tree takes some neighbours for others (scikit-image 0.26): their offsets are equal.
+    # In fewer than three columns max_tree takes some neighbours for others (scikit-image 0.26).
     nodes = list(boxes_of_max_tree(score_map)) if min(score_map.shape) > 2 else None
     rows = zip(TAUS, every(score_map, TAUS, TIGHT), largest(score_map, TAUS, TIGHT), strict=True)
     for tau, boxes, (*largest_box,) in rows:

@@ -30,7 +30,7 @@ _ORDER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One number with what a reader must know of it."""
+    """One number with what a reader must know to compare it."""
 
     score: str
     value: float  # a fraction, but for box_area_ratio
