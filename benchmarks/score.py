@@ -1,11 +1,12 @@
-"""Judge anyone's maps: every score of a protocol, from maps and annotations on disk.
+"""Score the maps of any tool: every score that a protocol admits, from maps and annotations on disk.
 
 python benchmarks/score.py --maps DIR_OR_FILE --boxes SOURCE --split test --protocol reference [--json FILE]
 python benchmarks/score.py --baseline center --boxes SOURCE [--json FILE]
 
 Maps are a folder of <image_id>.npy, or one stacked .npz (image_ids, maps) or .npy. SOURCE is a folder of the field's
 metadata text files, CUB_200_2011, tiny-imagenet-200, a CSV file with a line for each box (image,x0,y0,x1,y1[,label]
-[,width,height][,split]), or a predictions-*.parquet of a run. Maps are of each image's true class.
+[,width,height][,split]), or a predictions-*.parquet of a run. Maps are of each image's true class. The scores are the
+options of conf/scores, and of a folder of your own that --config-dir names.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from config.options import command_words
+from config.score_options import box_rules_of, score_options
 from wsol.atomic_files import write_text
 from wsol.data.annotations.find import find_truth
 from wsol.data.ground_truth import GroundTruth
@@ -27,15 +30,12 @@ from wsol.identity import digest
 from wsol.maps.stored_maps import Degenerate
 from wsol.runs.folder import save_frame
 from wsol.scoring.baselines import CenterGaussians, whole_frame
-from wsol.scoring.box_ranges import BoxRule
-from wsol.scoring.boxes.every import every
-from wsol.scoring.boxes.largest import largest
 from wsol.scoring.external.class_ranks import read_class_ranks
 from wsol.scoring.external.maps import check_maps, find_maps
-from wsol.scoring.external.rows import HeldOut, Row, curves_of, rows_of
-from wsol.scoring.external.totals import Judgement, judge
+from wsol.scoring.external.rows import Choice, HeldOut, Row, ScoreTable
 from wsol.scoring.match_maps import MapSource
 from wsol.scoring.protocol import NAMED, Protocol
+from wsol.scoring.stream_scores import Reading, SplitMaps, StreamedScores
 from wsol.scoring.thresholds import find_threshold, threshold_grid
 from wsol.versions import commit, versions
 
@@ -49,7 +49,7 @@ _CHOSE_TAU = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--maps", type=Path, metavar="DIR_OR_FILE", help="activation maps, one for each image")
@@ -74,10 +74,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_held_out(path: Path, protocol: Protocol, images: str) -> HeldOut:
-    """The best thresholds of another split.
+    """Read the best thresholds of another split.
 
     Raises:
-        ValueError: if the file is none of ours, is of another protocol, or of the very images that are scored.
+        ValueError: if --json did not write the file, or it is of another protocol, or of the very images that are
+            scored.
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -100,38 +101,37 @@ def read_held_out(path: Path, protocol: Protocol, images: str) -> HeldOut:
 
 def maps_of(
     arguments: argparse.Namespace, truth: GroundTruth, protocol: Protocol
-) -> tuple[MapSource, dict[str, BoxRule], Degenerate | None]:
-    """The maps, checked; the box rules; and how many maps are degenerate."""
-    rules: dict[str, BoxRule] = {"largest": largest, "every": every}
+) -> tuple[MapSource, Degenerate | None]:
+    """Find and check the maps; count those that are degenerate, but for a baseline."""
     if arguments.baseline is not None:
-        if arguments.baseline == "frame":
-            rules = dict.fromkeys(rules, whole_frame)
-        return CenterGaussians(truth, protocol), rules, None
+        return CenterGaussians(truth, protocol), None
     maps = find_maps(arguments.maps, truth, arguments.ids)
     sizes = [protocol.grid or truth.size(n) for n in range(len(truth))] if arguments.score_maps else None
-    return maps, rules, check_maps(arguments.maps, maps, sizes)
+    return maps, check_maps(arguments.maps, maps, sizes)
 
 
-def per_image(judgement: Judgement, truth: GroundTruth, points: dict[float, int], protocol: Protocol) -> pd.DataFrame:
-    """A row an image: what another judgement of the same images can be paired with."""
+def per_image(
+    streamed: StreamedScores, truth: GroundTruth, points: dict[float, int], protocol: Protocol
+) -> pd.DataFrame:
+    """Make a row an image, which scores of other maps of the same images can be paired with."""
     frame = pd.DataFrame(
         {
             "image_id": truth.image_ids,
             "class_id": truth.class_ids,
-            "class_rank": judgement.ranks,
+            "class_rank": streamed.class_rank,
             "protocol": protocol.name,
-            "label_free_threshold": judgement.thresholds[judgement.label_free],
+            "label_free_threshold": streamed.thresholds[streamed.label_free],
         }
     )
-    for rule, iou in judgement.label_free_iou.items():
+    for rule, iou in streamed.label_free_iou.items():
         frame[f"iou_{rule}_label_free"] = iou
         for place, tau in enumerate(points):
-            frame[f"iou_{rule}_at_{tau:g}"] = judgement.point_iou[rule][:, place]
-    return frame.assign(peak_distance=judgement.peak_distance, energy_inside=judgement.energy_inside)
+            frame[f"iou_{rule}_at_{tau:g}"] = streamed.point_iou[rule][:, place]
+    return frame.assign(peak_distance=streamed.peak_distance, energy_inside=streamed.energy_inside)
 
 
 def table_of(rows: list[Row]) -> str:
-    """For people: percent, and what chose τ in words."""
+    """Format rows for people: in percent, and with what chose τ in words."""
     cells = []
     for row in rows:
         value = f"{row.value:.2f} x" if row.score == "box_area_ratio" else f"{100 * row.value:.2f}"
@@ -143,12 +143,12 @@ def table_of(rows: list[Row]) -> str:
 
 
 def values_of(rows: list[Row]) -> dict[str, Any]:
-    """Score -> its value, or, where there are several, what tells them apart -> value."""
-    found: dict[str, Any] = {}
+    """Map each score to its value, or, where it has several, to a value for each label."""
+    values: dict[str, Any] = {}
     for name in dict.fromkeys(row.score for row in rows):
         same = {_label(row): row.value for row in rows if row.score == name}
-        found[name] = next(iter(same.values())) if len(same) == 1 else same
-    return found
+        values[name] = next(iter(same.values())) if len(same) == 1 else same
+    return values
 
 
 def _label(row: Row) -> str:
@@ -157,7 +157,7 @@ def _label(row: Row) -> str:
 
 
 def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
-    """What is written, and what is printed."""
+    """Compute the scores: what the command writes, and the rows that it prints."""
     protocol = NAMED[arguments.protocol]
     thresholds = threshold_grid(arguments.step)
     taus = arguments.tau or ([0.2] if protocol.threshold is None else [protocol.threshold])
@@ -168,24 +168,20 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     ranks, listed = (None, 0) if arguments.predictions is None else read_class_ranks(arguments.predictions, truth)
     if protocol.map_class == "predicted" and ranks is None:
         raise ValueError(f"Protocol {protocol.name!r} counts a box only where the class is right: give --predictions.")
-    maps, rules, degenerate = maps_of(arguments, truth, protocol)
+    maps, degenerate = maps_of(arguments, truth, protocol)
     if held_out is not None:
         chosen = held_out["largest", 0.5]
         points[chosen] = find_threshold(thresholds, chosen, f"{arguments.held_out}")
-    judgement = judge(
-        maps,
-        truth,
-        rules,
-        thresholds,
-        protocol,
-        ranks=ranks,
-        points=list(points.values()),
-        are_score_maps=arguments.score_maps and arguments.baseline is None,
-        from_maps=arguments.baseline != "frame",
-    )
-    rows = rows_of(judgement, protocol, {tau: points[tau] for tau in taus}, held_out, ranks, listed)
+    scores = score_options()
+    rules = box_rules_of(scores)
+    if arguments.baseline == "frame":
+        rules = dict.fromkeys(rules, whole_frame)
+    given = arguments.score_maps and arguments.baseline is None
+    split = SplitMaps(maps, truth, ranks, are_score_maps=given, from_maps=arguments.baseline != "frame")
+    table = ScoreTable.of(split, scores, Reading(rules, thresholds, protocol, list(points.values())))
+    rows = table.rows(Choice({tau: points[tau] for tau in taus}, held_out, listed))
     if arguments.per_image is not None:
-        save_frame(arguments.per_image, per_image(judgement, truth, points, protocol))
+        save_frame(arguments.per_image, per_image(table.streamed, truth, points, protocol))
     return {
         "maps": str(arguments.maps or f"baseline {arguments.baseline}"),
         "boxes": str(arguments.boxes),
@@ -198,7 +194,7 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
         "degenerate_maps": None if degenerate is None else asdict(degenerate),
         **values_of(rows),
         "scores": [asdict(row) for row in rows],
-        "curves": curves_of(judgement, protocol),
+        "curves": table.curves(),
         "command": shlex.join(["python", *sys.argv]),
         "commit": commit(),
         "versions": versions(),
@@ -206,8 +202,8 @@ def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
 
 
 def main() -> int:
-    """Score, print, write; the exit status is 2 where something was wrong with what was given."""
-    arguments = parser().parse_args()
+    """Score, print and write; return the exit status, which is 2 for input that cannot be scored."""
+    arguments = parser().parse_args(command_words())
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         result, rows = score(arguments)

@@ -40,7 +40,7 @@ NO_TORCH = [
     "scoring/record",
     "scoring/thresholds",
     "scoring/score",
-    "scoring/external/totals",
+    "scoring/stream_scores",
 ]
 
 

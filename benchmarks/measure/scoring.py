@@ -31,16 +31,19 @@ from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.boxes.every import every
 from wsol.scoring.boxes.largest import largest
-from wsol.scoring.external.totals import judge
+from wsol.scoring.external.rows import ScoreTable
 from wsol.scoring.match_maps import match_maps
 from wsol.scoring.matching import best_of
 from wsol.scoring.protocol import REFERENCE
+from wsol.scoring.stream_scores import Reading, SplitMaps
 from wsol.scoring.thresholds import threshold_grid
 from wsol.threads import processors
 from wsol.versions import commit, versions
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import reference
+from config.score_options import score_options
 
 SIZE = (224, 224)
 Scorer = Callable[[NDArray[np.float64], NDArray[np.float64], bool, NDArray[np.int64]], NDArray[np.float64]]
@@ -137,7 +140,7 @@ def compare(
 
 
 def seconds_for(images: int) -> dict[str, float]:
-    """Seconds to score so many stored maps of 14 x 14 cells at 1,000 thresholds, by one box rule or by both at once."""
+    """Time the scoring of stored maps of 14 x 14 cells at 1,000 thresholds, by one box rule or by both at once."""
     generator = np.random.default_rng(1)
     activation_maps = np.stack([blob_map(generator, 14, 1 + n % 5) for n in range(min(images, 1000))])
     many = np.resize(activation_maps, (images, 14, 14))
@@ -152,8 +155,8 @@ def seconds_for(images: int) -> dict[str, float]:
         match_maps(stored, truth, rule, taus, REFERENCE, point=0, progress=name)
         taken[name] = time.perf_counter() - begun
     begun = time.perf_counter()
-    judge(stored, truth, rules, taus, REFERENCE)
-    taken["both in one pass, with all that benchmarks/score.py tells"] = time.perf_counter() - begun
+    ScoreTable.of(SplitMaps(stored, truth), score_options(), Reading(rules, taus, REFERENCE))
+    taken["both in one pass, with all that benchmarks/score.py prints"] = time.perf_counter() - begun
     return taken
 
 

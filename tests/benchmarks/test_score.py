@@ -70,6 +70,27 @@ def test_a_table_and_everything_in_json(run, maps, metadata, tmp_path):
     assert set(images["protocol"]) == {"reference"}
 
 
+def test_a_score_of_the_user_is_a_row_at_once(run, maps, metadata, tmp_path):
+    (tmp_path / "conf" / "scores").mkdir(parents=True)
+    (tmp_path / "conf" / "scores" / "strict.yaml").write_text(
+        "strict:\n"
+        "  _target_: wsol.scoring.score.Score\n"
+        "  function:\n"
+        "    _target_: wsol.scoring.scores.gt_known_loc.gt_known_loc\n"
+        "    _partial_: true\n"
+        "    iou_threshold: 0.9\n"
+        "  boxes: largest\n"
+        "  threshold: held_out\n"
+    )
+    arguments = ["--maps", maps, "--boxes", metadata, "--json", tmp_path / "s.json"]
+    code, printed = run(*arguments, "--config-dir", tmp_path / "conf")
+    assert code == 0, printed.err
+    assert set(json.loads((tmp_path / "s.json").read_text())["strict"]) == {"oracle", "fixed"}
+    code, printed = run(*arguments, "--config-dir", tmp_path / "nowhere")
+    assert code == 2
+    assert "there is no configuration folder" in printed.err
+
+
 def test_thresholds_of_another_split(run, maps, metadata, tmp_path):
     (metadata / "test").rename(metadata / "val")
     assert run("--maps", maps, "--boxes", metadata, "--split", "val", "--json", tmp_path / "val.json")[0] == 0
@@ -151,7 +172,7 @@ def test_score_maps_are_held_to_the_protocols_size_and_range(run, maps, metadata
     assert "not (224, 224)" in printed.err
 
 
-def test_degenerate_maps_are_told(run, maps, metadata):
+def test_degenerate_maps_are_printed(run, maps, metadata):
     np.save(maps / "a/one.npy", np.zeros((7, 7)))
     code, printed = run("--maps", maps, "--boxes", metadata)
     assert code == 0
@@ -168,7 +189,7 @@ def test_degenerate_maps_are_told(run, maps, metadata):
         (["--held-out", "none.json"], "none.json"),
     ],
 )
-def test_mistakes_are_told_in_a_line(run, maps, metadata, arguments, message):
+def test_mistakes_are_reported_in_a_line(run, maps, metadata, arguments, message):
     code, printed = run("--maps", maps, "--boxes", metadata, *arguments)
     assert code == 2
     assert message in printed.err

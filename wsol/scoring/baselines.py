@@ -1,4 +1,4 @@
-"""Predictions that need no network: what a method must beat before its number means anything."""
+"""Provide predictions that need no network: a method's number means something only where it beats theirs."""
 
 import functools
 
@@ -17,12 +17,12 @@ BASELINES = (CENTER_GAUSSIAN, "whole_frame")
 
 
 def center_gaussian(size: Size, sigma: float = 0.25) -> NDArray[np.float64]:
-    """A Gaussian at the image's centre as a score map.
+    """Return a Gaussian at the image's centre as a score map.
 
     Source: the center-Gaussian baseline of Choe et al., "Evaluating Weakly Supervised Object Localization Methods
     Right", CVPR 2020. Isotropic in pixels of the map; whatever sigma is, its boxes are centred squares, and the
     threshold chooses their side. The peak is the pixel (H // 2, W // 2), half a pixel off the middle of an even side:
-    so placed, the baseline has its published scores.
+    with the peak there, the baseline has its published scores.
 
     Args:
         size: (H, W).
@@ -46,7 +46,7 @@ class CenterGaussians:
         self.image_ids = truth.image_ids
 
     def read(self, index: int) -> NDArray[np.float64]:
-        """(H, W) map of one image."""
+        """Return the (H, W) map of one image."""
         return _remembered_gaussian(self._grid or self._truth.size(index))
 
 
@@ -56,9 +56,10 @@ def _remembered_gaussian(size: Size) -> NDArray[np.float64]:
 
 
 def whole_frame(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol) -> BoxRanges:
-    """A box rule: the whole map, whatever is in it. A constant map has no foreground, so that no other rule says this.
+    """Return the whole map as the box, whatever its scores are: a box rule.
 
-    The whole-image baseline of Choe et al., CVPR 2020.
+    Source: the whole-image baseline of Choe et al., CVPR 2020. No other rule returns this box of a constant map, which
+    has no foreground.
     """
     height, width = score_map.shape
     count = len(np.asarray(thresholds))

@@ -1,4 +1,4 @@
-"""Is a box too small or too large: its area, what it covers of the object, what it takes from the background."""
+"""Measure whether a box is too small or too large: area, coverage of the object, share of background."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class Extent(NamedTuple):
-    """Of predicted boxes beside the true boxes that they match best; 0 throughout where no box was predicted."""
+    """Predicted boxes beside the true boxes that they match best; 0 throughout where no box was predicted."""
 
     area_ratio: NDArray[np.float64]  # area of the predicted box over that of the true one
     coverage: NDArray[np.float64]  # share of the true box inside the predicted one, in [0, 1]
@@ -21,11 +21,11 @@ def extent_of(predicted: NDArray[np.float32], true: NDArray[np.float32]) -> Exte
         predicted: (..., 4) edges.
         true: (..., 4) edges, none of them empty.
     """
-    one, other = np.moveaxis(predicted.astype(np.float64), -1, 0), np.moveaxis(true.astype(np.float64), -1, 0)
-    width = np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])
-    height = np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])
+    box, truth = np.moveaxis(predicted.astype(np.float64), -1, 0), np.moveaxis(true.astype(np.float64), -1, 0)
+    width = np.minimum(box[2], truth[2]) - np.maximum(box[0], truth[0])
+    height = np.minimum(box[3], truth[3]) - np.maximum(box[1], truth[1])
     both = np.maximum(width, 0) * np.maximum(height, 0)
-    area = (one[2] - one[0]) * (one[3] - one[1])
-    true_area = (other[2] - other[0]) * (other[3] - other[1])
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    true_area = (truth[2] - truth[0]) * (truth[3] - truth[1])
     outside = np.divide(area - both, area, out=np.zeros_like(area), where=area > 0)
     return Extent(area / true_area, both / true_area, outside)

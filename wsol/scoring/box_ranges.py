@@ -1,4 +1,4 @@
-"""Hold the boxes of one map at all thresholds, and boxes that no map gave."""
+"""Represent the boxes of one map at all thresholds, and boxes that come from no map."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from wsol.scoring.protocol import Protocol
 
 @dataclass(frozen=True)
 class BoxRanges:
-    """Boxes and the levels at which they are there: box m at the levels first[m] ... stop[m] - 1.
+    """Boxes with the levels at which they exist: box m exists at the levels first[m] ... stop[m] - 1.
 
-    Iterates over the thresholds: `(boxes,) = largest(score_map, [0.2])`.
+    It iterates over the thresholds: `(boxes,) = largest(score_map, [0.2])`.
     """
 
     boxes: NDArray[np.float32]  # (M, 4) edges on the score map's grid
@@ -28,7 +28,7 @@ class BoxRanges:
         return (self.at(index) for index in range(len(self.of_threshold)))
 
     def at(self, index: int) -> NDArray[np.float32]:
-        """(B, 4) boxes at one threshold, sorted by (y0, x0, y1, x1)."""
+        """Return the (B, 4) boxes at one threshold, sorted by (y0, x0, y1, x1)."""
         level = self.of_threshold[index]
         boxes = self.boxes[(self.first <= level) & (level < self.stop)]
         return boxes[np.lexsort(boxes.T[[2, 3, 0, 1]])]
@@ -48,7 +48,7 @@ class StoredBoxes:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(N,) True where there is a box."""
+        """Images that have a box, (N,) bool."""
         return np.asarray(np.isfinite(self.boxes).all(axis=1))
 
     def save(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class StoredBoxes:
 
     @classmethod
     def concatenate(cls, parts: Sequence["StoredBoxes"]) -> "StoredBoxes":
-        """The boxes of several batches of images of one size, in order."""
+        """Join the boxes of several batches of images of one size, in order."""
         return cls(
             np.concatenate([part.image_ids for part in parts]),
             np.concatenate([part.boxes for part in parts]),

@@ -1,4 +1,4 @@
-"""The scoring engine is compiled once for each machine and then kept; that once must not look like a hang."""
+"""Compile the scoring engine once for each machine, with a log line, so that the wait does not look like a hang."""
 
 import functools
 import logging
@@ -23,7 +23,7 @@ _PATIENCE = 2.0  # seconds; loading what was compiled before takes less
 
 @functools.cache
 def compile_engine() -> None:
-    """Call every compiled function once, saying so in the log if it takes more than a moment."""
+    """Call every compiled function once; log a line if that takes more than a moment."""
     begun = time.perf_counter()
     text = "Compiling the scoring engine for this machine: up to a minute, once; Numba keeps it for later runs."
     timer = threading.Timer(_PATIENCE, log.info, [text])

@@ -1,4 +1,4 @@
-"""From stored maps, or from a baseline that needs none, to the record that every score reads."""
+"""Match the maps of a split, or a baseline, with the ground truth, and make the record that every score reads."""
 
 import threading
 from collections.abc import Mapping
@@ -28,24 +28,24 @@ _BATCH = 32  # images that a thread takes at a time
 
 
 class MapSource(Interface):
-    """The activation maps of a split, read one by one."""
+    """Activation maps of a split, read one by one."""
 
     @property
     def image_ids(self) -> NDArray[np.str_]:
-        """(N,)."""
+        """Ids of the N images, (N,)."""
 
     def read(self, index: int) -> NDArray[np.floating]:
-        """(h, w) activation map of one image, any range."""
+        """Return the (h, w) activation map of one image, any range."""
 
 
 class Scratch(threading.local):
-    """Memory of one thread: a score map is larger than all else, and fresh memory costs more than filling it."""
+    """Memory of one thread: a score map is the largest array, and allocating it costs more than filling it."""
 
     def __init__(self) -> None:
         self._score_map = np.empty((0, 0))
 
     def score_map(self, size: Size) -> NDArray[np.float64]:
-        """(H, W), not cleared."""
+        """Return an (H, W) array, not cleared."""
         if self._score_map.shape != tuple(size):
             self._score_map = np.empty(size)
         return self._score_map
@@ -53,7 +53,7 @@ class Scratch(threading.local):
 
 @dataclass(frozen=True)
 class Matches:
-    """What a split's maps come to, image by image. T' = 1 where the boxes of one threshold alone were asked for."""
+    """Matches of a split's maps, image by image. T' = 1 for boxes of one threshold alone, else T."""
 
     best_iou: NDArray[np.float32]  # (N, T)
     boxes: NDArray[np.float32]  # (N, T', 4) the boxes that reached it, on the prepared images
@@ -80,14 +80,14 @@ def match_maps(
         box_rule: `largest`, `every`, or a function like them.
         thresholds: (T,) ascending, in [0, 1).
         protocol: from activation map to hit.
-        point: keep the boxes of this threshold alone; those of all take 32 bytes an image and threshold.
-        progress: what a progress bar says; empty for none.
+        point: index of the only threshold whose boxes are kept; those of all take 32 bytes an image and threshold.
+        progress: text of the progress bar; empty for no bar.
 
     Raises:
-        ValueError: if the maps are not those of the split's images, or a map holds NaN.
+        ValueError: if the maps belong to other images than the split, or a map contains NaN.
     """
     if not np.array_equal(maps.image_ids, truth.image_ids):
-        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+        raise ValueError("The stored maps are of other images than this split. Delete the file and run again.")
     compile_engine()
     count, kept = len(truth), slice(None) if point is None else slice(point, point + 1)
     best_iou = np.empty((count, len(thresholds)), np.float32)
@@ -125,34 +125,34 @@ def match_pixels(
     protocol: Protocol,
     progress: str = "",
 ) -> NDArray[np.int32]:
-    """A split's maps against its masks, on all processors.
+    """Count the pixels of every score on and off the masks of a split, on all processors.
 
     Returns:
-        (N, 2, T + 1), for each image as of `score_histograms`.
+        (N, 2, T + 1), for each image as `score_histograms` returns them.
 
     Raises:
-        ValueError: if the maps are not those of the split's images, a map holds NaN, or the split has no masks.
+        ValueError: if the maps belong to other images than the split, a map contains NaN, or the split has no masks.
     """
     if not np.array_equal(maps.image_ids, truth.image_ids):
-        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+        raise ValueError("The stored maps are of other images than this split. Delete the file and run again.")
     read_mask = truth.read_mask
     if read_mask is None:
-        raise ValueError("These images have no masks to score pixels against.")
+        raise ValueError("These images have no masks to score pixels against; leave out scores such as px_ap.")
     compile_engine()
-    found = np.empty((len(truth), 2, len(thresholds) + 1), np.int32)
+    histograms = np.empty((len(truth), 2, len(thresholds) + 1), np.int32)
     scratch = Scratch()
 
     def count(n: int) -> None:
         size = protocol.grid or truth.size(n)
         score_map = scratch.score_map(size)
         fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
-        found[n] = score_histograms(score_map, read_mask(n, size), thresholds)
+        histograms[n] = score_histograms(score_map, read_mask(n, size), thresholds)
         bar.update()
 
     with tqdm(desc=progress, total=len(truth), unit="image", disable=None if progress else True, leave=False) as bar:
         for _ in in_threads(count, range(len(truth))):
             pass
-    return found
+    return histograms
 
 
 def match_baseline(
@@ -163,17 +163,17 @@ def match_baseline(
     protocol: Protocol,
     point: int | None = None,
 ) -> Matches:
-    """The same for one of `BASELINES`, which need no network."""
+    """Match one of `BASELINES`, which need no network, as `match_maps` does a split's maps."""
     maps = CenterGaussians(truth, protocol)
     if name != "whole_frame":
         return match_maps(maps, truth, box_rule, thresholds, protocol, point)
     matches = match_maps(maps, truth, whole_frame, thresholds, protocol, point)
-    nothing = np.full(len(truth), np.nan, np.float32)  # no map, so it does not point
-    return replace(matches, peak_distance=nothing, energy_inside=nothing)
+    unknown = np.full(len(truth), np.nan, np.float32)  # a box without a map has no peak
+    return replace(matches, peak_distance=unknown, energy_inside=unknown)
 
 
 def _on_image(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
-    """Boxes on the protocol's grid, on the prepared image."""
+    """Convert boxes on the protocol's grid to the prepared image."""
     return boxes if protocol.grid in (None, size) else resize_boxes(boxes, protocol.grid, size)
 
 
@@ -184,14 +184,14 @@ def make_record(
     predictions: pd.DataFrame,
     protocol: Mapping[str, object],
 ) -> LocalizationRecord:
-    """Join boxes and classes, image by image.
+    """Join matches and classes, image by image.
 
     Args:
-        matches: of a split.
+        matches: the matches of a split.
         operating_point: index into thresholds, chosen on `val`.
         thresholds: (T,).
         predictions: a row per image, in the same order: image_id, class_id, class_rank.
-        protocol: what the numbers were made by, as plain data.
+        protocol: protocol and box rule of the matches, as plain data.
     """
     kept = operating_point if matches.boxes.shape[1] > 1 else 0
     return LocalizationRecord(

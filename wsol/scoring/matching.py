@@ -1,4 +1,4 @@
-"""Predicted boxes against ground truth: the best IoU, and the box that reached it, at every threshold."""
+"""Match predicted boxes with ground truth: the best IoU, and the box that reached it, at every threshold."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from wsol.scoring.protocol import Protocol
 
 
 class Best(NamedTuple):
-    """Of one image, at each threshold."""
+    """The best match of one image at each threshold."""
 
     iou: NDArray[np.float32]  # (T,) the best of any predicted with any true box; 0 where nothing was predicted
     boxes: NDArray[np.float32]  # (T, 4) the predicted box that reached it; zeros where nothing was predicted
@@ -20,19 +20,19 @@ class Best(NamedTuple):
 
 
 def true_boxes_of(boxes: NDArray[np.float32], size: Size, protocol: Protocol) -> NDArray[np.float32]:
-    """An image's true boxes as a protocol compares them.
+    """Return an image's true boxes as a protocol compares them.
 
     Args:
         boxes: (B, 4) edges on an image of this size.
         size: (height, width).
-        protocol: its grid, IoU and choice of true boxes are read.
+        protocol: the function reads its grid, IoU and choice of true boxes.
     """
     if protocol.true_boxes == "first":
         boxes = boxes[:1]
     if protocol.grid is None and protocol.iou == "half_open":
         return boxes
     (height, width), (to_height, to_width) = size, protocol.grid or size
-    # First times, then by: whole numbers stay whole, and are not cut to the one below.
+    # Multiply before dividing: whole numbers stay whole, and are not cut to the one below.
     exact = boxes * np.array([to_width, to_height] * 2, np.float64) / np.array([width, height] * 2, np.float64)
     if protocol.iou == "inclusive":
         exact = np.floor(exact) + np.array([0, 0, 1, 1])
@@ -42,7 +42,7 @@ def true_boxes_of(boxes: NDArray[np.float32], size: Size, protocol: Protocol) ->
 def best_of(predicted: BoxRanges, truth: NDArray[np.float32]) -> Best:
     """Compare the boxes of one image with its true boxes.
 
-    Of predicted boxes with the same IoU the one with the smallest (y0, x0, y1, x1) is chosen, of true ones the first.
+    Of predicted boxes with equal IoU, the match is the one with the smallest (y0, x0, y1, x1); of true ones, the first.
 
     Raises:
         ValueError: if there is no true box to compare with.
@@ -54,7 +54,7 @@ def best_of(predicted: BoxRanges, truth: NDArray[np.float32]) -> Best:
 
 @njit(cache=True, nogil=True)
 def _match(boxes, first, stop, of_threshold, truth):
-    """The fields of `Best`."""
+    """Compute the fields of `Best`."""
     levels = of_threshold.max() + 1
     best, chosen, nearest = np.full(levels, -1.0), np.full(levels, -1), np.zeros(levels, np.int32)
     for m in range(len(boxes)):

@@ -1,4 +1,6 @@
-"""Scores against masks, pixel by pixel: PxAP and the pixels' IoU, from pooled histograms."""
+"""Score maps against masks, pixel by pixel: PxAP and the pixels' IoU, from histograms."""
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -10,7 +12,7 @@ from wsol.data.ground_truth import BACKGROUND, OBJECT
 def score_histograms(
     score_map: NDArray[np.float64], mask: NDArray[np.uint8], thresholds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """How many pixels of background (row 0) and object (row 1) have each score; what is ignored is left out.
+    """Count the pixels of background (row 0) and object (row 1) at each score; ignored pixels are left out.
 
     Args:
         score_map: (H, W) float64, in [0, 1].
@@ -18,8 +20,8 @@ def score_histograms(
         thresholds: (T,) ascending in [0, 1).
 
     Returns:
-        (2, T + 1): bin t holds thresholds[t] <= score < thresholds[t + 1]; the last bin holds scores of exactly 1, the
-        one before it those from the last threshold on. Scores below the first threshold are counted nowhere.
+        (2, T + 1): bin t counts thresholds[t] <= score < thresholds[t + 1]; the last bin counts scores of exactly 1,
+        the one before it those from the last threshold on. No bin counts scores below the first threshold.
 
     Raises:
         ValueError: if map and mask differ in size.
@@ -50,25 +52,25 @@ def _histograms(scores, mask, edges):
 
 
 def px_ap(histograms: NDArray[np.int64]) -> float:
-    """PxAP of one pooled histogram, as of `average_precision`.
+    """Compute the PxAP of one pooled histogram; see `average_precision`.
 
     Raises:
         ValueError: if no pixel is on an object.
     """
-    found = float(average_precision(histograms))
-    if np.isnan(found):
+    value = float(average_precision(histograms))
+    if np.isnan(value):
         raise ValueError("No mask has a pixel on an object, so PxAP is not defined.")
-    return found
+    return value
 
 
 def average_precision(histograms: NDArray[np.generic]) -> NDArray[np.float64]:
-    """PxAP: the area under the precision-recall curve of all pixels, pooled over images.
+    """Compute PxAP: the area under the precision-recall curve of all pixels, pooled over images.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.1; the
     sum of precision times the step in recall, as in their evaluation.
 
     Args:
-        histograms: (..., 2, T + 1), as of `score_histograms`, summed or averaged over images.
+        histograms: (..., 2, T + 1), from `score_histograms`, summed or averaged over images.
 
     Returns:
         (...) fractions in [0, 1]; NaN where no pixel is on an object.
@@ -81,11 +83,11 @@ def average_precision(histograms: NDArray[np.generic]) -> NDArray[np.float64]:
     return (precision * np.diff(recall, prepend=0)).sum(axis=-1)
 
 
-def pixel_iou(histograms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """IoU of the pixels that score at least each threshold with the object's.
+def pixel_iou(histograms: NDArray[Any]) -> NDArray[np.float64]:
+    """Compute the IoU of the pixels that score at least each threshold with the object's pixels.
 
     Args:
-        histograms: (..., 2, T + 1), of one image or summed over images.
+        histograms: (..., 2, T + 1), of one image, or summed or averaged over images.
 
     Returns:
         (..., T): for each threshold; 0 where both are empty.

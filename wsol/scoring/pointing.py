@@ -1,4 +1,4 @@
-"""Does a map point at the object: where its peak lies, and how much of it lies inside the true boxes."""
+"""Measure whether a map points at the object: where its peak lies, and its share inside the true boxes."""
 
 import numpy as np
 from numba import njit
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 def peak_and_energy(score_map: NDArray[np.float64], true_boxes: NDArray[np.float32]) -> tuple[float, float]:
-    """The two questions that need no threshold, from one pass over the map.
+    """Compute the two measures that need no threshold, in one pass over the map.
 
     Sources: the pointing game of Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016; the
     energy-based pointing game of Wang et al., "Score-CAM", CVPR Workshops 2020.

@@ -1,4 +1,4 @@
-"""Protocols: everything between an activation map and a hit that changes the number, as one named object."""
+"""Define protocols: everything between an activation map and a hit that changes the number, as one named object."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,20 +12,20 @@ ThresholdPolicy = Literal["oracle", "held_out", "label_free"] | float
 
 @dataclass(frozen=True)
 class Protocol:
-    """How maps become boxes and when a box is right. Numbers of different protocols are not comparable.
+    """How maps become boxes, and when a box is right. Numbers of different protocols are not comparable.
 
-    What is left to choose, the box rule and what chooses τ, is said with each score.
+    Each score adds what a protocol leaves open: the box rule, and what chooses τ.
 
     Attributes:
         name: for tables and files. A changed protocol needs another name.
-        grid: (height, width) that maps and true boxes are brought to; None: the prepared image's.
+        grid: (height, width) that maps and true boxes are resized to; None: the prepared image's.
         interpolation: how activation maps are upsampled.
-        normalization: `min_max`: to [0, 1]. `max`: divided by the maximum, what is negative becoming 0. `percentile`:
-            min-max with that percentile for the maximum, what is above it becoming 1: PaS of Bae et al., "Rethinking
+        normalization: `min_max`: to [0, 1]. `max`: divided by the maximum, negative scores becoming 0. `percentile`:
+            min-max with that percentile as the maximum, higher scores becoming 1: PaS of Bae et al., "Rethinking
             Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020, as their published code
-            computes it. `ivr`: min-max with that percentile for the minimum, what is below it becoming 0: Kim et al.,
-            "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021. Where nothing is left between
-            the two ends, the map becomes zeros. Differs from the code for IVR, which takes the value at rank
+            computes it. `ivr`: min-max with that percentile as the minimum, lower scores becoming 0: Kim et al.,
+            "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021. Where the two ends are
+            equal, the map becomes zeros. Differs from the code for IVR, which takes the value at rank
             ⌊n p / 100⌋, without interpolation.
         quantization: `none`: foreground is where score > τ. `uint8`: scores are cut to q = 0 ... 255, and foreground is
             where q > int(τ max q).
@@ -37,14 +37,14 @@ class Protocol:
             inside the box, and so are true boxes, cut to whole pixels; where nothing is foreground, the box is the
             pixel (0, 0).
         true_boxes: compare with `all` true boxes of an image, or with its `first`.
-        map_class: the class that maps are made for. `predicted`: localization without the right class counts for
-            nothing, so that only scores which need the class can be read.
-        threshold: a τ that is part of the protocol; None: each score says what chooses it.
+        map_class: the class that maps are made for. `predicted`: an image counts only where the class is right, so
+            that the protocol admits only scores that need the class.
+        threshold: a τ that is part of the protocol; None: each score names what chooses it.
         rectify: `none`: activation maps as they are. `relu`: cut at 0, before anything else.
-        percentile: what `percentile` and `ivr` read of a map, in [0, 100], linear between values (`numpy.percentile`);
-            None for the others.
+        percentile: of `percentile` and `ivr`, in [0, 100], linear between values (`numpy.percentile`); None for the
+            others.
         order: `resize_first`: maps are normalized on the grid. `normalize_first`: on the network's own cells, then
-            resized and cut to [0, 1], which bicubic can leave; their range is then no longer exactly [0, 1].
+            resized and cut to [0, 1], since bicubic overshoots; their range is then no longer exactly [0, 1].
     """
 
     name: str
@@ -109,7 +109,7 @@ class Protocol:
 
     @property
     def text(self) -> str:
-        """What it says, in a sentence."""
+        """The protocol in a sentence."""
         rectified = {"none": "", "relu": " cut at 0"}[self.rectify]
         grid = "the image's size" if self.grid is None else f"{self.grid[0]} x {self.grid[1]} pixels"
         resized = f"{self.interpolation} to {grid}"
@@ -142,9 +142,9 @@ class Protocol:
 
         Args:
             name: of the score.
-            threshold: what chooses its τ; None: it reads no box.
+            threshold: what chooses τ; None: the score reads no box.
             needs_class: a box counts only where the class is right.
-            reads_map: it reads the map, without a threshold.
+            reads_map: the score reads the map, without a threshold.
         """
         if threshold is None and not reads_map:
             return
@@ -156,7 +156,7 @@ class Protocol:
             raise ValueError(f"Protocol {self.name!r} predicts the class, so score {name!r} is not part of it.")
 
     def admits(self, threshold: ThresholdPolicy | None, needs_class: bool, reads_map: bool = False) -> bool:
-        """The same question, answered."""
+        """Return whether a score with these properties can be read under this protocol; see `check_score`."""
         try:
             self.check_score("", threshold, needs_class, reads_map)
         except ValueError:
@@ -166,7 +166,7 @@ class Protocol:
 
 NAMED: dict[str, Protocol] = {}
 
-# Boxes of the pixels themselves, nothing rounded: what the maps say, on the image that the network saw.
+# Boxes around the pixels themselves, nothing rounded, on the image that the network saw.
 TIGHT = Protocol(
     name="tight",
     grid=None,

@@ -1,7 +1,8 @@
-"""Record for each image how boxes or pixels match at all thresholds."""
+"""Record how the boxes or pixels of every image match at all thresholds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ class PixelRecord:
 
     image_ids: NDArray[np.str_]  # (N,)
     class_ids: NDArray[np.int64]  # (N,) true classes
-    class_rank: NDArray[np.int64]  # (N,) place of the true class among the logits; 0 is top-1, -1: nothing classified
+    class_rank: NDArray[np.int64]  # (N,) rank of the true class among the logits; 0 is top-1, -1: nothing classified
     histograms: NDArray[np.int32]  # (N, 2, T + 1) pixels off and on the object, as of `score_histograms`
     thresholds: NDArray[np.float64]  # (T,) score-map thresholds, ascending in [0, 1)
-    protocol: Mapping[str, object] = field(default_factory=dict)  # what the numbers were made by, as plain data
+    protocol: Mapping[str, object] = field(default_factory=dict)  # protocol of the numbers, as plain data
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per image; the thresholds travel in `attrs`, which Parquet keeps."""
+        """Return one row per image; `attrs` contains the thresholds, and Parquet keeps it."""
         frame = pd.DataFrame(
             {
                 "image_id": self.image_ids,
@@ -38,7 +39,7 @@ class PixelRecord:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> "PixelRecord":
-        """The record that `to_frame` wrote; see `LocalizationRecord.from_columns`."""
+        """Rebuild the record that `to_frame` wrote; see `LocalizationRecord.from_columns`."""
         thresholds = np.asarray(attrs["thresholds"], dtype=np.float64)
         return cls(
             image_ids=columns["image_id"].astype(np.str_),
@@ -56,20 +57,20 @@ class LocalizationRecord:
 
     image_ids: NDArray[np.str_]  # (N,)
     class_ids: NDArray[np.int64]  # (N,) true classes
-    class_rank: NDArray[np.int64]  # (N,) place of the true class among the logits; 0 is top-1, -1: nothing classified
+    class_rank: NDArray[np.int64]  # (N,) rank of the true class among the logits; 0 is top-1, -1: nothing classified
     best_iou: NDArray[np.float32]  # (N, T) best IoU of any predicted with any ground-truth box
     boxes: NDArray[np.float32]  # (N, 4) the box that reached it at the operating point that was saved
     true_boxes: NDArray[np.float32]  # (N, 4) the ground-truth box that this one was compared with
     thresholds: NDArray[np.float64]  # (T,) score-map thresholds, ascending in [0, 1)
     operating_point: int  # index into thresholds: the τ chosen on val
-    label_free: NDArray[np.int64]  # (N,) index into thresholds: the τ that each map chooses alone (Otsu)
+    label_free: NDArray[np.int64]  # (N,) index into thresholds: the τ that Otsu's method chooses from each map
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box; NaN without a map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes; NaN without a map
-    protocol: Mapping[str, object] = field(default_factory=dict)  # what the numbers were made by, as plain data
+    protocol: Mapping[str, object] = field(default_factory=dict)  # protocol of the numbers, as plain data
     has_boxes: bool = True  # False once the record is read at another threshold than `boxes` was saved at
 
     def at(self, score_threshold: float) -> "LocalizationRecord":
-        """The same record read at another threshold, which must be one of the record's own.
+        """Return the record as read at another of its own thresholds.
 
         Only `best_iou` is kept for all thresholds; at another than the saved one the record has no boxes.
 
@@ -80,22 +81,27 @@ class LocalizationRecord:
         return replace(self, operating_point=point, has_boxes=self.has_boxes and point == self.operating_point)
 
     def label_free_view(self) -> "LocalizationRecord":
-        """The same record read at each image's own threshold: one column, whatever the threshold was."""
+        """Return the record as read at each image's own threshold: one column, whatever the threshold was."""
         own = self.best_iou[np.arange(len(self.best_iou)), self.label_free]
         return replace(self, best_iou=own[:, None], thresholds=np.full(1, np.nan), operating_point=0, has_boxes=False)
 
     def extent(self) -> Extent:
-        """Area ratio, coverage and leakage of each image's box.
+        """Return area ratio, coverage and leakage of each image's box.
 
         Raises:
             ValueError: if the boxes were saved at another threshold than the record is read at.
         """
         if not self.has_boxes:
             raise ValueError("Boxes are kept at the threshold chosen on val alone; read this score at `held_out`.")
+        return self._extent
+
+    @cached_property
+    def _extent(self) -> Extent:
+        # Several scores read it, of a record that may hold each image at a thousand thresholds.
         return extent_of(self.boxes, self.true_boxes)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per image; the thresholds and the operating point travel in `attrs`, which Parquet keeps."""
+        """Return one row per image; `attrs` contains thresholds and operating point, and Parquet keeps it."""
         frame = pd.DataFrame(
             {
                 "image_id": self.image_ids,
@@ -118,7 +124,7 @@ class LocalizationRecord:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> "LocalizationRecord":
-        """The record that `to_frame` wrote.
+        """Rebuild the record that `to_frame` wrote.
 
         Args:
             columns: of the frame, by name; its columns of lists as (N, ...) arrays.
@@ -141,7 +147,7 @@ class LocalizationRecord:
 
 
 def choose_operating_point(best_iou: NDArray[np.float32], iou_threshold: float = 0.5) -> int:
-    """The threshold index with the most hits at this IoU; of equals the one with the highest mean IoU, then the lowest.
+    """Choose the threshold with most hits at this IoU; of equals the one with the highest mean IoU, then the lowest.
 
     Args:
         best_iou: (N, T), of the split that may choose.

@@ -1,4 +1,4 @@
-"""From activation maps on the network's grid to score maps: where torch ends and numpy begins."""
+"""Make score maps from activation maps on the network's grid: torch ends and numpy begins here."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def to_score_maps(
     protocol: Protocol = TIGHT,
     image_ids: Sequence[str] | None = None,
 ) -> NDArray[np.float64]:
-    """Rectify, upsample to the protocol's grid and normalize, as the protocol says.
+    """Rectify, upsample to the protocol's grid and normalize, as the protocol defines.
 
     Upsampling comes before normalization, the order of Choe et al., CVPR 2020, unless the protocol turns it round.
 
@@ -51,7 +51,7 @@ def fill_score_map(
     """
     values = np.ascontiguousarray(activation_map, dtype=np.float64)
     if protocol.rectify == "relu":
-        if not np.isfinite(values).all():  # asked before the cut, which would hide −inf
+        if not np.isfinite(values).all():  # checked before the cut, which would hide −inf
             raise _not_finite(name)
         values = np.maximum(values, 0.0)
     if protocol.order == "resize_first":
@@ -77,7 +77,7 @@ def _fill(values: NDArray[np.float64], score_map: NDArray[np.float64], protocol:
     if not np.isfinite(values).all():
         raise _not_finite(name)
     _resize(values, score_map, bicubic)
-    # numpy's percentile itself, so that it is that to the last bit; compiled, it would cost every first use seconds.
+    # numpy's percentile itself, for equality to the last bit; compiled, it would cost every first use seconds.
     percentile = np.percentile(score_map, protocol.percentile)
     if protocol.normalization == "percentile":
         lowest, highest = score_map.min(), percentile
@@ -95,7 +95,7 @@ def _fill(values: NDArray[np.float64], score_map: NDArray[np.float64], protocol:
 
 @njit(cache=True, nogil=True)
 def _resize_and_normalize(values, score_map, bicubic, by_maximum):
-    """False for a map with NaN or infinity."""
+    """Fill the score map; return False for a map with NaN or infinity."""
     # Interpolating a constant map leaves rounding noise, which min-max would blow up to a full-range map.
     constant = True
     for value in values.flat:
@@ -120,7 +120,7 @@ def _resize_and_normalize(values, score_map, bicubic, by_maximum):
 
 @njit(cache=True, nogil=True)
 def _resize(values, resized, bicubic):
-    """Fill `resized`, rows first; returns its lowest and highest value.
+    """Fill `resized`, rows first; return its lowest and highest value.
 
     Bicubic is bit for bit OpenCV's (a = -0.75, weights in float32, borders repeated), on which the field's evaluation
     rests. Bilinear has weights in float64.
@@ -155,7 +155,7 @@ def _resize(values, resized, bicubic):
 
 @njit(cache=True, nogil=True)
 def _weights(length, out_length, bicubic):
-    """(4, out_length) positions and weights of the samples that each new one is made of; pixel centres, no corners."""
+    """Return (4, out_length) positions and weights of the samples of each new one; pixel centres, no corners."""
     positions, weights = np.zeros((4, out_length), np.int64), np.zeros((4, out_length))
     sharpness, one = np.float32(-0.75), np.float32(1)
     for i in range(out_length):

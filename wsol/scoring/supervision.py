@@ -1,13 +1,13 @@
-"""The supervision ledger: which annotations chose what, for every score."""
+"""List which annotations chose what, for every score: the supervision ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from wsol.scoring.protocol import Protocol
-from wsol.scoring.score import Score
+from wsol.scoring.score import PIXELS, Score
 
 NOTHING = "none"
-TRAIN_LABELS, TEST_LABELS, TEST_BOXES = "train labels", "test labels", "test boxes"
+TRAIN_LABELS, TEST_LABELS, TEST_BOXES, TEST_MASKS = "train labels", "test labels", "test boxes", "test masks"
 VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
 
 
@@ -17,11 +17,11 @@ class Supervision:
 
     Attributes:
         training: the weights.
-        checkpoint: which epoch's weights; nothing chose it where the last one's are taken.
-        hyper_parameters: those of training and of the map methods. They stand in the run's settings; what was tuned
-            outside of this suite cannot be seen.
+        checkpoint: which epoch's weights; `none` where the weights are those of the last epoch.
+        hyper_parameters: those of training and of the map methods. The run's settings list them; the ledger does not
+            contain what was tuned outside of this suite.
         map_class: the class that maps are made for, where the score depends on it.
-        normalization: how maps are brought to [0, 1].
+        normalization: how maps are scaled to [0, 1].
         threshold: the score-map threshold τ.
     """
 
@@ -34,8 +34,8 @@ class Supervision:
 
     @property
     def oracle(self) -> bool:
-        """Did the boxes of the scored images choose anything."""
-        return TEST_BOXES in (getattr(self, field.name) for field in fields(self))
+        """Whether the boxes or masks of the scored images chose anything."""
+        return bool({TEST_BOXES, TEST_MASKS} & {getattr(self, field.name) for field in fields(self)})
 
 
 def supervision_of(
@@ -46,20 +46,20 @@ def supervision_of(
     checkpoint: str = NOTHING,
     training: str = TRAIN_LABELS,
 ) -> Supervision:
-    """The ledger's line of a score.
+    """Return the line of a score in the ledger.
 
     Args:
-        score: with what chooses its threshold.
-        protocol: that it is read by.
+        score: the score; its `threshold` names what chooses τ.
+        protocol: the protocol that the score is read under.
         trained: False for a baseline, which reads no image.
-        hyper_parameters: what a tuner used, where one was used.
-        checkpoint: what chose the epoch.
-        training: what the weights were learned from.
+        hyper_parameters: the annotations that a tuner read; `none` without a tuner.
+        checkpoint: the annotations that chose the epoch.
+        training: the annotations that the weights were learned from.
     """
     reads_map = score.threshold is not None or score.reads_map
     # Where the class must be right for a box to count, the predicted class is the true one wherever it matters.
     given = trained and reads_map and protocol.map_class == "true" and not score.needs_class
-    chose_threshold = {"oracle": TEST_BOXES, "held_out": VAL_BOXES}
+    chose_threshold = {"oracle": TEST_MASKS if score.boxes == PIXELS else TEST_BOXES, "held_out": VAL_BOXES}
     return Supervision(
         training=training if trained else NOTHING,
         checkpoint=checkpoint,
@@ -73,8 +73,8 @@ LEDGER_COLUMNS = ("score", *(field.name.replace("_", " ") for field in fields(Su
 
 
 def ledger_lines(ledger: Mapping[str, Supervision]) -> list[list[str]]:
-    """A line a score, in the order of `LEDGER_COLUMNS`."""
+    """Return one line a score, in the order of `LEDGER_COLUMNS`."""
     return [
-        [score, *(getattr(one, field.name) for field in fields(one)), "oracle" if one.oracle else ""]
-        for score, one in ledger.items()
+        [score, *(getattr(line, field.name) for field in fields(line)), "oracle" if line.oracle else ""]
+        for score, line in ledger.items()
     ]

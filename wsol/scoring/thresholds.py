@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 def otsu_threshold(score_map: NDArray[np.floating]) -> float:
-    """The τ that parts a map's scores into two groups as far apart as can be: background at most τ, foreground above.
+    """Compute Otsu's τ, which separates background, at most τ, from foreground as far as possible.
 
     Source: Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979; on the 256 levels uint8(255 score).
 
@@ -60,7 +60,7 @@ def _otsu(scores):
 
 
 def threshold_grid(step: float, start: float = 0.0) -> NDArray[np.float64]:
-    """(T,) score-map thresholds {start, start + step, ...} below 1.
+    """Return (T,) score-map thresholds {start, start + step, ...} below 1.
 
     Not rounded: with q cut to bytes, 0.29 and 0.29 plus an error in the last digit can be different levels, and the
     field's evaluation has that error.
@@ -77,27 +77,27 @@ def threshold_grid(step: float, start: float = 0.0) -> NDArray[np.float64]:
 
 
 def find_threshold(thresholds: NDArray[np.float64], tau: float, reader: str) -> int:
-    """The index of τ, up to the rounding of a grid.
+    """Return the index of τ, up to the rounding of a grid.
 
     Raises:
         ValueError: naming who reads it, if it is not among them.
     """
-    (found,) = np.nonzero(np.isclose(thresholds, tau, rtol=0, atol=1e-9))
-    if len(found) == 0:
+    (places,) = np.nonzero(np.isclose(thresholds, tau, rtol=0, atol=1e-9))
+    if len(places) == 0:
         raise ValueError(
             f"{reader} reads τ = {tau:g}, which is not among the {len(thresholds)} thresholds; choose their step so "
             "that it is."
         )
-    return int(found[0])
+    return int(places[0])
 
 
 def index_below(thresholds: NDArray[np.float64], tau: float) -> int:
-    """The index of the highest threshold that is not above τ, or of the first."""
+    """Return the index of the highest threshold that is not above τ, or of the first."""
     return max(int(np.searchsorted(thresholds, tau, side="right")) - 1, 0)
 
 
 def best_index(hits: NDArray[np.number], iou: NDArray[np.number]) -> int:
-    """The index with the most hits; of equals the one with the highest IoU, then the lowest.
+    """Return the index with the most hits; of equals the one with the highest IoU, then the lowest.
 
     Args:
         hits: (T,) images whose box reaches the IoU threshold, or their share.

@@ -1,4 +1,4 @@
-"""The boxes of all regions."""
+"""Box rule: the boxes of all regions."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +9,7 @@ from wsol.scoring.protocol import TIGHT, Protocol
 
 
 def every(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol = TIGHT) -> BoxRanges:
-    """The boxes of all regions above each threshold; the best of them counts (MaxBoxAccV2).
+    """Return the boxes of all regions above each threshold; the best of them counts (MaxBoxAccV2).
 
     Source: Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets",
     TPAMI 2022.

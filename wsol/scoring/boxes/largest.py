@@ -1,4 +1,4 @@
-"""The box of the largest region."""
+"""Box rule: the box of the largest region."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +9,7 @@ from wsol.scoring.protocol import TIGHT, Protocol
 
 
 def largest(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol = TIGHT) -> BoxRanges:
-    """The box of the largest region above each threshold, at most one.
+    """Return the box of the largest region above each threshold, at most one.
 
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.2.
 

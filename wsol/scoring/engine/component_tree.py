@@ -1,4 +1,4 @@
-"""The connected components above every level of a map, all levels in one pass.
+"""Find the connected components above every level of a map, all levels in one pass.
 
 A map is cut into *segments*: pieces of a row that rise and then fall. Above any level a segment is one run of pixels,
 so segments stand for pixels from here on. Two segments that touch are connected below some level, found by bisection,
@@ -19,7 +19,7 @@ from numba import njit
 # Bytes for the profiles of one map's basins. Beyond it (4,100 basins at 224 x 224: noise) `pixel_components`, which
 # needs none, is the faster one.
 MEMORY = 1 << 24
-# From so many basins on, some are always alike, and what is large is better decided without looking for an easy answer.
+# From this number of basins on, some are always alike, and the search for an easy answer costs more than it saves.
 MANY = 128
 # Not literals, for which Numba would compile functions anew.
 NO, YES = np.bool_(False), np.bool_(True)
@@ -27,7 +27,7 @@ NO, YES = np.bool_(False), np.bool_(True)
 
 @njit(cache=True, nogil=True)
 def component_boxes(values, levels, islands):
-    """Every component at every level.
+    """Return the box of every component at every level.
 
     Args:
         values: (H, W) int16 in 0 ... levels.
@@ -72,7 +72,7 @@ def component_boxes(values, levels, islands):
 
 @njit(cache=True, nogil=True)
 def largest_boxes(values, levels, polygon):
-    """The largest 8-connected component at every level.
+    """Return the largest 8-connected component at every level.
 
     Args:
         values: (H, W) int16 in 0 ... levels.
@@ -137,7 +137,7 @@ def largest_boxes(values, levels, polygon):
 
 @njit(cache=True, nogil=True)
 def fill_holes(values, levels):
-    """The map whose components are those of `values` with their holes filled, at every level.
+    """Return the map whose components are those of `values` with their holes filled, at every level.
 
     Each pixel is raised to the lowest level over which one gets from it to the border (4-connected).
     """
@@ -146,7 +146,7 @@ def fill_holes(values, levels):
 
 @njit(cache=True, nogil=True)
 def _fill(values, levels, lowest, highest):
-    """Is there a hole at one of the levels lowest ... highest - 1; and if so `fill_holes`, otherwise the same map."""
+    """Return whether a level of lowest ... highest - 1 has a hole, and the map, with holes filled if so."""
     inverted = (levels - values).astype(values.dtype)
     segments = _cut_rows(inverted)
     row_first, start, _ = segments
@@ -175,7 +175,7 @@ def _fill(values, levels, lowest, highest):
 
 @njit(cache=True, nogil=True)
 def _needs(values, basins, levels):
-    """Bytes of the arrays of one tree."""
+    """Return the bytes of the arrays of one tree."""
     height, width = values.shape
     return basins * (levels * (4 * 2 + 4) + 2 * (height + width))
 
@@ -229,13 +229,13 @@ def _cut_rows(values):
 
 @njit(cache=True, nogil=True)
 def turns(values):
-    """A measure of roughness: in how many places every fourth row turns from falling to rising, times four."""
+    """Measure roughness: the number of places where every fourth row turns from falling to rising, times four."""
     return 4 * (len(_cut_rows(values[::4].copy())[1]) - (len(values) + 3) // 4)  # a copy is compiled only once
 
 
 @njit(cache=True, nogil=True)
 def _touch(values, y, f_start, f_stop, f_peak, g_start, g_stop, g_peak, reach):
-    """The highest value that both of two segments, f in row y and g in the next, reach in touching pixels.
+    """Return the highest value that both of two segments, f in row y and g in the next, reach in touching pixels.
 
     Of f at x the best neighbour in g lies towards g's peak. Walking from f's peak to g's, f falls and the best
     neighbour rises (neither strictly), so the largest minimum is where they cross. Mostly that is at one end.
@@ -269,7 +269,7 @@ def _touch(values, y, f_start, f_stop, f_peak, g_start, g_stop, g_peak, reach):
 
 @njit(cache=True, nogil=True)
 def _link(first, second, level, peak, parent, links, size):
-    """Note that two segments are connected below this level; returns how many links are noted.
+    """Note that two segments are connected below this level; return the number of links.
 
     The lower one joins the higher at once if it is connected at its own peak. Of equals the earlier counts as the
     higher, so parents never form a circle.
@@ -292,7 +292,7 @@ def _find(parent, node):
 
 @njit(cache=True, nogil=True)
 def _grow_tree(values, segments, islands, levels):
-    """Basins, and how they merge.
+    """Find the basins and how they merge.
 
     With `islands`, basin 0 is what is connected to the map's border: the border counts as higher than every value.
 
@@ -371,7 +371,7 @@ def _grow_tree(values, segments, islands, levels):
 
 @njit(cache=True, nogil=True)
 def _between_basins(links, parent, levels):
-    """The links between different basins, as (L, 3) basins and level, highest level first (counting sort).
+    """Return the links between different basins, (L, 3) basins and level, highest level first (counting sort).
 
     Neighbouring basins touch in many rows. Of few basins only the highest link of each pair is kept.
     """
@@ -416,7 +416,7 @@ def _between_basins(links, parent, levels):
 
 @njit(cache=True, nogil=True)
 def _extents(values, segments, tree, levels, outside):
-    """(B, 4, L) int16 tight box of each basin's component at the levels at which it is one; other entries mean nothing.
+    """Return (B, 4, L) int16 tight boxes of each basin's component, valid at the levels at which it is one.
 
     A box edge is the first or last column (row) whose highest value in the basin is above the level.
     """
@@ -461,7 +461,7 @@ def _extents(values, segments, tree, levels, outside):
 
 @njit(cache=True, nogil=True)
 def _first_and_last(profile, begin, end, lowest, peak, seen, extent, axis):
-    """Entry `axis` of the extent: the first position above each level; entry `axis + 2`: one past the last.
+    """Fill entry `axis` of the extent, the first position above each level, and `axis + 2`, one past the last.
 
     The profile's positions begin ... end - 1 hold values from `lowest` to `peak`. Without a branch, which would be
     mispredicted: first where each value is seen, then the best of those above.
@@ -480,7 +480,7 @@ def _first_and_last(profile, begin, end, lowest, peak, seen, extent, axis):
 
 @njit(cache=True, nogil=True)
 def _rivals(values, segments, tree, extent, polygon):
-    """The basins that may be larger than basin 0 at one of their levels; most are small beyond doubt.
+    """Return the basins that may be larger than basin 0 at one of their levels; most are certainly smaller.
 
     A basin is at most its box at its lowest level. Basin 0 is at least what `_at_least` counts at the basin's highest.
     """
@@ -504,7 +504,7 @@ def _rivals(values, segments, tree, extent, polygon):
 
 @njit(cache=True, nogil=True)
 def _at_least(values, segments, tree, level, polygon):
-    """A lower bound of basin 0's area at a level: one run of pixels a row, or the squares between such runs, twice."""
+    """Return a lower bound of basin 0's area at a level: a run of pixels a row, or the squares between runs, twice."""
     row_first, start, peak_x = segments
     basin_of = tree[0]
     height, width = values.shape
@@ -540,7 +540,7 @@ def _at_least(values, segments, tree, level, polygon):
 
 @njit(cache=True, nogil=True)
 def _areas(values, segments, tree, levels, lowest, polygon):
-    """(B, L) int32 size of each basin's component, from the lowest level that is asked for.
+    """Return (B, L) int32 sizes of each basin's component, from the lowest level that a threshold cuts at.
 
     Pixels, or twice the area of the polygon through their centres. That is a sum over 2 x 2 blocks of pixels: a
     triangle where three are set, a square where four are. All set pixels of a block are in one component, and of three
@@ -594,7 +594,7 @@ def _areas(values, segments, tree, levels, lowest, polygon):
 
 @njit(cache=True, nogil=True)
 def _first_column(values, segments, tree, y, level, basin):
-    """The first column of row y that belongs to the basin's component at this level."""
+    """Return the first column of row y that belongs to the basin's component at this level."""
     row_first, start, _ = segments
     basin_of, _, death, into = tree
     for i in range(row_first[y], row_first[y + 1]):

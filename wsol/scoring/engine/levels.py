@@ -1,4 +1,4 @@
-"""From scores and thresholds to whole numbers: how many of the levels that are asked for each pixel is above."""
+"""Convert scores and thresholds to whole numbers: the number of levels that each pixel is above."""
 
 import numpy as np
 from numba import njit
@@ -9,7 +9,7 @@ BAD_SCORES, BAD_THRESHOLDS = -1, -2
 
 @njit(cache=True, nogil=True)
 def to_levels(scores, taus, quantized):
-    """A score map on whole levels: at threshold t, foreground is where values > of_threshold[t].
+    """Convert a score map to whole levels: at threshold t, foreground is where values > of_threshold[t].
 
     Args:
         scores: (H, W) float64, in [0, 1].
@@ -41,12 +41,12 @@ def to_levels(scores, taus, quantized):
 
 @njit(cache=True, nogil=True)
 def only_asked_for(values, levels, of_threshold):
-    """The same with those levels alone that a threshold cuts at; a rough map then has fewer steps.
+    """Keep only the levels that a threshold cuts at; a rough map then has fewer steps.
 
     Returns:
         values, levels, of_threshold.
     """
-    below = np.zeros(levels + 2, np.int16)  # value -> how many of the levels asked for are below it
+    below = np.zeros(levels + 2, np.int16)  # value -> number of kept levels below it
     renumbered = np.empty_like(of_threshold)
     count = 0
     for t in range(len(of_threshold)):
@@ -65,7 +65,7 @@ def only_asked_for(values, levels, of_threshold):
 
 @njit(cache=True, nogil=True)
 def _cut_to_bytes(scores, values):
-    """Fill values with uint8(255 scores), truncated; returns the highest, or -1 if a score is outside [0, 1]."""
+    """Fill values with uint8(255 scores), truncated; return the highest, or -1 if a score is outside [0, 1]."""
     highest, valid = np.int16(0), True
     for y in range(scores.shape[0]):
         for x in range(np.uint64(scores.shape[1])):
@@ -78,7 +78,7 @@ def _cut_to_bytes(scores, values):
 
 @njit(cache=True, nogil=True)
 def _count_thresholds_below(scores, taus, values):
-    """Fill values with how many thresholds lie strictly below each score; False if a score is outside [0, 1]."""
+    """Fill values with the number of thresholds below each score; return False if a score is outside [0, 1]."""
     count = len(taus)
     start, per_step = taus[0], (count - 1) / (taus[-1] - taus[0]) if count > 1 else 0.0
     for y in range(scores.shape[0]):

@@ -1,4 +1,4 @@
-"""The same as `component_tree`, pixel by pixel: slower, simpler, and in memory that does not grow with roughness.
+"""Find the components of `component_tree` pixel by pixel, slower, in memory that does not grow with roughness.
 
 The oracle that `component_tree` is tested against, and what takes its place on maps too rough for it.
 """
@@ -11,21 +11,21 @@ from wsol.scoring.engine.component_tree import NO, YES
 
 @njit(cache=True, nogil=True)
 def component_boxes(values, levels, islands):
-    """As `component_tree.component_boxes`, without `done`; the boxes come in another order."""
+    """Return the boxes of `component_tree.component_boxes`, without `done`; the boxes come in another order."""
     boxes, first, stop, _ = _grow(values, levels, islands, NO, NO)
     return boxes, first, stop
 
 
 @njit(cache=True, nogil=True)
 def largest_boxes(values, levels, polygon):
-    """As `component_tree.largest_boxes`, without `done`."""
+    """Return the boxes of `component_tree.largest_boxes`, without `done`."""
     boxes, first, stop, size = _grow(values, levels, NO, YES, polygon)
     return boxes[:size][::-1], first[:size][::-1], stop[:size][::-1]
 
 
 @njit(cache=True, nogil=True)
 def _grow(values, levels, islands, largest, polygon):
-    """Lower the level step by step: pixels join, components merge (union-find), those that there are go out.
+    """Lower the level step by step: pixels join, components merge (union-find), and each level's boxes are written.
 
     A component's root is its first pixel in raster order. Pixels are numbered in a grid with a rim, which spares
     every neighbour a test for the border; with `islands` the rim is one component from the start, whose root is 0.
@@ -37,7 +37,7 @@ def _grow(values, levels, islands, largest, polygon):
     if islands:
         parent[:row], parent[-row:], parent[::row], parent[row - 1 :: row] = 0, 0, 0, 0
     box, area = np.zeros((len(parent), 4), np.int32), np.zeros(len(parent), np.int32)  # of each root
-    written = np.full(len(parent), -1, np.int32)  # where each root's box went out last
+    written = np.full(len(parent), -1, np.int32)  # where each root's box was written last
     roots, live = np.empty(values.size, np.int32), 0
     boxes, first, stop = np.empty((levels, 4), np.int32), np.empty(levels, np.int32), np.empty(levels, np.int32)
     size = 0
@@ -88,7 +88,7 @@ def _grow(values, levels, islands, largest, polygon):
 
 @njit(cache=True, nogil=True)
 def _by_value(values, levels):
-    """Pixels from high to low (counting sort), and how many of them are above level l, for l = 0 ... levels."""
+    """Sort pixels from high to low (counting sort), and count those above level l, for l = 0 ... levels."""
     height, width = values.shape
     joins = np.zeros(levels + 1, np.int64)
     for y in range(height):

@@ -1,4 +1,4 @@
-"""The regions above each level that a protocol draws boxes around."""
+"""Find the regions above each level that a protocol draws boxes around."""
 
 import numpy as np
 from numba import njit
@@ -16,16 +16,16 @@ _Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]  # boxes
 
 
 def every_region(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol) -> BoxRanges:
-    """The boxes of all regions; arguments and errors as of `wsol.scoring.boxes.every.every`."""
+    """Return the boxes of all regions; see `wsol.scoring.boxes.every.every`."""
     return _regions(score_map, thresholds, protocol, False)
 
 
 def largest_region(score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol) -> BoxRanges:
-    """The box of the largest region; arguments and errors as of `wsol.scoring.boxes.largest.largest`."""
+    """Return the box of the largest region; see `wsol.scoring.boxes.largest.largest`."""
     return _regions(score_map, thresholds, protocol, True)
 
 
-# Python joins the parts. Were the whole compiled as one, Numba would optimize every part anew at each level of calls,
+# Python joins the parts. Were the whole compiled as one, Numba would optimize every part again at each level of calls,
 # which takes half a minute more at the first start.
 def _regions(
     score_map: NDArray[np.floating], thresholds: ArrayLike, protocol: Protocol, only_largest: bool
@@ -98,7 +98,7 @@ def _with_holes(boxes, first, stop, holes, above, below, levels):
 
 @njit(cache=True, nogil=True)
 def _compared(boxes, first, stop, levels, size, inclusive):
-    """The first three fields of `BoxRanges`: boxes as the protocol compares them."""
+    """Return the first three fields of `BoxRanges`: boxes as the protocol compares them."""
     compared = boxes.astype(np.float32)
     if inclusive:
         height, width = size

@@ -1,4 +1,4 @@
-"""Class predictions that any tool wrote: the place of each true class among them."""
+"""Read class predictions that any tool wrote, and rank the true classes among them."""
 
 import csv
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ NOT_LISTED = 1_000_000  # the rank of a class that is not among those given
 
 
 def read_class_ranks(path: Path, truth: GroundTruth) -> tuple[NDArray[np.int64], int]:
-    """Ranks from a file of predictions.
+    """Read the rank of each true class from a file of predictions.
 
     Args:
-        path: a CSV file with a line for each image: its id, then predicted classes, the best first; class ids, or names
-            where the annotations have some; a first line that starts with `image` is a heading. Or a run's
+        path: a CSV file with a line for each image: its id, then predicted classes, the best first, as class ids or as
+            names of the annotations. A first line that starts with `image` is a heading. Or a run's
             predictions-*.parquet.
         truth: the split.
 
     Returns:
-        (N,) place of the true class, 0 is top-1; and how many classes were given for each image at least, which limits
-        the k of top-k.
+        (N,) rank of the true class, 0 is top-1; and the smallest number of classes that the file lists for an image,
+        which limits the k of top-k.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: naming images that are missing, extra or there twice, classes that are unknown, and lines without
-            any; or if the annotations know no classes.
+            any; or if the annotations contain no classes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No predictions at {path}.")
@@ -54,9 +54,10 @@ def read_class_ranks(path: Path, truth: GroundTruth) -> tuple[NDArray[np.int64],
                 what = f"image {image!r} comes a second time" if image in predicted else "no class is given"
                 raise ValueError(f"{path}, line {number}: {what}.")
             predicted[image] = [_class_id(path, number, name, class_ids) for name in names]
-    true = _in_order(path, predicted, truth)
-    ranks = [one.index(label) if label in one else NOT_LISTED for one, label in zip(true, truth.class_ids, strict=True)]
-    return np.array(ranks, np.int64), min(len(one) for one in true)
+    in_order = _in_order(path, predicted, truth)
+    pairs = zip(in_order, truth.class_ids, strict=True)
+    ranks = [classes.index(label) if label in classes else NOT_LISTED for classes, label in pairs]
+    return np.array(ranks, np.int64), min(len(classes) for classes in in_order)
 
 
 def _class_id(path: Path, number: int, name: str, class_ids: dict[str, int]) -> int:
@@ -67,10 +68,11 @@ def _class_id(path: Path, number: int, name: str, class_ids: dict[str, int]) -> 
     raise ValueError(f"{path}, line {number}: class {name!r} is neither a class id nor a name that annotations have.")
 
 
-def _in_order(path: Path, found: dict[str, T], truth: GroundTruth) -> list[T]:
-    wanted: Sequence[str] = truth.image_ids.tolist()
-    problems = [f"missing: {one}" for one in wanted if one not in found]
-    problems += [f"extra, of no image of the split: {one}" for one in sorted(set(found) - set(wanted))]
+def _in_order(path: Path, by_image: dict[str, T], truth: GroundTruth) -> list[T]:
+    image_ids: Sequence[str] = truth.image_ids.tolist()
+    problems = [f"missing: {image_id}" for image_id in image_ids if image_id not in by_image]
+    extra = sorted(set(by_image) - set(image_ids))
+    problems += [f"extra, of no image of the split: {image_id}" for image_id in extra]
     if problems:
         raise ValueError(f"{len(problems)} problems with the predictions in {path}:\n  " + "\n  ".join(problems))
-    return [found[one] for one in wanted]
+    return [by_image[image_id] for image_id in image_ids]

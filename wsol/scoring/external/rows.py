@@ -1,177 +1,238 @@
-"""From a judgement to the scores that its protocol admits."""
+"""Make the rows of a table of scores, for maps of any tool, from one pass over the maps."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wsol.scoring.external.totals import ANY, TOP1, TOP5, BoxTally, Judgement
-from wsol.scoring.pixel_scores import pixel_iou, px_ap
 from wsol.scoring.protocol import Protocol, ThresholdPolicy
-from wsol.scoring.thresholds import best_index, find_threshold
+from wsol.scoring.score import NO_BOX, PIXELS, Score
+from wsol.scoring.scores.gt_known_loc import gt_known_loc
+from wsol.scoring.stream_scores import Reading, SplitMaps, StreamedScores, Total, stream_scores
+from wsol.scoring.thresholds import find_threshold
 
 # Of a held-out split: (box rule, IoU threshold) -> the score-map threshold that was best there.
 HeldOut = Mapping[tuple[str, float], float]
 
 LARGEST, EVERY = "largest", "every"
-_LOC_IOU = 0.5  # of GT-known, top-1 and top-5 localization
-_TOLERANCE = 15  # pixels, of the pointing game
+IOU_THRESHOLDS = (0.3, 0.5, 0.7)
+_GT_KNOWN_LOC = "gt_known_loc"
+_LOC_IOU = 0.5  # at which a threshold is chosen for scores that are no shares of images
+# The order of a table; other scores follow, by name.
+_ORDER = (
+    *("max_box_acc", "max_box_acc_v2", "box_acc", "gt_known_loc", "top1_loc", "top5_loc", "top1_cls", "top5_cls"),
+    *("pointing_game", "energy_pointing", "box_area_ratio", "coverage", "leakage", "px_ap", "p_iou", "mask_iou"),
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number with what a reader must know of it."""
+    """One number with what a reader must know to compare it."""
 
     score: str
     value: float  # a fraction, but for box_area_ratio
-    boxes: str  # the box rule; empty: reads no box
+    boxes: str  # the box rule; empty: the score reads no box
     iou_threshold: float | None
     tau: str  # what chose τ: oracle, held_out, label_free, fixed; empty: no τ
     threshold: float | None  # τ, where it is one for all images
 
 
-def rows_of(
-    judgement: Judgement,
-    protocol: Protocol,
-    fixed: Mapping[float, int],
-    held_out: HeldOut | None = None,
-    ranks: NDArray[np.int64] | None = None,
-    classes_listed: int = 0,
-) -> list[Row]:
-    """All scores that can be told, in the order of a table.
+@dataclass(frozen=True)
+class Choice:
+    """What may choose τ, and how many classes were predicted.
 
-    Args:
-        judgement: of a split.
-        protocol: that it was made by; what it does not admit is left out.
+    Attributes:
         fixed: τ fixed beforehand -> its index.
-        held_out: thresholds chosen on another split.
-        ranks: (N,) place of each true class among those predicted; None: nothing was classified.
-        classes_listed: how many classes were predicted for each image, which limits k.
-
-    Raises:
-        ValueError: if a held-out threshold is not among the judgement's.
+        held_out: thresholds chosen on another split; None: there are none.
+        classes_listed: how many classes were predicted for each image, which limits the k of top-k.
     """
-    rows: list[Row] = []
-    k_of = {"top1": (TOP1, 1), "top5": (TOP5, 5)}
-    ks = {name: group for name, (group, k) in k_of.items() if ranks is not None and classes_listed >= k}
-    reader = _Reader(judgement, protocol, fixed, held_out)
-    if judgement.boxes:
-        rows += reader.box_accuracies()
-        rows += reader.localization("gt_known_loc", ANY, needs_class=False, oracle=False)
-        for name, group in ks.items():
-            rows += reader.localization(f"{name}_loc", group, needs_class=True, oracle=True)
-    if ranks is not None:
-        for name, (_, k) in k_of.items():
-            if name in ks:
-                rows.append(Row(f"{name}_cls", float((ranks < k).mean()), "", None, "", None))
-    if judgement.boxes and protocol.admits(None, needs_class=False, reads_map=True):
-        if judgement.from_maps:
-            rows.append(Row("pointing_game", float((judgement.peak_distance <= _TOLERANCE).mean()), "", None, "", None))
-            rows.append(Row("energy_pointing", float(judgement.energy_inside.mean(dtype=float)), "", None, "", None))
-        rows += reader.extents()
-    if judgement.pixels is not None and protocol.admits(None, needs_class=False, reads_map=True):
-        rows += reader.pixels()
-    return rows
+
+    fixed: Mapping[float, int]
+    held_out: HeldOut | None = None
+    classes_listed: int = 0
 
 
 @dataclass(frozen=True)
-class _Reader:
-    judgement: Judgement
+class Family:
+    """Scores that differ in their threshold alone, and whose rows share one name."""
+
+    name: str
+    score: Score
+    label_free: bool  # one of the scores reads each image at its own threshold
+
+
+def families_of(scores: Mapping[str, Score]) -> list[Family]:
+    """Group scores by what they measure, in the order of a table.
+
+    Scores that the rows of `box_acc` contain, such as GT-known Loc at an IoU of 0.3, are left out.
+
+    Args:
+        scores: by the name of their option.
+    """
+    groups: dict[tuple[str, bool], list[str]] = {}
+    for name, score in scores.items():
+        groups.setdefault((score.measure, score.threshold == "oracle"), []).append(name)
+    families = []
+    for (measure, _), names in groups.items():
+        names.sort(key=lambda name: (scores[name].threshold != "held_out", len(name), name))
+        if measure not in _SHOWN or _GT_KNOWN_LOC in names:
+            label_free = any(scores[name].threshold == "label_free" for name in names)
+            families.append(Family(names[0], scores[names[0]], label_free))
+    return sorted(families, key=lambda family: _place(family.name))
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """All scores of a split's maps, by all that may choose τ."""
+
+    families: list[Family]
+    streamed: StreamedScores
     protocol: Protocol
-    fixed: Mapping[float, int]
-    held_out: HeldOut | None
+    from_maps: bool  # False: the boxes come from no map, which then chooses no threshold
 
-    def _share(self, rule: str, group: int, delta: float) -> NDArray[np.float64]:
-        """(T,) share of images that are hit."""
-        tally = self.judgement.boxes[rule]
-        return tally.hits[group, self.judgement.iou_thresholds.index(delta)] / self.judgement.images
+    @classmethod
+    def of(cls, split: SplitMaps, scores: Mapping[str, Score], reading: Reading, progress: bool = True) -> "ScoreTable":
+        """Compute the scores of a split's maps.
 
-    def _policies(
-        self, rule: str, group: int, delta: float, needs_class: bool, oracle: bool
-    ) -> Iterator[tuple[str, int]]:
-        """What may choose τ, and the index that it chooses."""
+        Args:
+            split: maps and annotations.
+            scores: by the name of their option.
+            reading: box rules, among them `largest` and `every`; thresholds and protocol.
+            progress: show a bar.
 
-        def admits(policy: ThresholdPolicy) -> bool:
-            return self.protocol.admits(policy, needs_class)
+        Raises:
+            ValueError: as `stream_scores`.
+        """
+        families = [
+            family for family in families_of(scores) if split.class_rank is not None or not _needs_rank(family.score)
+        ]
+        wanted = {name: _box_acc(*key) for key, name in _BOX_ACC.items()}
+        for family in families:
+            wanted[family.name] = family.score
+            if family.label_free:
+                wanted[_label_free(family.name)] = replace(family.score, threshold="label_free")
+        return cls(families, stream_scores(split, wanted, reading, progress), reading.protocol, split.from_maps)
 
-        if oracle and admits("oracle"):
-            yield "oracle", best_index(self._share(rule, group, delta), self.judgement.boxes[rule].iou)
-        if self.held_out is not None and admits("held_out"):
-            yield "held_out", find_threshold(self.judgement.thresholds, self.held_out[rule, delta], "The held-out file")
-        for tau, index in self.fixed.items():
-            if admits(tau):
+    def rows(self, choice: Choice) -> list[Row]:
+        """Return all scores that protocol and annotations allow, in the order of a table.
+
+        Args:
+            choice: of τ.
+
+        Raises:
+            ValueError: if a held-out threshold is not among those of the maps.
+        """
+        rows = list(self._box_accuracies(choice))
+        for family in self.families:
+            enough = not _needs_rank(family.score) or (family.score.setting("k") or 1) <= choice.classes_listed
+            if family.name in self.streamed.totals and enough:
+                rows += self._family(family, choice)
+        # A score that is not a number has nothing to read: boxes without a map, for one, do not point.
+        return sorted((row for row in rows if not math.isnan(row.value)), key=lambda row: _place(row.score))
+
+    def curves(self) -> dict[str, Any]:
+        """Return every curve over the thresholds, as plain data: by box rule, and of the pixels."""
+        totals = self.streamed.totals
+        curves: dict[str, Any] = {"thresholds": self.streamed.thresholds.tolist()}
+        if self.protocol.map_class == "true":
+            for (rule, delta), name in _BOX_ACC.items():
+                if name in totals:
+                    curves.setdefault(rule, {})[f"{delta:g}"] = totals[name].curve().tolist()
+        for family in self.families:
+            if family.name in totals and totals[family.name].outcomes.curve is not None:
+                curves[family.name] = totals[family.name].curve().tolist()
+        return curves
+
+    def _admits(self, score: Score, threshold: ThresholdPolicy | None) -> bool:
+        return self.protocol.admits(threshold, score.needs_class, score.reads_map)
+
+    def _row(self, family: Family, value: float, tau: str, index: int | None = None) -> Row:
+        reads_box = family.score.threshold is not None and family.score.boxes != PIXELS
+        threshold = None if index is None else float(self.streamed.thresholds[index])
+        delta = family.score.setting("iou_threshold") if reads_box else None
+        return Row(family.name, float(value), family.score.boxes if reads_box else "", delta, tau, threshold)
+
+    def _family(self, family: Family, choice: Choice) -> Iterator[Row]:
+        """Yield the rows of a family, one for each choice of τ."""
+        score, total = family.score, self.streamed.totals[family.name]
+        if score.threshold is None:
+            if self._admits(score, None):
+                yield self._row(family, total.value(), "")
+            return
+        if score.threshold == "oracle":
+            if self._admits(score, "oracle"):
+                index = self.streamed.best_index(family.name, score.boxes) if total.has_curve else None
+                yield self._row(family, total.value(), "oracle", index)
+            return
+        curve = total.curve()
+        for tau, index in self._points(family, total, choice):
+            # Where no image has a box, a mean over boxes says nothing.
+            if total.share or self.streamed.boxes[score.boxes][index] > 0:
+                yield self._row(family, curve[index], tau, index)
+        if family.label_free and self.from_maps and self._admits(score, "label_free"):
+            yield self._row(family, self.streamed.totals[_label_free(family.name)].value(), "label_free")
+
+    def _points(self, family: Family, total: Total, choice: Choice) -> Iterator[tuple[str, int]]:
+        """Yield what may choose τ for the scores of a family, and the index that it chooses."""
+        score, rule = family.score, family.score.boxes
+        delta = score.setting("iou_threshold")
+        chooser = (rule, delta if (rule, delta) in _BOX_ACC else _LOC_IOU)
+        # The oracle of GT-known Loc is MaxBoxAcc, a score of its own. What is no share of images has no best τ.
+        by = family.name if total.share else _BOX_ACC.get(chooser)
+        if score.measure not in _SHOWN and by in self.streamed.totals and self._admits(score, "oracle"):
+            yield "oracle", self.streamed.best_index(str(by), rule)
+        if choice.held_out is not None and chooser in choice.held_out and self._admits(score, "held_out"):
+            tau = choice.held_out[chooser]
+            yield "held_out", find_threshold(self.streamed.thresholds, tau, "The held-out file")
+        for fixed, index in choice.fixed.items():
+            if self._admits(score, fixed):
                 yield "fixed", index
 
-    def _row(self, score: str, value: float, rule: str, delta: float | None, policy: str, index: int | None) -> Row:
-        tau = None if index is None else float(self.judgement.thresholds[index])
-        return Row(score, float(value), rule, delta, policy, tau)
-
-    def box_accuracies(self) -> Iterator[Row]:
-        """MaxBoxAcc, MaxBoxAccV2, and what they are made of; the same at thresholds that were held out.
-
-        At a held-out threshold, what MaxBoxAcc is an oracle of is called `gt_known_loc`.
-        """
-        deltas = self.judgement.iou_thresholds
-        for policy, v2 in (("oracle", "max_box_acc_v2"), ("held_out", "box_acc_v2")):
+    def _box_accuracies(self, choice: Choice) -> Iterator[Row]:
+        """Yield what MaxBoxAcc and MaxBoxAccV2 are made of; the same, and V2, at thresholds that were held out."""
+        for policy in ("oracle", "held_out"):
             parts: dict[tuple[str, float], Row] = {}
-            for rule in self.judgement.boxes:
-                for delta in deltas:
-                    for chosen, index in self._policies(rule, ANY, delta, needs_class=False, oracle=True):
-                        if chosen == policy:
-                            share = self._share(rule, ANY, delta)[index]
-                            parts[rule, delta] = self._row("box_acc", share, rule, delta, policy, index)
-            if parts:
+            for (rule, delta), name in _BOX_ACC.items():
+                score = _box_acc(rule, delta)
+                if name not in self.streamed.totals or not self.protocol.admits(policy, False):
+                    continue
                 if policy == "oracle":
-                    yield replace(parts[LARGEST, _LOC_IOU], score="max_box_acc")
-                mean = float(np.mean([parts[EVERY, delta].value for delta in deltas]))
-                yield Row(v2, mean, EVERY, None, policy, None)
-                yield from parts.values()
-
-    def localization(self, score: str, group: int, needs_class: bool, oracle: bool) -> Iterator[Row]:
-        """Hits of the largest component at each τ; the class right where it is asked for."""
-        share = self._share(LARGEST, group, _LOC_IOU)
-        for policy, index in self._policies(LARGEST, group, _LOC_IOU, needs_class, oracle):
-            yield self._row(score, share[index], LARGEST, _LOC_IOU, policy, index)
-        if self.judgement.from_maps and self.protocol.admits("label_free", needs_class):
-            hits = self.judgement.label_free_hits(LARGEST, group, _LOC_IOU)
-            yield self._row(score, hits / self.judgement.images, LARGEST, _LOC_IOU, "label_free", None)
-
-    def extents(self) -> Iterator[Row]:
-        """Are the largest component's boxes too small or too large."""
-        tally: BoxTally = self.judgement.boxes[LARGEST]
-        images = self.judgement.images
-        of: dict[str, Callable[[int], float]] = {
-            "box_area_ratio": lambda t: float(np.exp(tally.log_area_ratio[t] / tally.boxes[t])),
-            "coverage": lambda t: tally.coverage[t] / images,
-            "leakage": lambda t: tally.leakage[t] / images,
-        }
-        for score, value in of.items():
-            for policy, index in self._policies(LARGEST, ANY, _LOC_IOU, needs_class=False, oracle=True):
-                if tally.boxes[index] > 0:
-                    yield self._row(score, value(index), LARGEST, None, policy, index)
-
-    def pixels(self) -> Iterator[Row]:
-        """PxAP; the pixels' IoU at its best τ, pooled over images and as the mean of each image's own."""
-        pixels = self.judgement.pixels
-        assert pixels is not None
-        yield Row("px_ap", px_ap(pixels.histograms), "", None, "", None)
-        for score, iou in (("p_iou", pixel_iou(pixels.histograms)), ("mask_iou", pixels.iou / self.judgement.images)):
-            index = int(iou.argmax())
-            yield self._row(score, iou[index], "", None, "oracle", index)
+                    index = self.streamed.best_index(name, rule)
+                elif choice.held_out is not None:
+                    tau = choice.held_out[rule, delta]
+                    index = find_threshold(self.streamed.thresholds, tau, "The held-out file")
+                else:
+                    continue
+                family = Family("box_acc", score, label_free=False)
+                parts[rule, delta] = self._row(family, self.streamed.totals[name].curve()[index], policy, index)
+            if parts and policy == "held_out":
+                mean = float(np.mean([parts[EVERY, delta].value for delta in IOU_THRESHOLDS]))
+                yield Row("box_acc_v2", mean, EVERY, None, policy, None)
+            yield from parts.values()
 
 
-def curves_of(judgement: Judgement, protocol: Protocol) -> dict[str, Any]:
-    """Every curve over the thresholds, as plain data: by box rule, and of the pixels."""
-    curves: dict[str, Any] = {"thresholds": judgement.thresholds.tolist()}
-    if protocol.map_class == "true":
-        for rule, tally in judgement.boxes.items():
-            accuracy = tally.hits[ANY] / judgement.images
-            curves[rule] = {
-                f"{delta:g}": row.tolist() for delta, row in zip(judgement.iou_thresholds, accuracy, strict=True)
-            }
-    if judgement.pixels is not None:
-        curves["p_iou"] = pixel_iou(judgement.pixels.histograms).tolist()
-        curves["mask_iou"] = (judgement.pixels.iou / judgement.images).tolist()
-    return curves
+def _place(name: str) -> tuple[int, str]:
+    """Return what orders the rows of a table."""
+    name = name.removesuffix("_v2") if name == "box_acc_v2" else name
+    return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
+
+
+def _label_free(name: str) -> str:
+    return f"{name} label_free"
+
+
+def _needs_rank(score: Score) -> bool:
+    """Return whether a score reads the place of the true class among those predicted."""
+    return score.needs_class or score.protocol == NO_BOX
+
+
+def _box_acc(rule: str, delta: float) -> Score:
+    return Score(partial(gt_known_loc, iou_threshold=delta), rule, "held_out")
+
+
+# What MaxBoxAcc and MaxBoxAccV2 are made of, by name.
+_BOX_ACC = {(rule, delta): f"box_acc {rule} {delta:g}" for rule in (LARGEST, EVERY) for delta in IOU_THRESHOLDS}
+_SHOWN = {_box_acc(*key).measure for key in _BOX_ACC}

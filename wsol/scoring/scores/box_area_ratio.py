@@ -1,4 +1,4 @@
-"""Are boxes too small or too large."""
+"""Box area ratio."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def box_area_ratio(record: LocalizationRecord) -> Outcomes:
-    """Geometric mean over images of the predicted box's area over the true one's, at the operating point.
+    """Compute the geometric mean of the predicted box's area over that of the true one, at the operating point.
 
     1 is the right size; a box twice as large and one half as large cancel. Images without a predicted box are left out.
 
@@ -16,6 +16,6 @@ def box_area_ratio(record: LocalizationRecord) -> Outcomes:
         Above 0; NaN if there is no box at all.
     """
     areas = record.extent().area_ratio
-    found = areas > 0
-    logs = np.log(areas, out=np.zeros_like(areas), where=found)
-    return Outcomes(np.stack([logs, found], axis=1), lambda means: np.exp(ratio(means)), bounded=False)
+    has_box = areas > 0
+    logs = np.log(areas, out=np.zeros_like(areas), where=has_box)
+    return Outcomes(np.stack([logs, has_box], axis=1), lambda means: np.exp(ratio(means)), bounded=False, pooled=True)

@@ -1,4 +1,4 @@
-"""Localization with the class given."""
+"""GT-known Loc."""
 
 from wsol.scoring.outcomes import Outcomes, per_image, share_of
 from wsol.scoring.record import LocalizationRecord
@@ -6,7 +6,9 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def gt_known_loc(record: LocalizationRecord, iou_threshold: float = 0.5) -> Outcomes:
-    """Share of images whose box reaches the IoU threshold at the operating point, the true class being given.
+    """Compute the share of images whose box reaches the IoU threshold at the operating point.
+
+    The map is the one of the true class.
 
     Returns:
         A fraction in [0, 1].

@@ -1,4 +1,4 @@
-"""How much of the box is background."""
+"""Leakage."""
 
 from wsol.scoring.outcomes import Outcomes, mean_of, per_image
 from wsol.scoring.record import LocalizationRecord
@@ -6,7 +6,7 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def leakage(record: LocalizationRecord) -> Outcomes:
-    """Mean share of the predicted box that lies outside the true one, at the operating point.
+    """Compute the mean share of the predicted box that lies outside the true one, at the operating point.
 
     Returns:
         A fraction in [0, 1]; an image without a predicted box counts 0.

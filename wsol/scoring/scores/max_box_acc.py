@@ -6,7 +6,7 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def max_box_acc(record: LocalizationRecord, iou_threshold: float = 0.5) -> Outcomes:
-    """Share of images whose box reaches the IoU threshold, at the score threshold that is best on this very split.
+    """Compute the share of images whose box reaches the IoU threshold, at the best score threshold of this split.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, eq. 4.
     Belongs to the box rule `largest`. An oracle: the scored split's own boxes choose τ.

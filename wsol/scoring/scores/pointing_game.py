@@ -1,4 +1,4 @@
-"""The pointing game: does the map's peak lie on the object."""
+"""The pointing game."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def pointing_game(record: LocalizationRecord, tolerance: float = 15) -> Outcomes:
-    """Share of images whose map has its highest pixel in a true box, or at most so far from one.
+    """Compute the share of images whose map peaks in a true box, or within a tolerance of one.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, section 4.1, where the
-    tolerance is 15 pixels. Needs no threshold. Boxes stand for the object here, not masks.
+    tolerance is 15 pixels. Needs no threshold. The object is its boxes here, not its mask.
 
     Args:
         record: of any box rule.

@@ -10,7 +10,7 @@ from wsol.scoring.record import PixelRecord
 
 @per_image
 def px_ap(record: PixelRecord) -> Outcomes:
-    """Area under the precision-recall curve of all pixels of all images, over the score-map thresholds.
+    """Compute the area under the precision-recall curve of all pixels of all images, over the score-map thresholds.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.1.
     Images are pooled, so that those with more pixels on the object count for more. No threshold is chosen.
@@ -23,4 +23,4 @@ def px_ap(record: PixelRecord) -> Outcomes:
     def pooled(means: NDArray[np.floating]) -> NDArray[np.floating]:
         return average_precision(means.reshape(*means.shape[:-1], classes, bins))
 
-    return Outcomes(record.histograms.reshape(count, classes * bins), pooled, bounded=True)
+    return Outcomes(record.histograms.reshape(count, classes * bins), pooled, bounded=True, pooled=True)

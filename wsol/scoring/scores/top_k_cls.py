@@ -1,4 +1,4 @@
-"""Classification."""
+"""Top-k classification accuracy."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def top_k_cls(record: LocalizationRecord, k: int) -> Outcomes:
-    """Share of images with the true class among the first k.
+    """Compute the share of images with the true class among the first k.
 
     Returns:
         A fraction in [0, 1]; NaN where nothing was classified.

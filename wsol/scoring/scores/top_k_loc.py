@@ -1,4 +1,4 @@
-"""Localization with the class predicted."""
+"""Top-k Loc."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from wsol.scoring.record import LocalizationRecord
 
 @per_image
 def top_k_loc(record: LocalizationRecord, k: int, iou_threshold: float = 0.5) -> Outcomes:
-    """Share of images with the true class among the first k and a box that reaches the IoU threshold.
+    """Compute the share of images with the true class among the first k and a box that reaches the IoU threshold.
 
     Source: the localization task of Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV
     2015; 1 - top_k_loc is its error. An image counts when one of its k (class, box) pairs has the right class and the
