@@ -113,7 +113,7 @@ def test_a_mask_of_another_size_is_named(folder):
 def test_a_class_without_training_image_is_named(folder):
     for number in range(1, 7):
         edit(folder / "train_test_split.txt", number, f"{number} 0")
-    with pytest.raises(ValueError, match=r"class '001.Albatross' has no training image"):
+    with pytest.raises(ValueError, match=r"1 of 2 classes have no training image, first '001.Albatross'"):
         cub(folder)
 
 

@@ -415,7 +415,7 @@ class TestLabels:
         rows = bird_rows()
         rows["train"] = [{**one, "label": 0} for one in rows["train"]]
         folder = save(tmp_path / "unseen", rows)
-        with pytest.raises(ValueError, match=r"class 'wren' of split 'test' has no row in split 'train'"):
+        with pytest.raises(ValueError, match=r"no training image, first 'wren'; split 'train' has no row of it"):
             read(folder)
         assert read(folder, classes=["auk"]).class_names == ("auk",)
 

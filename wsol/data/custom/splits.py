@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from wsol.data.class_names import Classes
 from wsol.data.custom.labels import Labelled, number_labels
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry, Index
-from wsol.data.splits import Splits, hold_out_boxed, make_splits
+from wsol.data.preparation import Indices
+from wsol.data.splits import hold_out_boxed
 
 log = logging.getLogger(__name__)
 
@@ -113,39 +110,27 @@ def _meant(name: str) -> str:
     return _LIKE.get(name.lower(), name.lower())
 
 
-def own_splits(
+def own_indices(
     name: str,
     images: list[Labelled] | dict[SplitName, list[Labelled]],
     source: str,
-    *,
-    image_size: int,
-    train_size: int,
     val_fraction: float,
     test_fraction: float,
     split_seed: int,
-    max_cache_gib: float,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """Number the labels, split where no split is given, and check that every split holds what it is for.
+) -> Indices:
+    """Number the labels, split where no split is given, and check that val and test have boxes.
 
     Args:
         name: of the data set.
         images: by split; without `val` it is held out of those of `train` that have boxes. Or all in one, for a split
             that is seeded and stratified: see `seeded_split`.
         source: what was read, for messages.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         val_fraction: of each class's images with boxes, if val is held out.
-        test_fraction: the same of test, if no split is given.
+        test_fraction: of each class's images with boxes, if no split is given.
         split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes.
-        decode: as of `make_splits`.
 
     Raises:
-        ValueError: for a split that is missing or lacks boxes, a class without training image, fewer than two classes;
-            and as `make_splits`.
+        ValueError: for a split that is missing or lacks boxes, and for fewer than two classes.
     """
     stated = images if isinstance(images, dict) else None
     everything = images if isinstance(images, list) else [one for part in images.values() for one in part]
@@ -174,7 +159,7 @@ def own_splits(
             train, val = hold_out_boxed(train, val_fraction, split_seed)
             how = f"train and test as given, val ({val_fraction:g}) held out of train's images with boxes, "
             how += f"seed {split_seed}"
-    _check(source, class_names, train, {"val": val, "test": test}, all_classes=classes is None)
+    _check_boxed(source, {"val": val, "test": test})
     log.info("%s: %s.", source, how)
     for title, part in zip(SPLITS, (train, val, test), strict=True):
         boxes = sum(len(entry.boxes) for entry in part)
@@ -185,16 +170,8 @@ def own_splits(
     if unscored:
         first = class_names[unscored[0]]
         log.warning("%s: %d classes have no image in test, first %r.", source, len(unscored), first)
-    return make_splits(
-        name,
-        class_names,
-        (train, val, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    remedy = "give them some, take them out, or correct their spelling"
+    return Indices(name, class_names, train, val, test, source=source, untrained=remedy)
 
 
 def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[Entry]:
@@ -223,13 +200,7 @@ def _missing_split(source: str, stated: Mapping[SplitName, Sequence[Labelled]]) 
     return f"{source}: has {' and '.join(found)}, but no test, which is scored; {remedy}."
 
 
-def _check(
-    source: str,
-    class_names: Sequence[str],
-    train: Sequence[Entry],
-    scored: Mapping[str, Sequence[Entry]],
-    all_classes: bool,
-) -> None:
+def _check_boxed(source: str, scored: Mapping[str, Sequence[Entry]]) -> None:
     for title, part in scored.items():
         bare = [entry for entry in part if not len(entry.boxes)]
         if bare:
@@ -237,10 +208,3 @@ def _check(
                 f"{source}: {len(bare)} of {len(part)} images of {title} have no box, first {bare[0].image_id}; give "
                 "them boxes, or move them to train, which needs none."
             )
-    counts = np.bincount([entry.class_id for entry in train], minlength=len(class_names))
-    untrained = [name for name, count in zip(class_names, counts, strict=True) if not count]
-    if untrained and all_classes:
-        raise ValueError(
-            f"{source}: {len(untrained)} of {len(class_names)} classes have no training image, first {untrained[0]!r}; "
-            "give them some, take them out, or correct their spelling."
-        )

@@ -256,15 +256,11 @@ def _names_of(features: Any, name: str) -> list[str] | None:
     return list(feature.names) if isinstance(feature, library().ClassLabel) else None
 
 
-def class_ids_of(
-    splits: Mapping[str, HubSplit], train_split: str, check: bool
-) -> tuple[list[str], dict[str, NDArray[np.int64]]]:
-    """The names of the classes that are there; split -> (N,) class ids.
+def class_ids_of(splits: Mapping[str, HubSplit], train_split: str) -> tuple[list[str], dict[str, NDArray[np.int64]]]:
+    """Return the names of the classes that occur in any split, and split -> (N,) class ids.
 
-    Args:
-        splits: all that are read.
-        train_split: the one that has to have every class.
-        check: raise where it has not.
+    Raises:
+        ValueError: if a split has other classes than train_split, or a label is none of the named classes.
     """
     labels = {name: split.labels() for name, split in splits.items()}
     train_names = labels[train_split][1]
@@ -286,16 +282,7 @@ def class_ids_of(
         class_names = [train_names[value] for value in known]
     else:
         class_names = [str(value) for value in values.to_pylist()]
-    ids = {name: _places(array, values) for name, (array, _) in labels.items()}
-    trained = np.isin(np.arange(len(class_names)), ids[train_split])
-    if check and not trained.all():
-        lost = int(np.flatnonzero(~trained)[0])
-        split = next(name for name, one in ids.items() if (one == lost).any())
-        raise ValueError(
-            f"{splits[split].path}: class {class_names[lost]!r} of split {split!r} has no row in split "
-            f"{train_split!r}; name another train_split, or choose with classes=[...]."
-        )
-    return class_names, ids
+    return class_names, {name: _places(array, values) for name, (array, _) in labels.items()}
 
 
 def _places(array: pa.Array, values: pa.Array) -> NDArray[np.int64]:

@@ -4,15 +4,13 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import check_present, inside
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
-from wsol.data.custom.splits import SPLITS, SplitName, own_splits, split_name
+from wsol.data.custom.splits import SPLITS, SplitName, own_indices, split_name
 from wsol.data.formats.box_format import look_normalized
 from wsol.data.formats.coco_json import CocoImage, read_coco
-from wsol.data.image_set import Decode
 from wsol.data.image_tree import list_images
-from wsol.data.splits import Splits
+from wsol.data.preparation import Indices, reader
 from wsol.geometry import as_boxes, from_xywh
 
 log = logging.getLogger(__name__)
@@ -23,23 +21,19 @@ _HELP = (
 )
 
 
+@reader()
 def coco(
     images: str | Path | Mapping[str, str | Path],
     annotations: str | Path | None = None,
     train: str | Path | None = None,
     val: str | Path | None = None,
     test: str | Path | None = None,
-    image_size: int = 224,
-    train_size: int = 256,
     several: Several = "error",
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "coco",
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """Any images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
     The annotations are one file, for a split that is seeded and stratified, or a file a split; if there are train and
@@ -54,16 +48,11 @@ def coco(
         train: the file of training images, instead.
         val: the file of images that choose thresholds.
         test: the file of images that are scored.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         several: of images with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
         val_fraction: of each class's images, if val is held out.
         test_fraction: the same of test, if all annotations are in one file.
         split_seed: chooses them.
         name: of the data set, in tables and the names of runs.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes: the first k by name, or a list of names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -82,20 +71,15 @@ def coco(
         if not path.exists():
             raise FileNotFoundError(f"Nothing is at {path}. {_HELP}")
     source = ", ".join(str(path) for path in files.values()) or str(annotations)
-    return own_splits(
+    return own_indices(
         name,
         _read(Path(annotations), folders[""], "", several)
         if annotations is not None
         else _parts(files, folders, several),
         source,
-        image_size=image_size,
-        train_size=train_size,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
+        val_fraction,
+        test_fraction,
+        split_seed,
     )
 
 

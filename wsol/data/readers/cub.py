@@ -8,15 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import inside
 from wsol.data.formats.metadata_files import read_split
 from wsol.data.formats.metadata_images import check_files, index_of
 from wsol.data.formats.text_lines import Line, read_lines, read_table
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry, Index
 from wsol.data.missing_files import missing_images
-from wsol.data.splits import Splits, hold_out, make_splits
+from wsol.data.preparation import Indices, reader
+from wsol.data.splits import hold_out
 from wsol.geometry import from_xywh
 
 log = logging.getLogger(__name__)
@@ -36,18 +35,14 @@ _CUBV2_IMAGES = (
 )
 
 
+@reader()
 def cub(
     root: str | Path,
-    image_size: int = 224,
-    train_size: int = 256,
     val_fraction: float = 0.2,
     split_seed: int = 0,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
     val: Literal["cubv2"] | None = None,
     metadata: str | Path | None = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """CUB-200-2011 in its official layout; segmentations and part locations come along where they are present.
 
     Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011. `test` is the official test split; `val` is
@@ -58,15 +53,10 @@ def cub(
 
     Args:
         root: the folder that holds `CUB_200_2011`, or that folder itself.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         val_fraction: of each species' training images, without CUBV2.
         split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the species: the first k, or a list of names.
         val: `cubv2`: its images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -120,17 +110,7 @@ def cub(
     else:
         kept, held = Index.of(train), _cubv2(Path(root), folder, metadata, names, class_ids)
         log.info("CUB: boxes of test are those of %s.", folder / "bounding_boxes.txt")
-    class_names = [names[number] for number in class_ids]
-    return make_splits(
-        "cub",
-        class_names,
-        (kept, held, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    return Indices("cub", [names[number] for number in class_ids], kept, held, test)
 
 
 def _cubv2(

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import check_present, inside, read_sizes
 from wsol.data.custom.labels import Labelled
-from wsol.data.custom.splits import Layout, SplitName, find_layout, own_splits, split_name
+from wsol.data.custom.splits import Layout, SplitName, find_layout, own_indices, split_name
 from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, look_normalized, to_edges
 from wsol.data.formats.boxes_csv import BoxesTable, ImageRows, by_image, read_boxes_table
-from wsol.data.image_set import Decode
 from wsol.data.image_tree import list_images
-from wsol.data.splits import Splits
+from wsol.data.preparation import Indices, reader
 from wsol.geometry import Size, as_boxes
 
 log = logging.getLogger(__name__)
@@ -27,20 +25,16 @@ _HELP = (
 )
 
 
+@reader()
 def folder(
     images: str | Path,
     boxes: str | Path,
-    image_size: int = 224,
-    train_size: int = 256,
     box_format: BoxFormat | None = None,
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "folder",
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """Any images in a folder, with their boxes in a CSV file.
 
     Labels are in the column `label`; without one they are the folders, `CLASS/IMAGE` or `train/CLASS/IMAGE`. Images
@@ -54,8 +48,6 @@ def folder(
     Args:
         images: the folder.
         boxes: the CSV file, see `read_boxes_table`; paths start from `images`.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         box_format: the convention of the boxes, if the file does not state it: `edges` (x1, y1 outside the box, the
             default), `inclusive` (the pixel (x1, y1) inside), `xywh` (x0, y0, width, height) or `normalized`
             (fractions of the image).
@@ -63,9 +55,6 @@ def folder(
         test_fraction: the same of test.
         split_seed: chooses them.
         name: of the data set, in tables and the names of runs.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes: the first k, or a list of names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -112,18 +101,13 @@ def folder(
         log.info("%d images that it does not name have the labels of their folders.", len(unnamed) - left_out)
     if left_out:
         log.warning("%d images that it does not name are left out: no folder gives their label or split.", left_out)
-    return own_splits(
+    return own_indices(
         name,
         found if splits_stated else found["train"],
         str(path),
-        image_size=image_size,
-        train_size=train_size,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
+        val_fraction,
+        test_fraction,
+        split_seed,
     )
 
 

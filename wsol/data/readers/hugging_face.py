@@ -11,22 +11,21 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from wsol.data.class_names import Classes
 from wsol.data.formats.box_format import FORMATS, BoxFormat
 from wsol.data.hugging_face.rows import Columns, HubSplit, class_ids_of, load_row
 from wsol.data.hugging_face.splits import HubSource, open_splits
 from wsol.data.hugging_face.streams import stored_stream
 from wsol.data.index import Index
+from wsol.data.preparation import Indices, reader
 from wsol.data.shared_strings import Strings
-from wsol.data.splits import Splits, hold_out_boxed, make_splits
+from wsol.data.splits import hold_out_boxed
 
 log = logging.getLogger(__name__)
 
 
+@reader()
 def hugging_face(
     path: str | Path,
-    image_size: int = 224,
-    train_size: int = 256,
     config: str | None = None,
     revision: str | None = None,
     train_split: str = "train",
@@ -41,9 +40,7 @@ def hugging_face(
     max_stream_gib: float = 50,
     val_fraction: float = 0.2,
     split_seed: int = 0,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-) -> Splits:
+) -> Indices:
     """A data set of Hugging Face `datasets`: a folder, Parquet files, an image folder, or a name on the hub.
 
     Images stay on disk, in memory-mapped Arrow files, and are decoded when they are asked for. A streamed set cannot
@@ -57,8 +54,6 @@ def hugging_face(
     Args:
         path: a folder made by `save_to_disk` (or one that holds such folders, named after splits), a folder or glob of
             Parquet files, a folder of images, or a name on the hub.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         config: the configuration, of a set that has several.
         revision: branch, tag or commit on the hub.
         train_split: the set's name for it.
@@ -75,8 +70,6 @@ def hugging_face(
         max_stream_gib: bound on what a streamed set may take in the cache folder.
         val_fraction: of each class's images with boxes, where val is held out.
         split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes: the first k, or a list of names.
 
     Raises:
         ImportError: if `datasets` is not installed.
@@ -99,7 +92,7 @@ def hugging_face(
         tables = open_splits(source, wanted)
     splits = {name: HubSplit(str(path), name, table, columns) for name, table in tables.items()}
     images = {name: split.images() for name, split in splits.items()}
-    class_names, class_ids = class_ids_of(splits, train_split, check=classes is None)
+    class_names, class_ids = class_ids_of(splits, train_split)
     indexes = {name: split.index(class_ids[name]) for name, split in splits.items()}
     _check_ids(indexes, id_column)
     train, test = indexes[train_split], indexes[test_split]
@@ -124,15 +117,15 @@ def hugging_face(
     val, test = (_with_sizes(index, splits) for index in (val, test))
     for name, index in (("train", train), ("val", val), ("test", test)):
         log.info("%s: %s has %d images with %d boxes.", path, name, len(index), len(index.boxes))
-    return make_splits(
+    return Indices(
         source.title,
         class_names,
-        (train, val, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
+        train,
+        val,
+        test,
         load=partial(load_row, images, str(path)),
+        source=str(path),
+        untrained=f"split {train_split!r} has no row of it; name another train_split, or choose with classes=[...]",
     )
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.data.class_names import Classes
-from wsol.data.image_set import Decode
 from wsol.data.image_tree import ImageTree, list_images
 from wsol.data.imagenet.boxes import read_image_boxes
 from wsol.data.imagenet.files import find_imagenet
@@ -16,24 +14,20 @@ from wsol.data.imagenet.labels import imagenet_class_names, imagenet_wnids
 from wsol.data.imagenet.splits import hold_out_of_train, official_val
 from wsol.data.imagenet.v2 import read_imagenet_v2
 from wsol.data.index import Index
-from wsol.data.splits import Splits, make_splits
+from wsol.data.preparation import Indices, reader
 
 log = logging.getLogger(__name__)
 
 
+@reader()
 def imagenet(
     root: str | Path,
-    image_size: int = 224,
-    train_size: int = 256,
     val: str = "imagenetv2",
     val_fraction: float = 0.02,
     split_seed: int = 0,
     boxes: str | Path | None = None,
     metadata: str | Path | None = None,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """ImageNet-1k (ILSVRC2012, CLS-LOC), in whichever of its layouts is found; any subset of its class folders.
 
     Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015. `train` is the official
@@ -48,17 +42,12 @@ def imagenet(
 
     Args:
         root: the folder that holds the images, or one folder above.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         val: `imagenetv2`, with the boxes of Choe et al.: their protocol; or `train`: held out of the training images
             that have boxes, which train then loses.
         val_fraction: of each class's training images with boxes, for `val=train`; 0.02 are about 10,000.
         split_seed: chooses them.
         boxes: of the official validation images, where they are not found.
         metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation, where it is not found.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset: the first k by wnid, or a list of wnids or names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with where it was looked for and what to do.
@@ -94,16 +83,8 @@ def imagenet(
         len(test.boxes),
         boxes_from,
     )
-    return make_splits(
-        "imagenet",
-        imagenet_class_names(tree.folders, files.synset_mapping()),
-        (train, held, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    class_names = imagenet_class_names(tree.folders, files.synset_mapping())
+    return Indices("imagenet", class_names, train, held, test)
 
 
 def _class_ids(tree: ImageTree, wnids: Sequence[str], folder: Path) -> NDArray[np.int64]:

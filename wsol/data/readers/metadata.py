@@ -5,35 +5,32 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.data.class_names import Classes
 from wsol.data.formats.metadata_files import MetadataSplit, read_split
 from wsol.data.formats.metadata_images import check_files, folder_names, index_of, load_with_masks, mask_files
-from wsol.data.image_set import Decode
 from wsol.data.index import Index
-from wsol.data.splits import Splits, make_splits
+from wsol.data.preparation import Indices, reader
 
 log = logging.getLogger(__name__)
 
 _FILES = "image_ids.txt, class_labels.txt, image_sizes.txt and localization.txt"
 
 
+@reader()
 def metadata(
     root: str | Path,
     name: str,
     metadata: str | Path | None = None,
     images: str | Path | None = None,
     masks: str | Path | None = None,
-    image_size: int = 224,
-    train_size: int = 256,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """The text files and folders of github.com/clovaai/wsolevaluation, as its scripts prepare them.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020. Its splits are
     used as they stand there: `val` of CUB is CUBV2, `val` of ILSVRC is ImageNetV2 (`ILSVRC/val2`), and `test` of ILSVRC
     is the official validation split. Where `localization.txt` names masks, the entries have masks and no boxes.
+
+    A class is named after the folder of its training images, where that folder holds no other class, else `class 0`,
+    `class 1`, ...
 
     Args:
         root: what holds `NAME` with the images, or `dataset/NAME`; and `metadata/NAME`, or stands beside it.
@@ -41,18 +38,18 @@ def metadata(
         metadata: another folder of text files: the one with train, val and test, or the one that holds `NAME`.
         images: another folder that image ids start from, or that holds `NAME`.
         masks: the same of masks, which are looked for among the images, in `maskdata/NAME` and in `masks/NAME`.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset: the first k, or a list of names. A class is named after the folder of its training images,
-            where that folder holds no other class, else `class 0`, `class 1`, ...
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
         ValueError: for a malformed line, naming it.
     """
-    root = Path(root)
+    return read_metadata_set(Path(root), name, metadata, images, masks)
+
+
+def read_metadata_set(
+    root: Path, name: str, metadata: str | Path | None, images: str | Path | None, masks: str | Path | None
+) -> Indices:
+    """Return the classes and images of such a data set; parameters and errors are those of `metadata`."""
     if Path(name).name != name:
         raise ValueError(f"data.name must be the name of a folder, as CUB, got {name!r}; folders are data.images=...")
     texts = _find_metadata(root, name, metadata)
@@ -60,18 +57,8 @@ def metadata(
     count = _count_classes(parts)
     photographs = _find_images(root, name, images)
     log.info("%s: text files in %s, images in %s.", name, texts, photographs)
-    indexes = tuple(_index(root, name, title, split, photographs, masks) for title, split in parts.items())
-    return make_splits(
-        name.lower(),
-        folder_names(parts["train"], count),
-        (indexes[0], indexes[1], indexes[2]),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-        load=load_with_masks,
-    )
+    indices = [_index(root, name, title, split, photographs, masks) for title, split in parts.items()]
+    return Indices(name.lower(), folder_names(parts["train"], count), *indices, load=load_with_masks)
 
 
 def _find_metadata(root: Path, name: str, given: str | Path | None) -> Path:

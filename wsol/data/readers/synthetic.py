@@ -14,8 +14,9 @@ from wsol.atomic_files import whole_file
 from wsol.data.birds.drawing import draw
 from wsol.data.birds.world import PARTS, BirdSettings, species_colors
 from wsol.data.index import Entry
+from wsol.data.preparation import Indices, Preparation, prepare
 from wsol.data.sample import Sample
-from wsol.data.splits import Splits, make_splits
+from wsol.data.splits import Splits
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +72,11 @@ def synthetic(
                 for sample in made
             ]
         )
-    return make_splits(
-        "synthetic",
-        [f"species {index}" for index in range(num_classes)],
-        (entries[0], entries[1], entries[2]),
-        image_size=image_size,
-        train_size=image_size,  # a crop would cut birds off: place and scale vary by themselves
-        max_cache_gib=max_cache_gib,
-        load=partial(_look_up, samples),
+    species = [f"species {index}" for index in range(num_classes)]
+    # train_size is image_size, since a crop would cut birds off: place and scale vary by themselves.
+    return prepare(
+        Indices("synthetic", species, *entries, load=partial(_look_up, samples)),
+        Preparation(image_size, image_size, max_cache_gib),
     )
 
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import inside
 from wsol.data.formats.text_lines import Line, read_lines, read_table
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry
 from wsol.data.missing_files import missing_images
-from wsol.data.splits import Splits, hold_out, make_splits
+from wsol.data.preparation import Indices, Preparation, reader
+from wsol.data.splits import hold_out
 from wsol.geometry import from_inclusive
 
 _HELP = (
@@ -17,16 +16,12 @@ _HELP = (
 )
 
 
+@reader(Preparation(image_size=64, train_size=72))
 def tiny_imagenet(
     root: str | Path,
-    image_size: int = 64,
-    train_size: int = 72,
     val_fraction: float = 0.1,
     split_seed: int = 0,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """Tiny ImageNet (64 px photographs with ImageNet's boxes) in its official layout; any subset of its classes.
 
     Source: Stanford CS231n. `test` is the official validation split, since the official test split has no labels;
@@ -34,13 +29,8 @@ def tiny_imagenet(
 
     Args:
         root: the folder that holds `tiny-imagenet-200`, or that folder itself.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         val_fraction: of each class's training images.
         split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset: the first k by wnid, or a list of wnids or names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -79,16 +69,7 @@ def tiny_imagenet(
     kept, held = hold_out(train, val_fraction, split_seed)
     words = _words(folder / "words.txt")
     class_names = [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
-    return make_splits(
-        "tiny_imagenet",
-        class_names,
-        (kept, held, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    return Indices("tiny_imagenet", class_names, kept, held, test)
 
 
 def _entry(folder: Path, path: Path, class_id: int, line: Line, first: int) -> Entry:

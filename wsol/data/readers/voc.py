@@ -8,16 +8,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import absent_images
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
-from wsol.data.custom.splits import SPLITS, SplitName, find_layout, own_splits, split_name
+from wsol.data.custom.splits import SPLITS, SplitName, find_layout, own_indices, split_name
 from wsol.data.formats.box_format import check_numbers, look_normalized
 from wsol.data.formats.text_lines import Line, read_lines, read_table
 from wsol.data.formats.voc_folder import VocFile, find_images, read_voc_folder
-from wsol.data.image_set import Decode
 from wsol.data.image_tree import list_images
-from wsol.data.splits import Splits
+from wsol.data.preparation import Indices, reader
 from wsol.geometry import as_boxes
 
 log = logging.getLogger(__name__)
@@ -31,13 +29,12 @@ _HELP = (
 )
 
 
+@reader()
 def voc(
     root: str | Path,
     images: str | Path | None = None,
     annotations: str | Path | None = None,
     image_sets: Mapping[str, str] | None = None,
-    image_size: int = 224,
-    train_size: int = 256,
     several: Several = "error",
     difficult: Difficult = "keep",
     box_format: VocFormat = "voc",
@@ -45,10 +42,7 @@ def voc(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "voc",
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
+) -> Indices:
     """Any images with an XML file each in the form of Pascal VOC; each image gets one label.
 
     The folders are those of VOC, or one folder of images and XML files. Splits are the lists in `ImageSets/Main`, or
@@ -64,8 +58,6 @@ def voc(
         annotations: the folder of XML files, from `root`; None: `Annotations` where it is, else `root`.
         image_sets: for each split the name of its list in `ImageSets/Main`, without suffix; None: its own name. VOC2012
             publishes no test annotations: {train: train, test: val}.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
         several: of images with objects of several classes: `error`, `largest`, `skip`; see `single_labels`.
         difficult: `keep` the objects that are marked so, or `skip` them.
         box_format: `voc`, where the first pixel is 1 and the last one inside the box; or `edges`, as some tools write.
@@ -73,9 +65,6 @@ def voc(
         test_fraction: the same of test, if no split is given.
         split_seed: chooses them.
         name: of the data set, in tables and the names of runs.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes: the first k by name, or a list of names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
@@ -115,18 +104,13 @@ def voc(
         stems = {image: stem for stem, image in found_images.items()}
         for image in found:
             parts.setdefault(split_of[stems[image.image_id]], []).append(image)
-    return own_splits(
+    return own_indices(
         name,
         found if split_of is None else parts,
         str(xml_folder),
-        image_size=image_size,
-        train_size=train_size,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
+        val_fraction,
+        test_fraction,
+        split_seed,
     )
 
 
