@@ -188,7 +188,7 @@ def test_sizes_in_the_file_must_be_those_of_the_images(root):
             r"all coordinates of all 6 boxes lie in \[0, 1\].*box_format=normali",
         ),
         (boxed(0, 1, 2, box=(0, 0, 1, 1)), {}, r"all coordinates of all 6 boxes lie in \[0, 1\]"),
-        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*say data.box_format=xywh"),
+        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*set data.box_format=xywh"),
         (
             boxed(0, 1, 2, box=(40, 6, 20, 15)),
             {"box_format": "xywh"},
