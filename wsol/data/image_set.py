@@ -65,10 +65,10 @@ def _read_as_annotated(entry: Entry, at_least: Size | None) -> tuple[NDArray[np.
     stored = read_image(entry.path, upright=False)
     if stored.shape[:2] == entry.size:  # some cameras' photographs were annotated before any tool turned them
         return stored, entry.size
-    (height, width), (says_height, says_width) = image.shape[:2], entry.size
+    (height, width), (stated_height, stated_width) = image.shape[:2], entry.size
     raise ValueError(
-        f"{entry.origin or entry.path}: by the annotations {entry.path} has {says_width} x {says_height} pixels, "
-        f"but it has {width} x {height}; it is another version of the image: unpack both again."
+        f"{entry.origin or entry.path}: the annotations state that {entry.path} has {stated_width} x {stated_height} "
+        f"pixels, but it has {width} x {height}; it is another version of the image: unpack both again."
     )
 
 
