@@ -1,4 +1,3 @@
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from wsol.data.image_set import ImageSet
 from wsol.data.index import Entry
 from wsol.data.sample import Sample
-from wsol.data.splits import hold_out, hold_out_boxed, make_splits
+from wsol.data.splits import hold_out, hold_out_boxed
 from wsol.geometry import as_boxes
 
 
@@ -22,11 +21,6 @@ def entries(prefix, classes):
 
 def load(entry):
     return Sample(np.full((8, 8, 3), 7, np.uint8), entry.class_id, entry.image_id, entry.boxes)
-
-
-def splits_of(train, val=(0, 1), test=(1, 0), **kwargs):
-    settings = {"image_size": 8, "train_size": 8, "max_cache_gib": 1, "load": load, **kwargs}
-    return make_splits("set", ["a", "b"], (entries("r", train), entries("v", val), entries("t", test)), **settings)
 
 
 class TestHoldOut:
@@ -68,96 +62,6 @@ class TestHoldOutBoxed:
     def test_without_two_boxes_in_any_class_it_says_so(self):
         with pytest.raises(ValueError, match="2 images, 2 with boxes: no class has two images with boxes"):
             hold_out_boxed(entries("x", [0, 1]), 0.5, 0)
-
-
-class TestMakeSplits:
-    def test_train_hands_out_no_boxes(self):
-        splits = splits_of([0, 1])
-        assert splits.train[0].boxes.shape == (0, 4)
-        assert all(entry.boxes.size == 0 for entry in splits.train.entries)  # nor does it keep them
-        assert splits.val[0].boxes.tolist() == splits.test[0].boxes.tolist() == [[1, 1, 5, 5]]
-
-    def test_fingerprint_follows_images_labels_and_boxes(self):
-        reference = splits_of([0, 1, 0]).fingerprint
-        assert splits_of([0, 1, 0]).fingerprint == reference
-        assert splits_of([0, 1, 1]).fingerprint != reference
-        assert splits_of([0, 1]).fingerprint != reference
-        assert splits_of([0, 1, 0], val=(0,)).fingerprint != reference
-
-    def test_fingerprint_is_that_of_the_text_line_by_line(self):
-        text = "('a', 'b')train\tr0\t0\t[]\ntrain\tr1\t1\t[]\n"
-        text += "val\tv0\t0\t[[1.0, 1.0, 5.0, 5.0]]\nval\tv1\t1\t[[1.0, 1.0, 5.0, 5.0]]\n"
-        text += "test\tt0\t1\t[[1.0, 1.0, 5.0, 5.0]]\ntest\tt1\t0\t[[1.0, 1.0, 5.0, 5.0]]\n"
-        assert splits_of([0, 1]).fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def test_fingerprint_follows_what_masks_say_and_not_where_they_lie(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("WSOL_CACHE", str(tmp_path / "cache"))
-
-        def fingerprint(folder, mask=b"one", ignored=b"", above=127.0):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            (tmp_path / folder / "m.png").write_bytes(mask)
-            (tmp_path / folder / "i.png").write_bytes(ignored)
-            masked = {"mask_paths": (tmp_path / folder / "m.png",), "mask_above": above}
-            test = [
-                replace(one, ignore_path=tmp_path / folder / "i.png" if ignored else None, **masked)
-                for one in entries("t", [1, 0])
-            ]
-            settings = {"image_size": 8, "train_size": 8, "max_cache_gib": 1, "load": load}
-            return make_splits(
-                "set", ["a", "b"], (entries("r", [0, 1]), entries("v", [0]), test), **settings
-            ).fingerprint
-
-        first = fingerprint("a")
-        assert fingerprint("b") == first
-        assert fingerprint("b", mask=b"two") != first
-        assert fingerprint("b", ignored=b"some") != first
-        assert fingerprint("b", above=0.5) != first
-
-    def test_a_class_without_training_image_is_named(self):
-        with pytest.raises(ValueError, match="class 'b' has no training image"):
-            splits_of([0, 0])
-
-    def test_an_image_in_two_splits_is_named(self):
-        with pytest.raises(ValueError, match="'r0' comes twice"):
-            make_splits(
-                "set",
-                ["a"],
-                (entries("r", [0]), entries("r", [0]), entries("t", [0])),
-                image_size=8,
-                train_size=8,
-                max_cache_gib=1,
-            )
-
-    def test_training_images_may_not_be_smaller_than_their_crops(self):
-        with pytest.raises(ValueError, match="train_size must be at least image_size"):
-            splits_of([0, 1], train_size=4)
-
-    def test_a_subset_of_the_classes_is_numbered_anew(self):
-        splits = splits_of([0, 1, 1], classes=["b"])
-        assert splits.class_names == ("b",)
-        assert [entry.image_id for entry in splits.train.entries] == ["r1", "r2"]
-        assert splits.test.class_ids.tolist() == [0]
-        assert splits_of([0, 1], classes=1).class_names == ("a",)
-
-    def test_reduced_decoding_asks_for_no_less_than_the_network_reads(self):
-        asked = []
-
-        def loading(entry, at_least=None):
-            asked.append(at_least)
-            return load(entry)
-
-        splits = splits_of([0, 1], train_size=12, load=loading, decode="reduced")
-        _ = splits.train[0], splits.val[0]
-        assert asked == [(12, 12), (8, 8)]
-        with pytest.raises(ValueError, match="decode must be null or reduced, got 'fast'"):
-            splits_of([0, 1], decode="fast")
-
-    def test_what_may_be_checked_keeps_the_boxes_of_train(self):
-        assert splits_of([0, 1]).annotated_train[0].boxes.tolist() == [[1, 1, 5, 5]]
-
-    def test_a_name_that_cannot_be_a_folder_is_refused(self):
-        with pytest.raises(ValueError, match="got 'my/birds'"):
-            make_splits("my/birds", [], ([], [], []), image_size=8, train_size=8, max_cache_gib=1)
 
 
 class TestImageSet:

@@ -1,30 +1,26 @@
 """A data set: its classes and its three splits."""
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import combinations, pairwise
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsol.data.class_names import Classes, choose_classes
 from wsol.data.disk_cache import mask_digest
-from wsol.data.image_set import Decode, ImageSet, load_entry
+from wsol.data.image_set import ImageSet
 from wsol.data.index import Entry, Index
-from wsol.data.sample import Sample, resize_sample
 from wsol.data.shared_strings import Strings
 
-_OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|\x00"  # absolute, by `..`, or of no file
 _AT_ONCE = 20_000  # images whose text is made at a time
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What every reader returns.
+    """The data set that every reader returns.
 
     Attributes:
         name: of the data set.
@@ -45,14 +41,14 @@ class Splits:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.class_names)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that stand for ids, labels, boxes and masks, so that results of two subsets never mix.
+        """16 hex digits that identify ids, labels, boxes and masks, so that results of two subsets never mix.
 
-        An image is its id: that its pixels are the published ones, the check of the data tells.
+        An image is identified by its id; whether its pixels are the published ones, the check of the data finds out.
         """
         text = hashlib.sha256(repr(self.class_names).encode())
         for split, images in (("train", self.train), ("val", self.val), ("test", self.test)):
@@ -63,105 +59,21 @@ class Splits:
 
 
 def _lines(split: str, index: Index) -> Iterator[bytes]:
-    """A line of text for each image, in pieces."""
+    """Yield a line of text for each image, in pieces."""
     if len(index.boxes):
         boxes, ends = index.boxes.tolist(), index.box_ends.tolist()
         of_image = (boxes[start:end] for start, end in pairwise(ends))
-        for image_id, class_id, its in zip(index.image_ids, index.class_ids.tolist(), of_image, strict=True):
-            yield f"{split}\t{image_id}\t{class_id}\t{its}\n".encode()
+        for image_id, class_id, boxes_of_image in zip(index.image_ids, index.class_ids.tolist(), of_image, strict=True):
+            yield f"{split}\t{image_id}\t{class_id}\t{boxes_of_image}\n".encode()
         return
     # A training split can have a million images: Arrow makes the same text a hundred times as fast.
-    name, nothing, tab = (pa.scalar(one, pa.large_string()) for one in (split, "[]\n", "\t"))
+    name, nothing, tab = (pa.scalar(text, pa.large_string()) for text in (split, "[]\n", "\t"))
     ids = index.image_ids.to_arrow()
     for start in range(0, len(index), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         class_ids = pa.array(index.class_ids[some].numpy()).cast(pa.large_string())
         lines = pc.binary_join_element_wise(name, ids[some], class_ids, nothing, tab)
         yield Strings.from_arrow(lines).data.numpy().tobytes()
-
-
-def make_splits(
-    name: str,
-    class_names: Sequence[str],
-    entries: tuple[Iterable[Entry], Iterable[Entry], Iterable[Entry]],
-    *,
-    image_size: int,
-    train_size: int,
-    max_cache_gib: float,
-    classes: Classes = None,
-    decode: Decode | None = None,
-    load: Callable[..., Sample] = load_entry,
-) -> Splits:
-    """Three splits of square images: `train` at train_size, to be cropped at random, the others at image_size.
-
-    Args:
-        name: of the data set.
-        class_names: by class id.
-        entries: of train, val and test; an `Index` is taken as it is.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: those to keep, see `choose_classes`.
-        decode: `reduced`: JPEGs at least twice as large as they have to be come out at a fraction
-            of their size, which is faster, and moves numbers. See results/reference/measure/decode.md.
-        load: entry -> sample at its original size; for `reduced` it takes `at_least`, as `load_entry` does.
-
-    Raises:
-        ValueError: if the name cannot stand in file names, train_size is below image_size, an image id comes twice, a
-            class has no training image, or `classes` asks for what is not there.
-    """
-    if not re.fullmatch(r"\w[\w.+]*", name):
-        raise ValueError(
-            f"A data set's name stands in file names: letters, digits, _ . and + are allowed, got {name!r}."
-        )
-    if decode not in (None, "reduced"):
-        raise ValueError(f"decode must be null or reduced, got {decode!r}.")
-    if not 0 < image_size <= train_size:
-        raise ValueError(f"train_size must be at least image_size, got {train_size} and {image_size}.")
-    indexes = tuple(Index.of(split) for split in entries)
-    if classes is not None:
-        chosen = choose_classes(class_names, classes)
-        new_ids = np.full(len(class_names), -1)
-        new_ids[chosen] = np.arange(len(chosen))
-        indexes = tuple(index.with_classes(new_ids) for index in indexes)
-        class_names = [class_names[class_id] for class_id in chosen]
-    train, val, test = indexes
-    ids = [index.image_ids for index in indexes]
-    for one in ids:
-        outside = one.first_match(_OUTSIDE)
-        if outside is not None:
-            raise ValueError(
-                f"{name}: image id {outside!r} leads out of the data set's folder; ids are paths from "
-                "there, without '..'."
-            )
-    found = [one.twice() for one in ids] + [one.shared(other) for one, other in combinations(ids, 2)]
-    twice = next((one for one in found if one is not None), None)
-    if twice is not None:
-        raise ValueError(f"{name}: image id {twice!r} comes twice; every image may be in one split, once.")
-    trained = np.zeros(len(class_names), bool)
-    trained[train.class_ids.numpy()] = True
-    if not trained.all():
-        class_name = class_names[int(np.flatnonzero(~trained)[0])]
-        raise ValueError(f"{name}: class {class_name!r} has no training image; unpack its archive again.")
-
-    def split(index: Index, title: str, size: int) -> ImageSet:
-        return ImageSet(
-            index,
-            partial(load, at_least=(size, size)) if decode == "reduced" else load,
-            partial(resize_sample, size=(size, size)),  # not a lambda: loader processes are handed it pickled
-            labels_only=index is train,
-            max_cache_bytes=max_cache_gib * 2**30,
-            name=f"{name} {title}",
-        )
-
-    return Splits(
-        name,
-        tuple(class_names),
-        split(train, "train", train_size),
-        split(val, "val", image_size),
-        split(test, "test", image_size),
-        annotated_train=train,
-    )
 
 
 def hold_out(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Index, Index]:
@@ -191,7 +103,7 @@ def hold_out(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Inde
 
 
 def hold_out_boxed(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Index, Index]:
-    """The same of those images that have boxes; a class's only image with boxes is never held out.
+    """Hold out images that have boxes; a class's only image with boxes is never held out.
 
     Raises:
         ValueError: if no class has two images with boxes, or the fraction is not inside (0, 1).

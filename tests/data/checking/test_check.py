@@ -4,6 +4,8 @@ import os
 import threading
 import warnings
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +19,18 @@ from wsol.data.checking.summary import summary, verdict
 from wsol.data.formats.metadata_images import load_with_masks
 from wsol.data.image_set import load_entry
 from wsol.data.index import Entry, Index
+from wsol.data.preparation import Indices, Preparation, prepare
 from wsol.data.readers.cub import cub
 from wsol.data.readers.synthetic import synthetic
 from wsol.data.readers.tiny_imagenet import tiny_imagenet
-from wsol.data.splits import make_splits
 from wsol.geometry import as_boxes
 from wsol.threads import processors
 
 BOX = [10, 5, 30, 25]
-SIZES = {"image_size": 8, "train_size": 8, "max_cache_gib": 0}
+
+
+def splits_of(class_names, parts, load=load_entry, decode=None):
+    return prepare(Indices("birds", class_names, *parts, load=load), Preparation(8, 8, 0, decode=decode))
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def split_up(make_entry):
         good = {name: make_entry(f"{name}-good.png") for name in ("train", "val", "test")}
         two = make_entry("train-good-two.png", class_id=1)
         parts = ([good["train"], *train, two], [good["val"], *val], [good["test"], *test])
-        return make_splits("birds", ["one", "two"], parts, load=load, **SIZES)
+        return splits_of(["one", "two"], parts, load=load)
 
     return split
 
@@ -60,7 +65,7 @@ def split_up(make_entry):
 def run(splits, **kwargs):
     """The report, and what was told."""
     told = []
-    report = check(splits, tell=told.append, progress=False, **kwargs)
+    report = check(splits, on_problem=told.append, progress=False, **kwargs)
     return report, told
 
 
@@ -171,7 +176,8 @@ def test_a_file_that_may_not_be_read(split_up, make_entry):
 
 
 def test_a_name_that_no_file_can_have(split_up, make_entry):
-    assert told_of(split_up(test=[make_entry("a\0.png", write=False)])) == [("test", "a\0.png", Kind.UNREADABLE)]
+    entry = replace(make_entry("a.png", write=False), path=Path("a\0.png"))
+    assert told_of(split_up(test=[entry])) == [("test", "a.png", Kind.UNREADABLE)]
 
 
 def test_whatever_a_decoder_raises_is_a_problem_of_that_image_alone(split_up, make_entry):
@@ -272,7 +278,7 @@ def test_boxes_that_are_all_fractions_are_one_problem_of_the_split(make_entry):
         [make_entry("c.png", [[0, 0, 0.5, 1]])],
         [make_entry("d.png", [[0, 0, 0.5, 1]]), make_entry("e.png", [[0, 0, 0.5, 1.5]])],
     )
-    _, told = run(make_splits("birds", ["one", "two"], parts, **SIZES))
+    _, told = run(splits_of(["one", "two"], parts))
     assert [(one.split, one.image_id, one.kind) for one in told] == [("val", "", Kind.FRACTIONS)]
     assert told[0].message.startswith("boxes.txt, line 3: no coordinate of the 1 boxes of val is above 1")
 
@@ -281,7 +287,7 @@ def test_boxes_of_images_of_one_pixel_are_no_fractions(make_entry):
     parts = tuple([make_entry(f"{split}.png", [[0, 0, 1, 1]])] for split in ("train", "val", "test"))
     for part in parts:
         write_image(part[0].path, 1, 1)
-    assert told_of(make_splits("birds", ["one"], parts, **SIZES), duplicates=False) == []
+    assert told_of(splits_of(["one"], parts), duplicates=False) == []
 
 
 def test_a_file_in_two_splits_is_a_warning(split_up, make_entry):
@@ -360,7 +366,7 @@ def test_kinds_of_files_are_counted(split_up, make_entry):
 def test_many_problems_are_all_told_in_order_and_three_kept(make_entry, tmp_path):
     many = [make_entry(f"{number}.png", write=False) for number in range(200)]
     good = [[make_entry(f"{split}.png")] for split in ("train", "val")]
-    report, told = run(make_splits("birds", ["one"], (good[0], good[1], many), **SIZES))
+    report, told = run(splits_of(["one"], (good[0], good[1], many)))
     assert [one.image_id for one in told] == [f"{number}.png" for number in range(200)]
     assert report.tallies[Kind.MISSING].count == 200
     assert report.tallies[Kind.MISSING].first == told[:3]
@@ -389,7 +395,7 @@ def test_entries_are_made_as_they_are_needed(make_entry, monkeypatch):
             waiting["entries"] -= 1
         return load_entry(entry)
 
-    splits = make_splits("birds", ["one"], parts, load=load, **SIZES)
+    splits = splits_of(["one"], parts, load=load)
     monkeypatch.setattr(Index, "__getitem__", count)
     run(splits, duplicates=False)
     assert waiting["entries"] == 0
@@ -398,7 +404,7 @@ def test_entries_are_made_as_they_are_needed(make_entry, monkeypatch):
 
 def test_sizes_are_those_of_the_files_whatever_is_decoded_of_them(make_entry):
     parts = tuple([make_entry(f"{split}.jpg")] for split in ("train", "val", "test"))
-    report, told = run(make_splits("birds", ["one"], parts, decode="reduced", **SIZES))
+    report, told = run(splits_of(["one"], parts, decode="reduced"))
     assert told == []
     assert [one.sizes.tolist() for one in report.splits] == [[[30, 40]]] * 3
 

@@ -1,25 +1,21 @@
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from wsol.data.custom.labels import Labelled
-from wsol.data.custom.splits import SplitName, own_splits, seeded_split
+from wsol.data.custom.splits import SplitName, own_indices, seeded_split
 from wsol.data.index import Entry
+from wsol.data.preparation import Preparation, prepare
 from wsol.data.splits import hold_out_boxed
 from wsol.geometry import as_boxes
 
 Parts = dict[SplitName, list[Labelled]]
 
-SETTINGS: dict[str, Any] = {
-    "image_size": 8,
-    "train_size": 8,
-    "val_fraction": 0.2,
-    "test_fraction": 0.4,
-    "split_seed": 0,
-    "max_cache_gib": 1,
-}
+
+def own_splits(images, **settings):
+    indices = own_indices("mine", images, "boxes.csv", val_fraction=0.2, test_fraction=0.4, split_seed=0)
+    return prepare(indices, Preparation(8, 8, **settings))
 
 
 def images(prefix, boxed, bare=0, label="cat"):
@@ -71,7 +67,7 @@ class TestSeededSplit:
 class TestOwnSplits:
     def test_without_a_split_it_is_made_and_said(self, caplog):
         with caplog.at_level(logging.INFO):
-            splits = own_splits("mine", both("x", 10, 5), "boxes.csv", **SETTINGS)
+            splits = own_splits(both("x", 10, 5))
         assert sizes(splits) == [18, 4, 8]
         assert splits.class_names == ("cat", "dog")
         assert splits.name == "mine"
@@ -81,23 +77,23 @@ class TestOwnSplits:
         assert "train: 18 images of 2 classes, 8 of them with 8 boxes" in caplog.text
 
     def test_the_order_of_the_images_changes_nothing(self):
-        first = own_splits("mine", both("x", 10, 5), "boxes.csv", **SETTINGS)
-        assert own_splits("mine", both("x", 10, 5)[::-1], "boxes.csv", **SETTINGS).fingerprint == first.fingerprint
+        first = own_splits(both("x", 10, 5))
+        assert own_splits(both("x", 10, 5)[::-1]).fingerprint == first.fingerprint
 
     def test_given_splits_are_kept(self):
         parts: Parts = {"train": both("r", 0, 3), "val": both("v", 1), "test": both("t", 2)}
-        assert sizes(own_splits("mine", parts, "boxes.csv", **SETTINGS)) == [6, 2, 4]
+        assert sizes(own_splits(parts)) == [6, 2, 4]
 
     def test_without_val_it_is_held_out_of_trains_images_with_boxes(self, caplog):
         parts: Parts = {"train": both("r", 5, 3), "val": [], "test": both("t", 2)}
         with caplog.at_level(logging.INFO):
-            splits = own_splits("mine", parts, "boxes.csv", **SETTINGS)
+            splits = own_splits(parts)
         assert sizes(splits) == [14, 2, 4]
         assert "val (0.2) held out of train's images with boxes, seed 0" in caplog.text
 
     def test_classes_without_test_image_are_said(self, caplog):
         parts: Parts = {"train": both("r", 5), "test": images("t", 2)}
-        own_splits("mine", parts, "boxes.csv", **SETTINGS)
+        own_splits(parts)
         assert "1 classes have no image in test, first 'dog'" in caplog.text
 
     @pytest.mark.parametrize(
@@ -120,8 +116,8 @@ class TestOwnSplits:
     )
     def test_what_a_split_lacks_is_said(self, parts, message):
         with pytest.raises(ValueError, match=f"boxes.csv: .*{message}"):
-            own_splits("mine", parts, "boxes.csv", **SETTINGS)
+            own_splits(parts)
 
     def test_a_subset_of_the_classes(self):
-        splits = own_splits("mine", both("x", 10), "boxes.csv", **SETTINGS, classes=["dog"])
+        splits = own_splits(both("x", 10), classes=["dog"])
         assert splits.class_names == ("dog",)

@@ -83,7 +83,7 @@ def test_a_missing_list_is_named(folder, name):
         ("image_class_labels", 2, "2 77", r"image_class_labels.txt, line 2: class '77' is not in classes.txt"),
         ("images", 2, "2", r"images.txt, line 2: expected 2 fields, got 1"),
         ("images", 2, "2 001.Albatross/gone.jpg", r"images.txt: 1 of 12 images is missing: .*gone.jpg; unpack"),
-        ("images", 2, "2 001.Albatross/bird_0001.jpg", r"'001.Albatross/bird_0001.jpg' comes twice"),
+        ("images", 2, "2 001.Albatross/bird_0001.jpg", r"'001.Albatross/bird_0001.jpg' occurs twice"),
         ("parts/part_locs", 1, "1 9 12.0 8.0 1", r"part_locs.txt, line 1: part '9' is not in parts.txt"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_mask_of_another_size_is_named(folder):
 def test_a_class_without_training_image_is_named(folder):
     for number in range(1, 7):
         edit(folder / "train_test_split.txt", number, f"{number} 0")
-    with pytest.raises(ValueError, match=r"class '001.Albatross' has no training image"):
+    with pytest.raises(ValueError, match=r"1 of 2 classes have no training image, first '001.Albatross'"):
         cub(folder)
 
 

@@ -81,7 +81,7 @@ def test_every_convention_gives_the_same_boxes(root, box_format, box, stated):
 
 def test_file_and_option_may_not_contradict_each_other(root):
     write_csv(root, "image,x0,y0,x1,y1", boxed(0, 1, 2), "# boxes: edges\n")
-    with pytest.raises(ValueError, match="states that its boxes are edges, but box_format says inclusive"):
+    with pytest.raises(ValueError, match="states that its boxes are edges, but box_format is inclusive"):
         read(root, box_format="inclusive")
 
 
@@ -149,7 +149,8 @@ def test_images_of_test_without_boxes_are_counted(split_root):
 def test_column_and_folder_may_not_contradict_each_other(split_root):
     rows = [[*line, "val"] for line in lines("train", 0)]
     write_csv(split_root, "image,x0,y0,x1,y1,split", rows)
-    with pytest.raises(ValueError, match=r"line 2: image 'train/cat/0.png' is said to be of val, but lies in train"):
+    message = r"line 2: image 'train/cat/0.png' is of split val by the file, but lies in train"
+    with pytest.raises(ValueError, match=message):
         read(split_root)
 
 
@@ -174,7 +175,7 @@ def test_a_label_that_differs_from_the_folder_alone_is_named(root):
 
 def test_sizes_in_the_file_must_be_those_of_the_images(root):
     write_csv(root, "image,x0,y0,x1,y1,width,height", [[*row, 40, 31] for row in boxed(0, 1, 2)])
-    with pytest.raises(ValueError, match=r"the annotations say that .* has 40 x 31 pixels"):
+    with pytest.raises(ValueError, match=r"the annotations state that .* has 40 x 31 pixels"):
         read(root)
 
 
@@ -187,7 +188,7 @@ def test_sizes_in_the_file_must_be_those_of_the_images(root):
             r"all coordinates of all 6 boxes lie in \[0, 1\].*box_format=normali",
         ),
         (boxed(0, 1, 2, box=(0, 0, 1, 1)), {}, r"all coordinates of all 6 boxes lie in \[0, 1\]"),
-        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*say data.box_format=xywh"),
+        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*set data.box_format=xywh"),
         (
             boxed(0, 1, 2, box=(40, 6, 20, 15)),
             {"box_format": "xywh"},
@@ -248,9 +249,11 @@ def test_missing_images_are_counted(root):
 
 
 def test_a_missing_folder_or_file_says_what_to_do(root):
-    with pytest.raises(FileNotFoundError, match=r"No CSV file at .*boxes\.csv\. Say where .* data\.boxes=FILE\.csv"):
+    with pytest.raises(
+        FileNotFoundError, match=r"No CSV file at .*boxes\.csv\. Set data.images=FOLDER .* data\.boxes=FILE\.csv"
+    ):
         read(root)
-    with pytest.raises(FileNotFoundError, match=r"No folder of images at .*nowhere\. Say where .* data\.images=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=r"No folder of images at .*nowhere\. Set data\.images=FOLDER"):
         folder(root / "nowhere", root / "boxes.csv")
 
 

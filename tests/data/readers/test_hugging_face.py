@@ -332,7 +332,7 @@ class TestBoxes:
         ("boxes", "options", "message"),
         [
             ([[0.1, 0.1, 0.5, 0.9]], {}, r"all 6 boxes lie in \[0, 1\], .*set box_format=normalized"),
-            ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"box_format=xywh means pixels, .*convert them"),
+            ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"but are read as pixels; .*convert them"),
             ([[1, 1, 9, 9]], {"box_format": "normalized"}, r"row 0: the box \[1.0, 1.0, 9.0, 9.0\] is not normal"),
             ([[1, 0, 1.2, 1]], {"box_format": "normalized"}, r"row \d: the box .* of image .* has nothing inside"),
             (
@@ -415,7 +415,7 @@ class TestLabels:
         rows = bird_rows()
         rows["train"] = [{**one, "label": 0} for one in rows["train"]]
         folder = save(tmp_path / "unseen", rows)
-        with pytest.raises(ValueError, match=r"class 'wren' of split 'test' has no row in split 'train'"):
+        with pytest.raises(ValueError, match=r"no training image, first 'wren'; split 'train' has no row of it"):
             read(folder)
         assert read(folder, classes=["auk"]).class_names == ("auk",)
 
@@ -446,7 +446,9 @@ class TestIds:
         assert splits.test.image_ids[3] == splits.test[3].image_id == "photo 13"
 
     def test_that_come_twice_are_named(self, saved):
-        with pytest.raises(ValueError, match=r"id_column=label says '0' twice; .*let id_column=null number the rows"):
+        with pytest.raises(
+            ValueError, match=r"id_column=label contains '0' twice; .*let id_column=null number the rows"
+        ):
             read(saved, id_column="label")
 
     def test_that_are_missing_are_named(self, tmp_path):
@@ -595,7 +597,7 @@ class TestMistakes:
             hugging_face(tmp_path / "empty")
 
     def test_an_unknown_split(self, saved):
-        with pytest.raises(ValueError, match=r"no split 'valid'; it has train, test. Say which .*val_split"):
+        with pytest.raises(ValueError, match=r"no split 'valid'; it has train, test. Choose others .*val_split"):
             hugging_face(saved, val_split="valid")
 
     def test_an_unknown_split_of_a_glob(self, parquet):

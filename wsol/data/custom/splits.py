@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from wsol.data.class_names import Classes
 from wsol.data.custom.labels import Labelled, number_labels
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry, Index
-from wsol.data.splits import Splits, hold_out_boxed, make_splits
+from wsol.data.preparation import Indices
+from wsol.data.splits import hold_out_boxed
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +22,7 @@ _LIKE = {"valid": "val", "validation": "val", "dev": "val", "training": "train",
 def seeded_split(
     entries: Sequence[Entry], val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[Index, Index, Index]:
-    """Train, val and test: of each class's images with boxes these fractions are val and test; all others train.
+    """Split images into train, val and test: fractions of each class's images with boxes; all others train.
 
     Raises:
         ValueError: if the fractions are not positive with a sum below 1, or there are too few boxes.
@@ -47,11 +44,11 @@ def seeded_split(
 
 
 def split_name(text: str, origin: str) -> SplitName:
-    """A split as annotations name it.
+    """Return the split that annotations name.
 
     Args:
-        text: as written.
-        origin: where, for messages.
+        text: name as written.
+        origin: its file and line, for messages.
 
     Raises:
         ValueError: if it is none of train, val and test.
@@ -66,7 +63,7 @@ def split_name(text: str, origin: str) -> SplitName:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the folders of an image say of it.
+    """Meaning of the folders above an image: splits, classes, or both.
 
     Attributes:
         by_split: the folders at the top are splits, those below them classes; otherwise those at the top are classes.
@@ -75,26 +72,26 @@ class Layout:
     by_split: bool
 
     def split_of(self, file: str) -> SplitName | None:
-        """The split of an image, by its path; None: its folder tells none."""
+        """Return the split of an image by its path; None where the folders are no splits."""
         top, slash, _ = file.partition("/")
         return split_name(top, file) if self.by_split and slash else None
 
     def label_of(self, file: str) -> str:
-        """The class of an image, by its path; "": its folder tells none."""
+        """Return the class of an image by its path; "" where no folder gives one."""
         folders = file.split("/")[:-1]
         folders = folders[1:] if self.by_split else folders
         return folders[0] if folders else ""
 
 
 def find_layout(root: Path, folders: Sequence[str]) -> Layout:
-    """Tell splits from classes.
+    """Find out whether the folders at the top are splits or classes.
 
     Args:
-        root: of the folders, for messages.
-        folders: names of those at the top; "" stands for the top itself.
+        root: folder above them, for messages.
+        folders: names of those at the top; "" means the top itself.
 
     Raises:
-        ValueError: if splits stand beside other folders, or under other names than train, val and test.
+        ValueError: if splits lie beside other folders, or under other names than train, val and test.
     """
     named = [name for name in folders if name]
     if named and set(named) <= set(SPLITS):
@@ -103,8 +100,8 @@ def find_layout(root: Path, folders: Sequence[str]) -> Layout:
     if len({_meant(name) for name in splits}) > 1:  # one alone may be a class: a train is a vehicle
         others = [name for name in named if name not in SPLITS]
         raise ValueError(
-            f"{root}: the folders {', '.join(splits)} look like splits, which are called train, val and test and stand "
-            f"beside no other folder; rename or move {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
+            f"{root}: the folders {', '.join(splits)} look like splits, whose names are train, val and test and which "
+            f"lie beside no other folder; rename or move {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
         )
     return Layout(by_split=False)
 
@@ -113,42 +110,30 @@ def _meant(name: str) -> str:
     return _LIKE.get(name.lower(), name.lower())
 
 
-def own_splits(
+def own_indices(
     name: str,
     images: list[Labelled] | dict[SplitName, list[Labelled]],
     source: str,
-    *,
-    image_size: int,
-    train_size: int,
     val_fraction: float,
     test_fraction: float,
     split_seed: int,
-    max_cache_gib: float,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """Number the labels, split where no split is given, and check that every split holds what it is for.
+) -> Indices:
+    """Return the indices of a user's images: number labels, split where no split is given, check for boxes.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         images: by split; without `val` it is held out of those of `train` that have boxes. Or all in one, for a split
             that is seeded and stratified: see `seeded_split`.
-        source: what was read, for messages.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        val_fraction: of each class's images with boxes, if val is held out.
-        test_fraction: the same of test, if no split is given.
-        split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes.
-        decode: as of `make_splits`.
+        source: file or folder that was read, for messages.
+        val_fraction: share of each class's images with boxes, if val is held out.
+        test_fraction: share of each class's images with boxes, if no split is given.
+        split_seed: seed of the images that are held out.
 
     Raises:
-        ValueError: for a split that is missing or lacks boxes, a class without training image, fewer than two classes;
-            and as `make_splits`.
+        ValueError: for a split that is missing or lacks boxes, and for fewer than two classes.
     """
     stated = images if isinstance(images, dict) else None
-    everything = images if isinstance(images, list) else [one for part in images.values() for one in part]
+    everything = images if isinstance(images, list) else [image for part in images.values() for image in part]
     class_names = number_labels(everything)
     if len(class_names) < 2:
         raise ValueError(
@@ -161,7 +146,7 @@ def own_splits(
         how = f"no split is given; test ({test_fraction:g}) and val ({val_fraction:g}) are held out of the images with "
         how += f"boxes, seed {split_seed}"
     else:
-        train, val, test = (Index.of(_entries(stated.get(one, ()), class_ids)) for one in SPLITS)
+        train, val, test = (Index.of(_entries(stated.get(split, ()), class_ids)) for split in SPLITS)
         how = "splits as given"
         if not train or not test:
             raise ValueError(_missing_split(source, stated))
@@ -174,7 +159,7 @@ def own_splits(
             train, val = hold_out_boxed(train, val_fraction, split_seed)
             how = f"train and test as given, val ({val_fraction:g}) held out of train's images with boxes, "
             how += f"seed {split_seed}"
-    _check(source, class_names, train, {"val": val, "test": test}, all_classes=classes is None)
+    _check_boxed(source, {"val": val, "test": test})
     log.info("%s: %s.", source, how)
     for title, part in zip(SPLITS, (train, val, test), strict=True):
         boxes = sum(len(entry.boxes) for entry in part)
@@ -185,16 +170,8 @@ def own_splits(
     if unscored:
         first = class_names[unscored[0]]
         log.warning("%s: %d classes have no image in test, first %r.", source, len(unscored), first)
-    return make_splits(
-        name,
-        class_names,
-        (train, val, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    remedy = "give them some, take them out, or correct their spelling"
+    return Indices(name, class_names, train, val, test, source=source, untrained=remedy)
 
 
 def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[Entry]:
@@ -214,22 +191,16 @@ def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[E
 
 
 def _missing_split(source: str, stated: Mapping[SplitName, Sequence[Labelled]]) -> str:
-    found = [one for one in SPLITS if stated.get(one)]
-    if "train" not in found:
-        return f"{source}: has {' and '.join(found)}, but no train; say which images are trained on."
+    present = [split for split in SPLITS if stated.get(split)]
+    if "train" not in present:
+        return f"{source}: has {' and '.join(present)}, but no train; name the images to train on."
     remedy = "name a part of them test"
-    if "val" in found:
+    if "val" in present:
         remedy = "name val test, then val is held out of train's images with boxes"
-    return f"{source}: has {' and '.join(found)}, but no test, which is scored; {remedy}."
+    return f"{source}: has {' and '.join(present)}, but no test, which is scored; {remedy}."
 
 
-def _check(
-    source: str,
-    class_names: Sequence[str],
-    train: Sequence[Entry],
-    scored: Mapping[str, Sequence[Entry]],
-    all_classes: bool,
-) -> None:
+def _check_boxed(source: str, scored: Mapping[str, Sequence[Entry]]) -> None:
     for title, part in scored.items():
         bare = [entry for entry in part if not len(entry.boxes)]
         if bare:
@@ -237,10 +208,3 @@ def _check(
                 f"{source}: {len(bare)} of {len(part)} images of {title} have no box, first {bare[0].image_id}; give "
                 "them boxes, or move them to train, which needs none."
             )
-    counts = np.bincount([entry.class_id for entry in train], minlength=len(class_names))
-    untrained = [name for name, count in zip(class_names, counts, strict=True) if not count]
-    if untrained and all_classes:
-        raise ValueError(
-            f"{source}: {len(untrained)} of {len(class_names)} classes have no training image, first {untrained[0]!r}; "
-            "give them some, take them out, or correct their spelling."
-        )

@@ -1,4 +1,4 @@
-"""Archives of data sets, unpacked so that no member leaves the folder and no archive fills the disk."""
+"""Unpack archives so that no member leaves the folder and no archive fills the disk."""
 
 import gzip
 import logging
@@ -37,17 +37,17 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of an archive."""
+    """Counts of an unpacked archive."""
 
     files: int
     size: int  # bytes
-    left_out: int  # members outside the folder that was asked for
+    left_out: int  # members outside the wanted folder
 
 
 @dataclass(frozen=True)
 class _Member:
     name: str
-    size: int  # as its header says
+    size: int  # by its header
     kind: str  # "file", "folder", or what it is instead
     open: Callable[[], IO[bytes]]
 
@@ -63,21 +63,21 @@ def unpack(
 ) -> Unpacked:
     """Unpack a .tar, .tar.gz or .zip into a new folder, whole or not at all.
 
-    The kind is told by the content, whatever the name. Members are written to a hidden folder beside the target, which
-    takes the target's name at the end; the caller sees to it that only one process unpacks into one folder. Files and
+    The content decides the kind of archive, not the name. Members are written to a hidden folder beside the target,
+    which takes the target's name at the end; the caller must let only one process unpack into one folder. Files and
     folders get the permissions of any new file; an archive's own modes and owners are not taken over.
 
     Args:
         archive: the file.
-        folder: what is to be made; it must not be there yet, or be empty.
-        max_bytes: bound on what is written, counted while it is written, whatever the headers say.
+        folder: path of the new folder; it must not exist, or be empty.
+        max_bytes: bound on the bytes written, counted while writing, whatever the headers claim.
         max_files: bound on the number of members.
         inside: unpack only what lies in this top folder of the archive, without its name; None: everything.
         progress: show a bar where the output is a terminal.
 
     Raises:
         FileNotFoundError: if there is no such archive.
-        FileExistsError: if the folder holds something.
+        FileExistsError: if the folder is not empty.
         ValueError: naming archive, member and remedy, if the archive is damaged, encrypted, of another kind, too large,
             or has a member that would leave the folder, is a link or a device, or is given twice.
         OSError: if there is no room.
@@ -85,9 +85,9 @@ def unpack(
     if not archive.is_file():
         raise FileNotFoundError(f"Archive {archive} is missing; download it again.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already; move it away to unpack {archive} again.")
+        raise FileExistsError(f"{folder} exists already; move it away to unpack {archive} again.")
     aside = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # what a run left that was stopped
+    shutil.rmtree(aside, ignore_errors=True)  # left by a run that was stopped
     aside.mkdir(parents=True)
     try:
         _check_room(archive, aside)
@@ -122,7 +122,7 @@ def _write_members(
                 if count > max_files:
                     raise _refused(archive, f"holds more than {max_files:,} members")
                 parts = _parts(archive, member)
-                seen += member.size  # also of what is left out: reading past it takes time
+                seen += member.size  # also members that are left out: reading past them takes time
                 if seen > max_bytes:
                     raise _too_large(archive, max_bytes)
                 tops.update(parts[:1])
@@ -163,7 +163,7 @@ def _copy(archive: Path, member: _Member, file: IO[bytes], max_bytes: int, so_fa
 
 
 def _parts(archive: Path, member: _Member) -> list[str]:
-    """The folders and the name that lead to a member, below the folder that is unpacked into."""
+    """Return the folders and the name of a member, below the target folder."""
     name = member.name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or any(map(_DRIVE.match, parts)):
@@ -178,7 +178,7 @@ def _parts(archive: Path, member: _Member) -> list[str]:
 
 
 def _is_zip(archive: Path) -> bool:
-    with archive.open("rb") as file:  # zipfile.is_zipfile also says so of a tar whose last member is a zip
+    with archive.open("rb") as file:  # zipfile.is_zipfile is also true of a tar whose last member is a zip
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
@@ -198,7 +198,7 @@ def _zip_members(archive: Path, max_bytes: int) -> Generator[_Member, None, None
                 kind = "a symbolic link"
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "a device or another special file"
-            # The name as it stands in the archive: zipfile cuts it at a NUL.
+            # The name as written in the archive: zipfile cuts it at a NUL.
             yield _Member(info.orig_filename, info.file_size, kind, lambda info=info: file.open(info))  # type: ignore[misc]
 
 
@@ -251,14 +251,14 @@ def _contents(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _GuardedFile:
-    """Reads a tar for `tarfile`: refuses reads that no honest header asks for, and remembers the last one."""
+    """File that `tarfile` reads a tar from: it refuses reads that no honest header asks for, and keeps the last one."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.last = b""
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to so many bytes."""
+        """Read at most this many bytes."""
         if not 0 <= size <= _LARGEST_READ:
             raise tarfile.ReadError(f"a header asks for {size:,} bytes")
         self.last = self._file.read(size)
@@ -269,13 +269,13 @@ class _GuardedFile:
         return self._file.seek(position)
 
     def tell(self) -> int:
-        """The position, counted from the start."""
+        """Return the position, counted from the start."""
         return self._file.tell()
 
 
 def _check_room(archive: Path, folder: Path) -> None:
     packed, free = archive.stat().st_size, shutil.disk_usage(folder).free
-    if free < packed:  # nothing unpacks to less; how much more is not known
+    if free < packed:  # nothing unpacks to less; the final size is unknown
         raise OSError(
             f"{folder.parent} has {free:,} bytes free, fewer than {archive} ({packed:,}) unpacks to; make room."
         )

@@ -1,4 +1,4 @@
-"""The conventions that boxes of one's own may follow, and the signs that they follow another one."""
+"""Convert a user's boxes from their convention to edges, and detect signs of another convention."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
@@ -21,10 +21,11 @@ MEANING = {
 FARTHEST = 1.5
 # From this share of crossed boxes on it is the convention that is wrong, and not a line.
 _MANY = 0.05
+_SCALE = "multiply x by the width, and y by the height of the image"
 
 
 def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None) -> NDArray[np.float32]:
-    """Boxes of one image as edges in pixels.
+    """Convert the boxes of one image to edges in pixels.
 
     Args:
         numbers: (B, 4) as written.
@@ -54,13 +55,13 @@ def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None
 def check_numbers(
     numbers: NDArray[np.float64], origins: Sequence[str], box_format: BoxFormat, statement: Callable[[str], str]
 ) -> None:
-    """Do all boxes of a file hold pixels in the convention that they are said to follow?
+    """Raise ValueError unless all boxes of a file fit the convention that they are read in.
 
     Args:
         numbers: (M, 4) as written, of the whole file.
         origins: M places in the file.
         box_format: what they are read as.
-        statement: says how another convention is stated.
+        statement: convention -> how a user states it.
 
     Raises:
         ValueError: naming the first line that is wrong, how many are, and the convention that they may follow.
@@ -87,15 +88,30 @@ def check_numbers(
     (wrong,) = np.nonzero(np.abs(numbers).max(axis=1) > FARTHEST)
     if box_format == "normalized" and len(wrong):
         raise ValueError(
-            f"{origins[wrong[0]]}: the box {_text(numbers[wrong[0]])} is said to be normalized but reaches far out of "
+            f"{origins[wrong[0]]}: the box {_text(numbers[wrong[0]])} is read as normalized but reaches far out of "
             f"[0, 1], as {_of(wrong, numbers)}; correct the line, or, if they are pixels, {statement('edges')}."
         )
 
 
 def look_normalized(boxes: ArrayLike) -> bool:
-    """Are there boxes, and lie all coordinates of all of them in [0, 1]?"""
+    """Return whether there are boxes and no coordinate is above 1 in absolute value."""
     array = as_boxes(boxes)
-    return len(array) > 0 and bool(array.min() >= 0) and bool(array.max() <= 1)
+    return len(array) > 0 and bool(np.abs(array).max() <= 1)
+
+
+def refuse_fractions(boxes: ArrayLike, where: str, remedy: str = _SCALE) -> None:
+    """Raise ValueError if boxes that should be in pixels look normalized.
+
+    Args:
+        boxes: (M, 4) as written, of the whole file.
+        where: the file, and the line if known, for the message.
+        remedy: what to do if the boxes are fractions.
+    """
+    if look_normalized(boxes):
+        raise ValueError(
+            f"{where}: all coordinates of all {len(as_boxes(boxes))} boxes lie in [0, 1], but are read as pixels; if "
+            f"they are fractions of the images, {remedy}."
+        )
 
 
 def _of(places: NDArray[np.int64], numbers: NDArray[np.float64]) -> str:

@@ -1,11 +1,9 @@
-"""Boxes of ImageNet's images out of XML (folders, tars), Kaggle's CSV, and the field's metadata.
+"""Read boxes of ImageNet's images from XML (folders, tars), Kaggle's CSV, and the field's metadata.
 
-Coordinates are taken as edges as they stand: so does the field's metadata, whose lists were made from the same files
+Coordinates are read as edges without conversion, as in the field's metadata, whose lists were made from the same files
 (Choe et al., CVPR 2020), and numbers then agree with it.
 """
 
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,20 +18,21 @@ from tqdm import tqdm
 
 from wsol.atomic_files import regular_file
 from wsol.data.disk_cache import cached_table
-from wsol.data.formats.text_lines import Line, read_lines, read_table
+from wsol.data.formats.box_format import refuse_fractions
+from wsol.data.formats.metadata_files import read_split
+from wsol.data.formats.text_lines import Line, read_lines
 from wsol.data.formats.voc_xml import parse_voc
-from wsol.data.imagenet.files import is_tar, xml_files
+from wsol.data.imagenet.files import is_tar, read_members, xml_files
 from wsol.data.imagenet.labels import imagenet_wnids
 from wsol.data.index import Index
 from wsol.data.shared_strings import Strings
 
 _VERSION = 1
-_THREADS = 16  # a file on a network drive comes slowly, and many at once no slower
+_THREADS = 16  # a network drive serves one file slowly, and many at once no slower
 _AT_ONCE = 4096
 _LARGEST = 2**20  # an annotation is below 10 KiB; a forged tar must not fill the memory
-_FRACTIONS = 1.0
 
-# A row is a box: image key, wnid as written, x0, y0, x1, y1, width, height (0: not said), where in the source, problem.
+# A row is a box: image key, wnid as written, x0, y0, x1, y1, width, height (0: unknown), place in the source, problem.
 _Row = tuple[str, str, float, float, float, float, int, int, str, str]
 _SCHEMA = pa.schema(
     [("image", pa.large_string()), ("wnid", pa.large_string())]
@@ -52,9 +51,9 @@ class ImageBoxes:
         images: (G,) their keys, unique: the file name without suffix, or `<class>/<file>` of ImageNetV2.
         ends: (G + 1,) int64: the boxes of image g are ends[g] ... ends[g + 1].
         boxes: (M, 4) float32 edges.
-        wnids: (M,) what each box's object is called, as written.
-        sizes: (G, 2) int32 height and width; 0, 0 where the source says none.
-        box_origins: (M,) where each box stands, below or in the source.
+        wnids: (M,) name of each box's object, as written.
+        sizes: (G, 2) int32 height and width; 0, 0 where the source states none.
+        box_origins: (M,) place of each box, below or in the source.
         problems: (G,) what is wrong with an image's annotation, as a message; empty: nothing.
     """
 
@@ -69,38 +68,38 @@ class ImageBoxes:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(G,) how many boxes each image has."""
+        """(G,) number of boxes of each image."""
         return np.diff(self.ends)
 
     def find(self, keys: pa.Array) -> NDArray[np.int64]:
-        """The place of each key; -1 for an image that the source does not name."""
+        """Return the place of each key; -1 for an image that the source does not name."""
         places = pc.index_in(keys, value_set=self.images)
         return pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     def first_wnids(self) -> pa.Array:
-        """(G,) what the first box's object is called."""
+        """Return (G,) the name of each image's first object."""
         return self.wnids.take(pa.array(self.ends[:-1]))
 
     def differs(self, wnids: pa.Array) -> NDArray[np.bool_]:
-        """(M,) whether an object is called otherwise than its image, from (G,) wnids of those; null: not known."""
+        """Return (M,) whether an object's name differs from its image's, from (G,) wnids of those; null: unknown."""
         wanted = wnids.take(pa.array(np.repeat(np.arange(len(self.images)), self.counts)))
         return pc.fill_null(pc.not_equal(self.wnids, wanted), False).to_numpy(zero_copy_only=False)
 
     def any_of(self, of_boxes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(G,) whether it holds for any box of an image, from (M,)."""
+        """Return (G,) whether any box of an image is marked, from (M,) marks."""
         sums = np.concatenate([[0], np.cumsum(of_boxes)])
         return sums[self.ends[1:]] > sums[self.ends[:-1]]
 
     def origin(self, place: int) -> str:
-        """Where one image's boxes stand: the first of them."""
+        """Return file and line of the first of an image's boxes."""
         return self.box_origin(int(self.ends[place]))
 
     def box_origin(self, place: int) -> str:
-        """Return where one of the M boxes stands."""
+        """Return file and line of one of the M boxes."""
         return _prefix(self.source) + self.box_origins[place].as_py()
 
     def index(self, places: NDArray[np.int64], files: Index) -> Index:
-        """The images of `files` with their boxes.
+        """Return the images of `files` with their boxes.
 
         Args:
             places: (N,) of each of its images, none -1.
@@ -132,14 +131,14 @@ class ImageBoxes:
 
 
 def read_image_boxes(source: Path) -> ImageBoxes:
-    """The boxes of a folder or tar of XML, a solution .csv, or a folder of the field's metadata.
+    """Read the boxes of a folder or tar of XML, a solution .csv, or a folder of the field's metadata.
 
     What is parsed is kept until the source changes; of a folder, until a file is added, removed or renamed. An
-    annotation that is malformed is a `problem` of its image: whether that image is wanted, the caller knows.
+    annotation that is malformed is a `problem` of its image: the caller decides whether that image is wanted.
 
     Raises:
         FileNotFoundError: naming a missing file of the metadata.
-        ValueError: if the source as a whole cannot be read, an image comes twice, or its boxes are fractions.
+        ValueError: if the source as a whole cannot be read, an image occurs twice, or its boxes are fractions.
     """
     table = cached_table("imagenet-boxes", _VERSION, [source], lambda: _build(source))
     image, wnid, origin, problem = (_column(table, name) for name in ("image", "wnid", "origin", "problem"))
@@ -149,16 +148,13 @@ def read_image_boxes(source: Path) -> ImageBoxes:
     boxes = np.stack([_column(table, name).to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
     sizes = np.stack([_column(table, name).to_numpy() for name in ("height", "width")], axis=1)[starts]
     firsts = pa.array(starts)
-    if len(boxes) and boxes.max() <= _FRACTIONS and boxes.any():
-        raise ValueError(
-            f"{source}: all coordinates lie in [0, 1], so they are fractions of the image's width and height; those of "
-            "ImageNet are pixels. Multiply them, or get the published file anew."
-        )
+    if boxes.any():  # a malformed annotation has zeros
+        refuse_fractions(boxes, str(source), "multiply them, or download the published file again")
     return ImageBoxes(source, image.take(firsts), ends, boxes, wnid, sizes, origin, problem.take(firsts))
 
 
 def prefixed(prefix: str, strings: pa.Array) -> pa.Array:
-    """Each string after a prefix; a million take no more than milliseconds."""
+    """Return each string after a prefix; a million take milliseconds."""
     return pc.binary_join_element_wise(pa.scalar(prefix, pa.large_string()), strings, pa.scalar("", pa.large_string()))
 
 
@@ -171,14 +167,14 @@ def _build(source: Path) -> tuple[pa.Table, list[Path]]:
         table = _table(_xml_rows(_read_files(files, source), source, len(files)))
         # A malformed file may be put right in place, which leaves the folder's time as it is.
         bad = set(pc.unique(table.filter(pc.not_equal(table["problem"], ""))["image"]).to_pylist())
-        folders = [one for one in source.iterdir() if one.is_dir()]  # also those that hold none yet
-        return table, [source, *folders, *(one for one in files if one.stem in bad)]
-    rows = _xml_rows(_read_tar(source), source) if is_tar(source) else _csv_rows(source)
+        folders = [folder for folder in source.iterdir() if folder.is_dir()]  # also those without XML files yet
+        return table, [source, *folders, *(file for file in files if file.stem in bad)]
+    rows = _xml_rows(read_members(source, _is_xml, _LARGEST), source) if is_tar(source) else _csv_rows(source)
     return _table(rows), [source]
 
 
 def _table(rows: Iterable[_Row]) -> pa.Table:
-    """In batches: Python's own objects for half a million files would take a gigabyte."""
+    """Collect rows in batches: Python's own objects for half a million files would take a gigabyte."""
     batches, batch = [], list[_Row]()
     for row in rows:
         if len(batch) >= _AT_ONCE and row[0] != batch[-1][0]:
@@ -209,7 +205,7 @@ def _bad(image: str, origin: str, problem: str) -> _Row:
 
 
 def _xml_rows(texts: Iterable[tuple[str, bytes]], source: Path, total: int | None = None) -> Iterator[_Row]:
-    """The rows of annotation files, each given with its name in the source."""
+    """Yield the rows of annotation files, each given with its name in the source."""
     seen: dict[str, str] = {}
     title = f"reading boxes of {source.name}"
     for name, text in tqdm(texts, desc=title, total=total, unit="file", delay=2, leave=False, disable=None):
@@ -218,16 +214,16 @@ def _xml_rows(texts: Iterable[tuple[str, bytes]], source: Path, total: int | Non
             raise ValueError(f"{source} annotates {image} twice, in {seen[image]} and {name}; delete one of them.")
         seen[image] = name
         try:
-            found = parse_voc(text, origin)
+            annotation = parse_voc(text, origin)
         except ValueError as error:
             yield _bad(image, name, str(error))
             continue
-        if not found.objects:
+        if not annotation.objects:
             yield _bad(image, name, f"{origin}: holds no <object>, so no box; unpack its archive again.")
-        height, width = found.size or (0, 0)
-        for one in found.objects:
-            where = name if one.line is None else f"{name}, line {one.line}"
-            yield (image, one.name, *one.box, width, height, where, "")
+        height, width = annotation.size or (0, 0)
+        for thing in annotation.objects:
+            where = name if thing.line is None else f"{name}, line {thing.line}"
+            yield (image, thing.name, *thing.box, width, height, where, "")
 
 
 def _read_files(files: list[Path], folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -245,19 +241,9 @@ def _read(path: Path) -> bytes:
         raise PermissionError(f"Annotation file {path} may not be read; change its permissions.") from None
 
 
-def _read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if not member.isreg() or name.suffix != ".xml" or name.name.startswith("."):
-                    continue
-                if member.size > _LARGEST:
-                    raise ValueError(f"{path}, {member.name}: has {member.size} bytes, too many for an annotation.")
-                file = archive.extractfile(member)
-                yield member.name, b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); download it again.") from None
+def _is_xml(member: str) -> bool:
+    name = PurePosixPath(member)
+    return name.suffix == ".xml" and not name.name.startswith(".")
 
 
 def _csv_rows(path: Path) -> Iterator[_Row]:
@@ -284,54 +270,39 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 def _objects(line: Line, words: list[str]) -> list[tuple[str, list[float]]]:
     if not words or len(words) % 5:
         raise line.error(f"expected wnid x0 y0 x1 y1, once or more, got {' '.join(words)!r}.")
-    found = []
+    objects = []
     for start in range(0, len(words), 5):
         box = Line(line.path, line.number, words[start + 1 : start + 5]).numbers(0)
         if box[2] < box[0] or box[3] < box[1]:
             raise line.error(f"expected x0 <= x1 and y0 <= y1, got {' '.join(words[start : start + 5])}.")
-        found.append((words[start], box))
-    return found
+        objects.append((words[start], box))
+    return objects
 
 
 def _metadata_rows(folder: Path) -> Iterator[_Row]:
-    """The field's four text files; class ids are places among the 1,000 sorted wnids."""
-    wnids = imagenet_wnids()
-    listed = read_table(read_lines(folder / "image_ids.txt", 1, ","), lambda line: line)
-    labels = read_table(read_lines(folder / "class_labels.txt", 2, ","), lambda line: line)
-    sizes = read_table(read_lines(folder / "image_sizes.txt", 3, ","), _size)
-    boxes: dict[str, list[Line]] = {}
-    for line in read_lines(folder / "localization.txt", 5, ","):
-        if line.fields[0] not in listed:
-            raise line.error(f"image {line.fields[0]!r} is not in image_ids.txt.")
-        boxes.setdefault(line.fields[0], []).append(line)
+    """Yield the rows of the field's four text files; class ids are places among the 1,000 sorted wnids."""
+    wnids, split = imagenet_wnids(), read_split(folder)
+    if len(split.masks):
+        raise ValueError(f"{split.localization} names masks, but ImageNet has boxes; download the files again.")
     seen: dict[str, str] = {}
-    for image_id, line in listed.items():
-        for table, name in ((labels, "class_labels"), (sizes, "image_sizes"), (boxes, "localization")):
-            if image_id not in table:
-                raise line.error(f"image {image_id!r} is missing from {name}.txt.")
-        label = labels[image_id]
-        if not label.fields[1].isdecimal() or int(label.fields[1]) >= len(wnids):
-            raise label.error(f"expected a class id in 0 ... {len(wnids) - 1}, got {label.fields[1]!r}.")
+    for place, (image_id, class_id) in enumerate(zip(split.image_ids, split.class_ids.tolist(), strict=True)):
+        if class_id >= len(wnids):
+            labels = read_lines(folder / "class_labels.txt", 2, ",")
+            line = next(line for line in labels if line.fields[0].strip() == image_id)
+            raise line.error(f"expected a class id in 0 ... {len(wnids) - 1}, got {class_id}.")
         key = _metadata_key(image_id)
         if key in seen:
-            raise line.error(f"{image_id!r} and {seen[key]!r} are one image.")
+            raise ValueError(
+                f"{folder / 'image_ids.txt'}: {image_id!r} and {seen[key]!r} are one image; take one of them out."
+            )
         seen[key] = image_id
-        wnid = wnids[int(label.fields[1])]
-        for one in boxes[image_id]:
-            where = f"localization.txt, line {one.number}"
-            x0, y0, x1, y1 = one.numbers(1)
-            if x1 < x0 or y1 < y0:
-                raise one.error(f"expected x0 <= x1 and y0 <= y1, got {','.join(one.fields[1:])}.")
-            yield (key, wnid, x0, y0, x1, y1, *sizes[image_id], where, "")
+        height, width = (0, 0) if split.sizes is None else split.sizes[place].tolist()
+        for box in range(split.ends[place], split.ends[place + 1]):
+            where = f"localization.txt, line {split.box_lines[box]}"
+            x0, y0, x1, y1 = split.boxes[box].tolist()
+            yield (key, wnids[class_id], x0, y0, x1, y1, width, height, where, "")
 
 
 def _metadata_key(image_id: str) -> str:
     path = PurePosixPath(image_id)
     return path.stem if path.parts[0] == "val" else image_id.removeprefix("val2/")
-
-
-def _size(line: Line) -> tuple[int, int]:
-    width, height = line.numbers(1)
-    if width < 1 or height < 1:
-        raise line.error(f"expected width and height, got {','.join(line.fields[1:])}.")
-    return int(width), int(height)

@@ -1,73 +1,62 @@
-"""Images with boxes in the JSON of COCO."""
+"""Reader of images with boxes in the JSON of COCO."""
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import check_present, inside
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
-from wsol.data.custom.splits import SPLITS, SplitName, own_splits, split_name
-from wsol.data.formats.box_format import look_normalized
+from wsol.data.custom.splits import SPLITS, SplitName, own_indices, split_name
+from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.coco_json import CocoImage, read_coco
-from wsol.data.image_set import Decode
 from wsol.data.image_tree import list_images
-from wsol.data.splits import Splits
+from wsol.data.preparation import Indices, reader
 from wsol.geometry import as_boxes, from_xywh
 
 log = logging.getLogger(__name__)
 
 _HELP = (
-    "Say where the images are with data.images=FOLDER, and their annotations with data.annotations=FILE.json, or with "
-    "data.train=FILE.json data.test=FILE.json and, where there is one, data.val=FILE.json."
+    "Name the folder of the images with data.images=FOLDER, and their annotations with data.annotations=FILE.json, or "
+    "with data.train=FILE.json data.test=FILE.json and, where there is one, data.val=FILE.json."
 )
 
 
+@reader()
 def coco(
     images: str | Path | Mapping[str, str | Path],
     annotations: str | Path | None = None,
     train: str | Path | None = None,
     val: str | Path | None = None,
     test: str | Path | None = None,
-    image_size: int = 224,
-    train_size: int = 256,
     several: Several = "error",
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "coco",
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """Any images with boxes in the JSON of COCO ("object detection"); each image gets one label.
+) -> Indices:
+    """Read images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
-    The annotations are one file, for a split that is seeded and stratified, or a file a split; if there are train and
-    test but no val, it is held out of train. Categories of several files are the same if their names are. Images
+    The annotations are either one file, which is split at random by class, or one file per split; if there are train
+    and test but no val, val is held out of train. Categories of several files are the same if their names are. Images
     without a box have no label and are left out.
 
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
 
     Args:
-        images: the folder that each `file_name` starts from; or one for each split, by its name.
+        images: the folder that each `file_name` starts from; or split -> folder.
         annotations: the file of all images.
-        train: the file of training images, instead.
+        train: the file of training images, in place of `annotations`.
         val: the file of images that choose thresholds.
         test: the file of images that are scored.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        several: of images with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
-        val_fraction: of each class's images, if val is held out.
-        test_fraction: the same of test, if all annotations are in one file.
-        split_seed: chooses them.
-        name: of the data set, in tables and the names of runs.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the classes: the first k by name, or a list of names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
+        several: what to do with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
+        val_fraction: share of each class's images, if val is held out.
+        test_fraction: share of each class's images, if all annotations are in one file.
+        split_seed: seed of the images that are held out.
+        name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
-        ValueError: for what is malformed, naming the file and the id; for images of several categories.
+        ValueError: for a malformed annotation, naming file and id; for images of several categories.
     """
     files: dict[SplitName, Path] = {
         split: Path(file) for split, file in zip(SPLITS, (train, val, test), strict=True) if file is not None
@@ -82,20 +71,15 @@ def coco(
         if not path.exists():
             raise FileNotFoundError(f"Nothing is at {path}. {_HELP}")
     source = ", ".join(str(path) for path in files.values()) or str(annotations)
-    return own_splits(
+    return own_indices(
         name,
         _read(Path(annotations), folders[""], "", several)
         if annotations is not None
         else _parts(files, folders, several),
         source,
-        image_size=image_size,
-        train_size=train_size,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
+        val_fraction,
+        test_fraction,
+        split_seed,
     )
 
 
@@ -118,7 +102,7 @@ def _parts(
 
 
 def _folders(images: str | Path | Mapping[str, str | Path], files: Mapping[SplitName, Path]) -> dict[str, Path]:
-    """Split -> folder; "" stands for all."""
+    """Return split -> folder; "" means all splits."""
     if not isinstance(images, Mapping):
         return {"": Path(images)}
     if not files:
@@ -127,7 +111,7 @@ def _folders(images: str | Path | Mapping[str, str | Path], files: Mapping[Split
 
 
 def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Labelled]:
-    """The images of one file that have a label."""
+    """Return the images of one file that have a label."""
     images = read_coco(path)
     names = [inside(image.file_name, image.origin) for image in images]
     check_present(
@@ -150,7 +134,7 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
         )
         for name, image, boxes in zip(names, images, edges, strict=True)
     )
-    found = single_labels(annotated, several, str(path))
+    labelled = single_labels(annotated, several, str(path))
     categories = len({label for image in images for label in image.labels})
     log.info(
         "%s: %d images, %d boxes of %d categories; %d images have a label.",
@@ -158,15 +142,12 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
         len(images),
         sum(map(len, edges)),
         categories,
-        len(found),
+        len(labelled),
     )
-    return found
+    return labelled
 
 
 def _check_boxes(path: Path, images: list[CocoImage]) -> None:
     flat = [box for image in images for box in image.boxes]
-    if look_normalized(flat) and any(max(image.size or (2,)) > 1 for image in images):
-        raise ValueError(
-            f"{path}: all numbers of all {len(flat)} boxes lie in [0, 1], but COCO's are pixels; if they are fractions "
-            "of the images, multiply them by width and height."
-        )
+    if any(max(image.size or (2,)) > 1 for image in images):
+        refuse_fractions(flat, str(path))

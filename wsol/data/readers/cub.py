@@ -1,4 +1,4 @@
-"""CUB-200-2011."""
+"""Reader of CUB-200-2011."""
 
 import logging
 from collections.abc import Mapping
@@ -8,27 +8,26 @@ from typing import Literal
 
 import numpy as np
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import inside
 from wsol.data.formats.metadata_files import read_split
 from wsol.data.formats.metadata_images import check_files, index_of
 from wsol.data.formats.text_lines import Line, read_lines, read_table
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry, Index
 from wsol.data.missing_files import missing_images
-from wsol.data.splits import Splits, hold_out, make_splits
+from wsol.data.preparation import Indices, reader
+from wsol.data.splits import hold_out
 from wsol.geometry import from_xywh
 
 log = logging.getLogger(__name__)
 
 _HELP = (
-    "Download CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpack it, and say where with "
-    "machine.data_root=FOLDER, the folder that holds CUB_200_2011 with images.txt, image_class_labels.txt, "
+    "Download CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpack it, and set "
+    "machine.data_root=FOLDER, the folder that contains CUB_200_2011 with images.txt, image_class_labels.txt, "
     "train_test_split.txt, bounding_boxes.txt, classes.txt and images/."
 )
 _CUBV2_BOXES = (
-    "Fetch them with `python benchmarks/data.py fetch cubv2_boxes`, or say with data.metadata=FOLDER where "
-    "metadata/CUB of github.com/clovaai/wsolevaluation is."
+    "Fetch them with `python benchmarks/data.py fetch cubv2_boxes`, or set data.metadata=FOLDER to "
+    "metadata/CUB of github.com/clovaai/wsolevaluation."
 )
 _CUBV2_IMAGES = (
     "Download CUBV2.tar, which the README of github.com/clovaai/wsolevaluation links to, and unpack it in "
@@ -36,37 +35,28 @@ _CUBV2_IMAGES = (
 )
 
 
+@reader()
 def cub(
     root: str | Path,
-    image_size: int = 224,
-    train_size: int = 256,
     val_fraction: float = 0.2,
     split_seed: int = 0,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
     val: Literal["cubv2"] | None = None,
     metadata: str | Path | None = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """CUB-200-2011 in its official layout; segmentations and part locations come along where they are present.
+) -> Indices:
+    """Read CUB-200-2011 in its official layout, with segmentations and part locations where present.
 
-    Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011. `test` is the official test split; `val` is
-    held out of the official training split, which loses those images, or is CUBV2, five more photographs of each
-    species by Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, and training
-    has the whole official split. Images are resized to squares, as they do. Species whose folder is absent are left
-    out, of CUBV2 too, and class ids count those that are there.
+    Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011. `test` is the official test split. `val` is
+    held out of the official training split, which loses those images; or it is CUBV2, five more photographs of each
+    species by Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, and `train` is
+    the whole official split. Images are resized to squares, as in that paper. Species whose folder is absent are left
+    out, of CUBV2 too; class ids count the present species.
 
     Args:
-        root: the folder that holds `CUB_200_2011`, or that folder itself.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        val_fraction: of each species' training images, without CUBV2.
-        split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset of the species: the first k, or a list of names.
-        val: `cubv2`: its images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011.
+        root: the folder that contains `CUB_200_2011`, or that folder itself.
+        val_fraction: share of each species' training images that val takes, without CUBV2.
+        split_seed: seed of the images that are held out.
+        val: `cubv2`, with images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011; None: held out.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -120,23 +110,13 @@ def cub(
     else:
         kept, held = Index.of(train), _cubv2(Path(root), folder, metadata, names, class_ids)
         log.info("CUB: boxes of test are those of %s.", folder / "bounding_boxes.txt")
-    class_names = [names[number] for number in class_ids]
-    return make_splits(
-        "cub",
-        class_names,
-        (kept, held, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    return Indices("cub", [names[number] for number in class_ids], kept, held, test)
 
 
 def _cubv2(
     root: Path, folder: Path, given: str | Path | None, names: Mapping[str, str], class_ids: Mapping[str, int]
 ) -> Index:
-    """CUBV2's photographs of the species that are present; `names` and `class_ids` are by number of the species."""
+    """Return CUBV2's images of the present species; `names` and `class_ids` are by number of the species."""
     if given is None:
         places = [root / "metadata" / "CUB" / "val", folder.parent / "metadata" / "CUB" / "val"]
     else:
@@ -151,20 +131,20 @@ def _cubv2(
     new_ids = np.full(split.class_ids.max() + 1, -1)
     species: dict[int, str] = {}
     for image_id, label in zip(split.image_ids, split.class_ids.tolist(), strict=True):
-        # The lists of a part of CUB may number its species anew, so it is the folder that says which one it is.
+        # The lists of a part of CUB may number its species from 0 again, so the folder decides the species.
         name = image_id.split("/")[0]
         if species.setdefault(label, name) != name:
             raise ValueError(
                 f"{texts / 'class_labels.txt'}: class {label} has images of {species[label]} and of {name}. "
-                "Get it anew."
+                "Download it again."
             )
         new_ids[label] = index_of_species.get(name, -1)
     images = index_of(split, root).with_classes(new_ids)
     if not len(images):
         raise ValueError(f"{texts / 'image_ids.txt'} has no image of the {len(class_ids)} species in {folder}.")
     folders = dict.fromkeys([root / "CUBV2", folder.parent / "CUBV2", root / "CUB", folder / "images"])
-    # By any image, not by the first: where some are missing, it is these that must be named.
-    place = next((one for one in folders if any((one / name).is_file() for name in images.image_ids)), None)
+    # Any image decides, not the first: if some are missing, the error must name these.
+    place = next((path for path in folders if any((path / name).is_file() for name in images.image_ids)), None)
     if place is None:
         raise FileNotFoundError(
             f"Image {images.image_ids[0]} of CUBV2 is not in {' or '.join(map(str, folders))}. {_CUBV2_IMAGES}"
@@ -187,7 +167,7 @@ def _is_train(line: Line) -> bool:
 
 
 def _mask_paths(folder: Path, image_id: str) -> tuple[Path, ...]:
-    # The segmentations come in an archive of their own, which is unpacked inside the folder or beside it.
+    # The segmentations have an archive of their own, which users unpack inside the folder or beside it.
     for place in (folder / "segmentations", folder.parent / "segmentations"):
         path = (place / image_id).with_suffix(".png")
         if path.is_file():
@@ -196,10 +176,10 @@ def _mask_paths(folder: Path, image_id: str) -> tuple[Path, ...]:
 
 
 def _part_points(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
-    """Image number -> visible parts, name -> (x, y)."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    """Return image number -> visible parts, name -> (x, y)."""
+    points: dict[str, dict[str, tuple[float, float]]] = {}
     if not (folder / "parts" / "part_locs.txt").is_file():
-        return found
+        return points
     parts = read_table(read_lines(folder / "parts" / "parts.txt", 2, maxsplit=1), lambda line: line.fields[1])
     for line in read_lines(folder / "parts" / "part_locs.txt", 5):
         number, part = line.fields[:2]
@@ -207,5 +187,5 @@ def _part_points(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
         if part not in parts:
             raise line.error(f"part {part!r} is not in parts.txt.")
         if visible:
-            found.setdefault(number, {})[parts[part]] = (x, y)
-    return found
+            points.setdefault(number, {})[parts[part]] = (x, y)
+    return points

@@ -1,58 +1,56 @@
-"""Any data set that is prepared as the field's evaluation wants it."""
+"""Reader of any data set that is prepared for the field's evaluation."""
 
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from wsol.data.class_names import Classes
 from wsol.data.formats.metadata_files import MetadataSplit, read_split
 from wsol.data.formats.metadata_images import check_files, folder_names, index_of, load_with_masks, mask_files
-from wsol.data.image_set import Decode
 from wsol.data.index import Index
-from wsol.data.splits import Splits, make_splits
+from wsol.data.preparation import Indices, reader
 
 log = logging.getLogger(__name__)
 
 _FILES = "image_ids.txt, class_labels.txt, image_sizes.txt and localization.txt"
 
 
+@reader()
 def metadata(
     root: str | Path,
     name: str,
     metadata: str | Path | None = None,
     images: str | Path | None = None,
     masks: str | Path | None = None,
-    image_size: int = 224,
-    train_size: int = 256,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """The text files and folders of github.com/clovaai/wsolevaluation, as its scripts prepare them.
+) -> Indices:
+    """Read the text files and folders that the scripts of github.com/clovaai/wsolevaluation prepare.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020. Its splits are
-    used as they stand there: `val` of CUB is CUBV2, `val` of ILSVRC is ImageNetV2 (`ILSVRC/val2`), and `test` of ILSVRC
+    used without change: `val` of CUB is CUBV2, `val` of ILSVRC is ImageNetV2 (`ILSVRC/val2`), and `test` of ILSVRC
     is the official validation split. Where `localization.txt` names masks, the entries have masks and no boxes.
 
+    A class is named after the folder of its training images, where that folder holds no other class, else `class 0`,
+    `class 1`, ...
+
     Args:
-        root: what holds `NAME` with the images, or `dataset/NAME`; and `metadata/NAME`, or stands beside it.
-        name: of the data set's folders: CUB, ILSVRC, OpenImages, or one's own.
-        metadata: another folder of text files: the one with train, val and test, or the one that holds `NAME`.
-        images: another folder that image ids start from, or that holds `NAME`.
-        masks: the same of masks, which are looked for among the images, in `maskdata/NAME` and in `masks/NAME`.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset: the first k, or a list of names. A class is named after the folder of its training images,
-            where that folder holds no other class, else `class 0`, `class 1`, ...
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
+        root: folder that contains `NAME` or `dataset/NAME` with the images; `metadata/NAME` lies in it or beside it.
+        name: name of the data set's folders: CUB, ILSVRC, OpenImages, or a user's own.
+        metadata: another folder of text files: the one with train, val and test, or the one that contains `NAME`.
+        images: another folder that image ids start from, or that contains `NAME`.
+        masks: another folder of masks, or one that contains `NAME`; None: searched among the images, in `maskdata/NAME`
+            and in `masks/NAME`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
         ValueError: for a malformed line, naming it.
     """
-    root = Path(root)
+    return read_metadata_set(Path(root), name, metadata, images, masks)
+
+
+def read_metadata_set(
+    root: Path, name: str, metadata: str | Path | None, images: str | Path | None, masks: str | Path | None
+) -> Indices:
+    """Return the classes and images of such a data set; parameters and errors are those of `metadata`."""
     if Path(name).name != name:
         raise ValueError(f"data.name must be the name of a folder, as CUB, got {name!r}; folders are data.images=...")
     texts = _find_metadata(root, name, metadata)
@@ -60,18 +58,8 @@ def metadata(
     count = _count_classes(parts)
     photographs = _find_images(root, name, images)
     log.info("%s: text files in %s, images in %s.", name, texts, photographs)
-    indexes = tuple(_index(root, name, title, split, photographs, masks) for title, split in parts.items())
-    return make_splits(
-        name.lower(),
-        folder_names(parts["train"], count),
-        (indexes[0], indexes[1], indexes[2]),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-        load=load_with_masks,
-    )
+    indices = [_index(root, name, title, split, photographs, masks) for title, split in parts.items()]
+    return Indices(name.lower(), folder_names(parts["train"], count), *indices, load=load_with_masks)
 
 
 def _find_metadata(root: Path, name: str, given: str | Path | None) -> Path:
@@ -85,7 +73,7 @@ def _find_metadata(root: Path, name: str, given: str | Path | None) -> Path:
     raise FileNotFoundError(
         f"No text files of {name} in {' or '.join(map(str, places))}: there must be train/, val/ and test/ with "
         f"{_FILES} each. Take the folder metadata/{name} of github.com/clovaai/wsolevaluation, put it below "
-        "machine.data_root, or say where it is with data.metadata=FOLDER."
+        "machine.data_root, or set data.metadata=FOLDER."
     )
 
 
@@ -99,7 +87,7 @@ def _find_images(root: Path, name: str, given: str | Path | None) -> Path:
             return place
     raise FileNotFoundError(
         f"No images of {name} in {' or '.join(map(str, places))}: prepare them with the scripts in dataset/ of "
-        "github.com/clovaai/wsolevaluation, and say where with machine.data_root=FOLDER, the folder that holds "
+        "github.com/clovaai/wsolevaluation, and set machine.data_root=FOLDER, the folder that contains "
         f"{name}/, or with data.images=FOLDER."
     )
 
@@ -110,22 +98,22 @@ def _find_masks(root: Path, name: str, given: str | Path | None, images: Path, s
     else:
         places = [_folder(root, given) / name, _folder(root, given)]
     for place in places:
-        if any((place / mask).is_file() for mask in split.masks):  # where some are missing, these must be named
+        if any((place / mask).is_file() for mask in split.masks):  # if some are missing, the error must name these
             return place
     raise FileNotFoundError(
         f"{split.origin(int(np.argmax(np.diff(split.ends) > 0)))}: mask {split.masks[0]} is not in "
-        f"{' or '.join(map(str, places))}; unpack the archive of masks there, or say where they are with "
+        f"{' or '.join(map(str, places))}; unpack the archive of masks there, or set "
         "data.masks=FOLDER."
     )
 
 
 def _folder(root: Path, given: str | Path) -> Path:
-    """A folder as given, below the root if it is there."""
+    """Return a folder as given, or below the root if it exists there."""
     return root / given if (root / given).is_dir() else Path(given)
 
 
 def _count_classes(parts: dict[str, MetadataSplit]) -> int:
-    """K, if labels count from 0 without a gap and every class has training images."""
+    """Return K, if labels count from 0 without a gap and every class has training images."""
     trained = np.unique(parts["train"].class_ids)
     gaps = np.flatnonzero(trained != np.arange(len(trained)))
     if len(gaps):
@@ -144,13 +132,13 @@ def _count_classes(parts: dict[str, MetadataSplit]) -> int:
 
 
 def _index(root: Path, name: str, title: str, split: MetadataSplit, images: Path, masks: str | Path | None) -> Index:
-    """One split, once all its files are known to be there."""
+    """Return one split, after checking that all its files exist."""
     check_files(
         images,
         split.image_ids,
         f"images of {name}'s {title}",
-        "Unpack them there with the scripts in dataset/ of github.com/clovaai/wsolevaluation, or say where they are "
-        "with machine.data_root=FOLDER or data.images=FOLDER.",
+        "Unpack them there with the scripts in dataset/ of github.com/clovaai/wsolevaluation, or set "
+        "machine.data_root=FOLDER or data.images=FOLDER.",
     )
     if not len(split.masks):
         boxes = f"{len(split.boxes):,} boxes of {split.localization}" if len(split.boxes) else "no boxes"
@@ -167,7 +155,7 @@ def _index(root: Path, name: str, title: str, split: MetadataSplit, images: Path
         f"{len(split.image_ids):,}",
         f"{len(split.masks):,}",
         folder,
-        f"{sum(1 for one in split.ignored or () if one):,}",
+        f"{sum(1 for path in split.ignored or () if path):,}",
         split.localization,
     )
     return index_of(split, images, folder)

@@ -1,46 +1,36 @@
-"""Tiny ImageNet."""
+"""Reader of Tiny ImageNet."""
 
 from pathlib import Path
 
-from wsol.data.class_names import Classes
 from wsol.data.custom.image_files import inside
 from wsol.data.formats.text_lines import Line, read_lines, read_table
-from wsol.data.image_set import Decode
 from wsol.data.index import Entry
 from wsol.data.missing_files import missing_images
-from wsol.data.splits import Splits, hold_out, make_splits
+from wsol.data.preparation import Indices, Preparation, reader
+from wsol.data.splits import hold_out
 from wsol.geometry import from_inclusive
 
 _HELP = (
-    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and say where with "
-    "machine.data_root=FOLDER, the folder that holds tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
+    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and set "
+    "machine.data_root=FOLDER, the folder that contains tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
 )
 
 
+@reader(Preparation(image_size=64, train_size=72))
 def tiny_imagenet(
     root: str | Path,
-    image_size: int = 64,
-    train_size: int = 72,
     val_fraction: float = 0.1,
     split_seed: int = 0,
-    max_cache_gib: float = 4,
-    classes: Classes = None,
-    decode: Decode | None = None,
-) -> Splits:
-    """Tiny ImageNet (64 px photographs with ImageNet's boxes) in its official layout; any subset of its classes.
+) -> Indices:
+    """Read Tiny ImageNet (64 px photographs with ImageNet's boxes), or any subset of its classes.
 
     Source: Stanford CS231n. `test` is the official validation split, since the official test split has no labels;
     `val` is held out of the training images, which all have a box.
 
     Args:
-        root: the folder that holds `tiny-imagenet-200`, or that folder itself.
-        image_size: side in pixels of what the network reads.
-        train_size: side in pixels that training crops are cut from.
-        val_fraction: of each class's training images.
-        split_seed: chooses them.
-        max_cache_gib: decoded images kept in memory, per split.
-        classes: a subset: the first k by wnid, or a list of wnids or names.
-        decode: `reduced`, which is faster and moves numbers; see `make_splits`.
+        root: the folder that contains `tiny-imagenet-200`, or that folder itself.
+        val_fraction: share of each class's training images that val takes.
+        split_seed: seed of the images that are held out.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -79,16 +69,7 @@ def tiny_imagenet(
     kept, held = hold_out(train, val_fraction, split_seed)
     words = _words(folder / "words.txt")
     class_names = [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
-    return make_splits(
-        "tiny_imagenet",
-        class_names,
-        (kept, held, test),
-        image_size=image_size,
-        train_size=train_size,
-        max_cache_gib=max_cache_gib,
-        classes=classes,
-        decode=decode,
-    )
+    return Indices("tiny_imagenet", class_names, kept, held, test)
 
 
 def _entry(folder: Path, path: Path, class_id: int, line: Line, first: int) -> Entry:
@@ -102,7 +83,7 @@ def _entry(folder: Path, path: Path, class_id: int, line: Line, first: int) -> E
 
 
 def _words(path: Path) -> dict[str, str]:
-    """Wnid -> its first synonym; empty without the file, which only names classes."""
+    """Return wnid -> its first synonym; empty without the file, which only names classes."""
     if not path.is_file():
         return {}
     return read_table(read_lines(path, 2, "\t"), lambda line: line.fields[1].split(",")[0].strip())
