@@ -11,22 +11,22 @@ import os
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from config.build import build, build_classifier, build_data, evaluation_of, experiment_of, parts_of
+from config.build import build, build_classifier, build_data, evaluation_of, experiment_of, machine_of, parts_of
 from config.show_results import WHERE, Failed
 from config.types import check_run
 from wsol.comparison.comparison import read_comparisons
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.networks.classifier import with_pooling
 from wsol.report.pictures.comparison import write_gallery
 from wsol.report.table_files import write_tables
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.few_shot import FewShotSettings
 from wsol.runs.fit import check_maps
 from wsol.runs.pipeline import check_experiment, run_experiment
@@ -92,15 +92,7 @@ def run(cfg: DictConfig) -> list[dict[str, str]]:
         raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
     splits = build_data(cfg.data, cfg.machine)
     evaluation = evaluation_of(cfg)
-    machine = Machine(
-        results=Path(cfg.machine.results),
-        accelerator=cfg.machine.accelerator,
-        devices=cfg.machine.devices,
-        workers=cfg.machine.workers,
-        batch_size=cfg.machine.batch_size,
-        progress=cfg.machine.progress,
-        compile=cfg.machine.compile,
-    )
+    machine = machine_of(cfg.machine)
     experiment, few_shot = experiment_of(cfg, splits.name), few_shot_of(cfg)
     check_experiment(experiment, splits, evaluation, few_shot, cfg.psol)  # before a search trains anything
     experiment, tuned = tuned_of(cfg, experiment, evaluation, splits, machine)

@@ -15,6 +15,7 @@ from config.options import check_target, option_file
 from config.types import check_node
 from wsol.data.links import check_links
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.head_name import HeadName, option_name, read_option
@@ -35,6 +36,19 @@ def build(node: Any, **kwargs: Any) -> Any:
         return instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
         raise error.__cause__ or error from None
+
+
+def machine_of(settings: DictConfig) -> Machine:
+    """Return the machine of a command's `machine` settings."""
+    return Machine(
+        results=Path(settings.results),
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        workers=settings.workers,
+        batch_size=settings.batch_size,
+        progress=settings.progress,
+        compile=settings.compile,
+    )
 
 
 def build_data(node: Any, machine: DictConfig) -> Splits:

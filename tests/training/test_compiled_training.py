@@ -2,9 +2,9 @@ import warnings
 
 import pytest
 import torch
-from training.test_train import Stripes, run, weights
 
 from networks import tiny_classifier
+from tests.training.test_train import Stripes, run, weights
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.training.train import TrainSettings

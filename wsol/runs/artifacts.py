@@ -16,6 +16,7 @@ from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.data.masks import true_masks
 from wsol.data.splits import Splits
 from wsol.explain.base_measure import measure_faithfulness
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
@@ -23,7 +24,7 @@ from wsol.maps.theorems import exactness, same_as
 from wsol.networks.backbone import Backbone
 from wsol.networks.classifier import Classifier, with_pooling
 from wsol.networks.folding import optimize
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.fit import COLLAPSED, DIVERGED, check_maps, fit, is_collapsed
 from wsol.runs.folder import (
     RunFolder,
@@ -177,10 +178,7 @@ class RunArtifacts:
                 self.network(),
                 getattr(self.splits, split),
                 part,
-                device=self.machine.device,
-                batch_size=self.machine.batch_size,
-                workers=self.machine.workers,
-                progress=self.machine.progress,
+                self.machine,
             )
             if predictions is None:
                 predictions = made
@@ -285,8 +283,7 @@ class RunArtifacts:
                     evaluation.maps[name],
                     maps[name],
                     evaluation.faithfulness[measure],
-                    device=self.machine.device,
-                    progress=f"{measure} of {name}" if self.machine.progress else "",
+                    self.machine,
                 )
                 save_frame(path, frame)
             frames.append(frame.set_index("image_id"))

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from wsol.explain.base_measure import FaithfulnessMeasure
@@ -144,28 +142,3 @@ def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
     made_by = [source, maps, boxes] if source == PSOL else maps.get(source, source)
     parts = [made_by, optimized, read, evaluation["thresholds"], evaluation["protocol"]]
     return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What cannot change a number, save for the rounding of floats."""
-
-    results: Path
-    accelerator: str = "auto"
-    devices: int = 1
-    workers: int = 0
-    batch_size: int = 64
-    progress: bool = True
-    compile: bool = False
-
-    @property
-    def device(self) -> torch.device:
-        """Where one process computes."""
-        return device_of(self.accelerator)
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device that an accelerator's name stands for."""
-    if accelerator == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

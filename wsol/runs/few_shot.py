@@ -15,6 +15,7 @@ from wsol.atomic_files import write_json
 from wsol.data.ground_truth import truth_of
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.identity import digest
+from wsol.machine import Machine
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.inference import network_outputs
 from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
@@ -38,7 +39,7 @@ from wsol.scoring.score import PIXELS, Records, Score
 from wsol.scoring.supervision import VAL_BOXES, Supervision, supervision_of
 from wsol.training.train import TrainSettings
 from wsol.training.with_boxes.saliency import SALIENCY, SaliencyNetwork, train_saliency
-from wsol.training.with_boxes.train import training_steps
+from wsol.training.with_boxes.train import BoxTraining, training_steps
 
 log = logging.getLogger(__name__)
 
@@ -247,13 +248,13 @@ class _FewShot:
         return train_saliency(
             job.backbone(),
             prepared_as(job.splits.val, job.splits.train, self.trained_on, name=self.name),
-            job.shared_training,
-            seed=job.experiment.seed,
-            image_size=job.experiment.image_size,
-            steps=self.settings.steps(len(job.splits.train), job.shared_training),
-            accelerator=job.machine.accelerator,
-            workers=job.machine.workers,
-            progress=self.name if job.machine.progress else "",
+            BoxTraining(
+                job.shared_training,
+                job.experiment.seed,
+                job.experiment.image_size,
+                self.settings.steps(len(job.splits.train), job.shared_training),
+            ),
+            job.machine,
         )
 
     def predictions(self, split: str) -> pd.DataFrame:
@@ -336,6 +337,7 @@ def saliency_maps(
         ValueError: for a map with NaN or infinity, naming its image.
     """
     begun = time.perf_counter()
-    outputs = network_outputs(network, images, device=device, batch_size=batch_size, workers=workers, progress=progress)
+    machine = Machine(accelerator=str(device), batch_size=batch_size, workers=workers, progress=bool(progress))
+    outputs = network_outputs(network, images, machine, progress)
     made = StoredMaps.concatenate([StoredMaps.of(image_ids, logits.sigmoid()) for image_ids, logits in outputs])
     return StoredMaps(made.image_ids, made.values, made.scale, time.perf_counter() - begun)

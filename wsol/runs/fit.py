@@ -10,12 +10,13 @@ from torch import Tensor
 
 from wsol.data.sample import collate
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import forward_pass
 from wsol.networks.classifier import Classifier
 from wsol.networks.inference import evaluation_mode
-from wsol.runs.experiment import Experiment, Machine
-from wsol.training.train import train
+from wsol.runs.experiment import Experiment
+from wsol.training.train import Checkpointing, train
 
 DIVERGED, COLLAPSED = "diverged", "collapsed"
 _ALPHA = 0.05
@@ -54,13 +55,8 @@ def fit(
         seed=experiment.seed,
         image_size=experiment.image_size,
         method=experiment.method,
-        validation=splits.val if experiment.train.select == "best" else None,
-        checkpoint=checkpoint,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        workers=machine.workers,
-        progress=machine.progress,
-        compile=machine.compile,
+        checkpointing=Checkpointing(checkpoint, splits.val if experiment.train.select == "best" else None),
+        machine=machine,
     )
     _check_finite(classifier, splits, machine.batch_size)
     return history

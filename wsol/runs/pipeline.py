@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from wsol.data.ground_truth import truth_of
 from wsol.data.masks import true_masks
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.networks.backbone import Backbone
 from wsol.networks.classifier import Classifier
 from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
-from wsol.runs.experiment import PSOL, Evaluation, Experiment, Machine
+from wsol.runs.experiment import PSOL, Evaluation, Experiment
 from wsol.runs.few_shot import FewShotSettings, choose_boxed, ensure_few_shot
 from wsol.runs.folder import RunFolder, ensure_pixel_record, ensure_record
 from wsol.runs.psol import RULE, psol_records

@@ -21,6 +21,7 @@ from wsol.data.ground_truth import GroundTruth
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.data.sample import Sample
 from wsol.geometry import Size, resize_boxes
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
@@ -138,10 +139,7 @@ def make_pseudo_boxes(
             network,
             images,
             {PSOL: method},
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
+            Machine(accelerator=str(device), batch_size=batch_size, workers=workers, progress=progress),
         )
         parts.append(pseudo_boxes(maps[PSOL], size, protocol, threshold, rule))
     return StoredBoxes.concatenate(parts)

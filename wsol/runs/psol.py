@@ -12,6 +12,7 @@ from wsol.atomic_files import write_json
 from wsol.data.ground_truth import truth_of
 from wsol.data.image_set import ImageSet
 from wsol.identity import digest
+from wsol.machine import Machine
 from wsol.networks.inference import network_outputs
 from wsol.runs.artifacts import SCORED_SPLITS, RunArtifacts
 from wsol.runs.experiment import PSOL
@@ -23,7 +24,7 @@ from wsol.scoring.match_maps import Matches
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score import Records
 from wsol.training.with_boxes.box_regressor import BoxRegressor, train_regressor
-from wsol.training.with_boxes.train import training_steps
+from wsol.training.with_boxes.train import BoxTraining, training_steps
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +115,13 @@ class _PSOL:
         return train_regressor(
             job.backbone(),
             images,
-            job.shared_training,
-            seed=job.experiment.seed,
-            image_size=job.experiment.image_size,
-            steps=training_steps(len(job.splits.train), job.shared_training),
-            accelerator=job.machine.accelerator,
-            workers=job.machine.workers,
-            progress="box regressor" if job.machine.progress else "",
+            BoxTraining(
+                job.shared_training,
+                job.experiment.seed,
+                job.experiment.image_size,
+                training_steps(len(job.splits.train), job.shared_training),
+            ),
+            job.machine,
         )
 
     def boxes(self, split: str) -> StoredBoxes:
@@ -175,9 +176,8 @@ def regressed_boxes(
     """
     height, width = size = images[0].size
     image_ids, found = list[str](), list[Tensor]()
-    for ids, shares in network_outputs(
-        network, images, device=device, batch_size=batch_size, workers=workers, progress=progress
-    ):
+    machine = Machine(accelerator=str(device), batch_size=batch_size, workers=workers, progress=bool(progress))
+    for ids, shares in network_outputs(network, images, machine, progress):
         image_ids += ids
         found.append(shares)
     x, y, across, down = torch.cat(found).numpy().T

@@ -5,8 +5,9 @@ from typing import Any
 
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
+from wsol.machine import Machine
 from wsol.runs.artifacts import SCORED_SPLITS
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.folder import RunFolder
 from wsol.runs.head_name import file_name
 from wsol.runs.tuning import Tuned

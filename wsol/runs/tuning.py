@@ -16,10 +16,11 @@ from wsol.atomic_files import read_json, whole_file, write_json
 from wsol.data.ground_truth import truth_of
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
+from wsol.machine import Machine
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.fit import COLLAPSED, DIVERGED, check_maps, fit, is_collapsed
 from wsol.runs.folder import load_or_none, save_classifier, save_frame
 from wsol.runs.head_name import file_name
@@ -281,15 +282,11 @@ class _Search:
 
     def judge(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION
-        device = next(classifier.parameters()).device
         predictions, maps = make_maps(
             classifier,
             self.splits.val,
             {"cam": CAM()} if localizing else {},
-            device=device,
-            batch_size=self.machine.batch_size,
-            workers=self.machine.workers,
-            progress=self.machine.progress,
+            self.machine,
         )
         right = int((predictions["class_rank"] == 0).sum())
         chance = predictions["true_class_probability"].clip(lower=1e-12)
