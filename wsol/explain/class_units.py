@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage.measure import label
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -139,18 +140,6 @@ def excited_box(activation_map: Tensor, size: Size) -> NDArray[np.float32]:
     (score_map,) = to_score_maps(activation_map[None], size, ZHOU2016)
     if score_map.max() <= 0:
         return np.zeros(4, np.float32)
-    rows, columns = np.nonzero(_component(score_map > _SHARE, int(score_map.argmax())))
+    components = label(score_map > _SHARE, connectivity=2)
+    rows, columns = np.nonzero(components == components.flat[score_map.argmax()])
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
-
-
-def _component(mask: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """The 8-connected component of a flat index, grown from there."""
-    grown = np.zeros_like(mask)
-    grown.flat[seed] = True
-    while True:
-        wide = np.pad(grown, 1)
-        wide = wide[:-2] | wide[1:-1] | wide[2:]
-        wide = (wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]) & mask
-        if np.array_equal(wide, grown):
-            return grown
-        grown = wide
