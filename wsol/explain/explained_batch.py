@@ -11,7 +11,7 @@ from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import forward_pass
 from wsol.networks.inference import evaluation_mode
 from wsol.networks.pixels import mean_color, to_pixels
-from wsol.scoring.protocol import TIGHT, Protocol
+from wsol.scoring.protocol import TIGHT
 from wsol.scoring.score_map import to_score_maps
 
 GRAY = 0.5  # assumed mean colour of images, for networks that do not normalize
@@ -78,18 +78,17 @@ class ExplainedBatch:
         class_ids: Tensor,
         method: MapMethod,
         image_ids: Sequence[str] | None = None,
-        protocol: Protocol = TIGHT,
         batch_size: int = 64,
     ) -> "ExplainedBatch":
-        """Make the maps of a batch; the protocol determines interpolation and normalization only.
+        """Make the maps of a batch; score maps have the interpolation and normalization of `measure_faithfulness`.
 
         Raises:
-            ValueError: see the class, and for a protocol whose score maps have a grid of their own.
+            ValueError: see the class.
         """
         names = [str(n) for n in range(len(images))] if image_ids is None else image_ids
         maps = maps_of_batch(network, images, class_ids, method, batch_size)
         height, width = images.shape[2:]
-        scores = torch.from_numpy(to_score_maps(maps, (height, width), protocol, names)).to(images.device)
+        scores = torch.from_numpy(to_score_maps(maps, (height, width), TIGHT, names)).to(images.device)
         return cls(network, images, names, class_ids, method, maps, scores, batch_size)
 
     @cached_property

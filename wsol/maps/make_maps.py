@@ -62,7 +62,10 @@ def make_maps(
             finite = activation_maps.isfinite().flatten(1).all(dim=1)
             if not finite.all():
                 image_id = batch.image_ids[int(finite.logical_not().nonzero()[0])]
-                raise ValueError(f"The {name} map of image {image_id!r} holds NaN or infinity.")
+                raise ValueError(
+                    f"The {name} map of image {image_id!r} holds NaN or infinity. "
+                    "Train the classifier again at a lower learning rate, or leave the method out."
+                )
             stored[name].append(StoredMaps.of(batch.image_ids, activation_maps, duration))
     predictions = pd.concat(frames, ignore_index=True)
     predictions.attrs = {"size": list(batch.images.shape[-2:]), "seconds": seconds}

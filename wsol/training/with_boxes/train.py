@@ -135,14 +135,14 @@ def train_on_boxes(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's own generators start at this seed; afterwards they go on from where they were."""
+    """Seed torch's own generators inside a `with` block, and restore their states afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 class _Passes(Sampler[int]):
-    """Pass after pass over all images, each shuffled anew, up to a number of images."""
+    """Sampler of successive passes over all images, each in a new random order, up to a total number of images."""
 
     def __init__(self, count: int, total: int, seed: int) -> None:
         self._count, self._total, self._seed = count, total, seed
