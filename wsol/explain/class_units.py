@@ -54,6 +54,11 @@ def class_units(classifier: Classifier, class_id: int, count: int) -> list[Class
         them
     class-specific units.
 
+    Args:
+        classifier: a classifier whose head pools the channels of the backbone.
+        class_id: index of the class.
+        count: number of units, in [1, C].
+
     Raises:
         ValueError: if the class does not exist, count is not in [1, C], or the head reads other features than the
             backbone's.

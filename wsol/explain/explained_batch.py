@@ -82,6 +82,14 @@ class ExplainedBatch:
     ) -> "ExplainedBatch":
         """Make the maps of a batch; score maps have the interpolation and normalization of `measure_faithfulness`.
 
+        Args:
+            network: see the class, as all arguments.
+            images: (N, 3, H, W).
+            class_ids: (N,) int64.
+            method: method that makes the maps.
+            image_ids: N names; None: their numbers.
+            batch_size: largest number of images per pass.
+
         Raises:
             ValueError: see the class.
         """
@@ -122,7 +130,13 @@ class ExplainedBatch:
         return torch.cat(probabilities)
 
     def refuse(self, wrong: Tensor, what: str, why: str) -> None:
-        """Raise ValueError if any of (N, ...) `wrong` is true, naming the images."""
+        """Raise ValueError if any image is wrong, naming the images.
+
+        Args:
+            wrong: (N, ...) bool.
+            what: noun for the message.
+            why: what is wrong, for the message.
+        """
         if (bad := wrong.flatten(1).any(dim=1)).any():
             names = [name for name, is_bad in zip(self.image_ids, bad.tolist(), strict=True) if is_bad]
             raise ValueError(f"The {what} is {why} for {len(names)} of {len(bad)} images: {', '.join(names[:3])}.")

@@ -135,7 +135,17 @@ class Explainer:
 
 
 def box_of(score_map: NDArray[np.float64], tau: float, protocol: Protocol, size: Size) -> NDArray[np.float32]:
-    """Return the (4,) box of the largest region above τ, scaled to an image of a size; zeros without a region."""
+    """Return the box of the largest region above a score threshold.
+
+    Args:
+        score_map: (h, w) in [0, 1].
+        tau: score threshold, in [0, 1).
+        protocol: protocol that defines a region.
+        size: (H, W) of the image that the box is scaled to.
+
+    Returns:
+        (4,) edges on the image; zeros without a region.
+    """
     (boxes,) = largest(score_map, [tau], protocol)
     if len(boxes) == 0:
         return np.zeros(4, np.float32)

@@ -17,6 +17,11 @@ from wsol.networks.linear_head import check_reads_channels
 def pooled_features(classifier: Classifier, images: ImageSet, machine: Machine = THIS_MACHINE) -> tuple[Tensor, Tensor]:
     """Return the pooled features of each image, which a classifier's linear layer would read.
 
+    Args:
+        classifier: moved to the device of `machine`; its linear layer is not used.
+        images: one split.
+        machine: device, batch size, decoding processes and progress bar.
+
     Returns:
         (N, C) float features and (N,) int64 class ids, on the CPU.
 
@@ -112,6 +117,10 @@ def with_new_head(classifier: Classifier, linear: nn.Linear) -> Classifier:
     """Return a classifier in eval mode with another linear layer, which shares the backbone and the pooling.
 
     Backbone and pooling keep their weights and modes; the given classifier keeps its own head.
+
+    Args:
+        classifier: a classifier whose head pools the channels of the backbone.
+        linear: the new layer, C -> K.
 
     Raises:
         ValueError: if the layer reads another number of channels than the backbone gives, or the given head does not

@@ -101,6 +101,15 @@ def count_cells(classifier: Classifier, images: Tensor) -> int:
 
 
 def sample_images(images: ImageSet, most: int = 200, seed: int = 0) -> NDArray[np.int64]:
-    """Draw the indices of at most `most` images, ascending; equal seeds and numbers of images give equal indices."""
+    """Draw the indices of a sample of images.
+
+    Args:
+        images: one split; only its length matters.
+        most: largest number of images.
+        seed: seed of the draw.
+
+    Returns:
+        (M,) int64, ascending, M at most `most`.
+    """
     chosen = np.random.default_rng(seed).permutation(len(images))[:most]
     return np.sort(chosen).astype(np.int64)

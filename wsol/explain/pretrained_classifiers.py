@@ -122,6 +122,10 @@ def last_spatial_layer(network: nn.Module, image_size: int) -> TargetLayer:
     The network runs once on a gray image. Adaptive poolings are skipped, whatever grid they make, and so are modules
     that run more than once, which maps cannot read.
 
+    Args:
+        network: takes uint8 images; left unchanged.
+        image_size: height and width in pixels.
+
     Raises:
         ValueError: if no module has such an output, or if tokens come after it, as in a vision transformer: the layers
             where tokens have a gradient depend on the head, so the user has to name the layer.
@@ -165,6 +169,10 @@ def at_layer(method: M, layer: TargetLayer) -> M:
     """Replace the target layer `backbone`, a wsol `Classifier`'s last layer, by a layer of another network.
 
     Settings of the map method are searched at any depth. Other layers stay, and so does a method without a layer.
+
+    Args:
+        method: a map method; left unchanged.
+        layer: the new target layer.
     """
     if not is_dataclass(method) or isinstance(method, type):
         return method
@@ -185,6 +193,10 @@ def at_layer(method: M, layer: TargetLayer) -> M:
 
 def count_classes(network: nn.Module, image_size: int) -> int:
     """Return K, the number of classes, from the shape of the logits of one gray image.
+
+    Args:
+        network: takes uint8 images; left unchanged.
+        image_size: height and width in pixels.
 
     Raises:
         ValueError: if the network does not give (1, K).

@@ -50,7 +50,15 @@ class MapsOfClasses(ABC):
 
     @abstractmethod
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """Return the (N, K, h, w) maps of (N, K) class ids."""
+        """Make maps of several classes per image.
+
+        Args:
+            forward: a pass that kept `target_layers`.
+            class_ids: (N, K) int64.
+
+        Returns:
+            (N, K, h, w) float.
+        """
 
     def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
         """Make the (N, h, w) or (N, K, h, w) maps of (N,) or (N, K) class ids.
@@ -151,7 +159,16 @@ class PixelMap(MapsOfClasses):
 
     @abstractmethod
     def attributions(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """Return the (N, K, 3, H, W) attributions, in colour, of images (N, 3, H, W) for class ids (N, K)."""
+        """Attribute class scores to the colours of each pixel.
+
+        Args:
+            network: any classifier; used in eval mode, left unchanged.
+            images: (N, 3, H, W), see `to_pixels`.
+            class_ids: (N, K) int64.
+
+        Returns:
+            (N, K, 3, H, W) float, any range.
+        """
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
         """Return the (N, K, H, W) maps of (N, K) class ids."""

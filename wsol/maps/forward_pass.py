@@ -45,6 +45,11 @@ class ForwardPass:
     def activation(self, layer: str, layout: Layout = "channels_first", prefix_tokens: int = 0) -> Tensor:
         """Return the activation A of a layer, (N, C, h, w), without a graph and at least float32.
 
+        Args:
+            layer: name of a target layer.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+
         Raises:
             ValueError: if the pass did not keep the layer, or its output has another layout; see `to_grid`.
         """
@@ -56,7 +61,17 @@ class ForwardPass:
     def class_weights(
         self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
     ) -> Tensor:
-        """Return the linear layer's weights W, (N, K, C), of each image's classes (N, K); see `linear_head`."""
+        """Return the linear layer's weights W, (N, K, C), of each image's classes; see `linear_head`.
+
+        Args:
+            layer: name of the target layer that the head reads.
+            class_ids: (N, K) int64.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+
+        Raises:
+            ValueError: if pooling and one linear layer do not follow the layer.
+        """
         activation = self.activation(layer, layout, prefix_tokens)
         weights = class_weights(self.network, activation, self.logits.detach(), layer)
         return weights.detach()[class_ids].to(activation.dtype)
@@ -64,7 +79,17 @@ class ForwardPass:
     def gradient(
         self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
     ) -> ClassGradient:
-        """Return the gradient G for each image's classes (N, K), computed once for all methods."""
+        """Return the gradient G of each image's class scores, computed once for all methods.
+
+        Args:
+            layer: name of a target layer among the gradient layers.
+            class_ids: (N, K) int64.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+
+        Raises:
+            ValueError: if no gradient reaches the cells of the layer.
+        """
         key = (layer, layout, prefix_tokens, *class_ids.shape, *class_ids.flatten().tolist())
         if key not in self._gradients:
             self._gradients[key] = self._gradient(layer, class_ids, layout, prefix_tokens)

@@ -47,7 +47,13 @@ class StoredMaps:
 
     @classmethod
     def of(cls, image_ids: list[str], activation_maps: Tensor, seconds: float = 0.0) -> "StoredMaps":
-        """Round (N, h, w) maps for storage; NaN and infinity are kept, and `to_score_maps` reports them."""
+        """Round maps for storage; NaN and infinity are kept, and `to_score_maps` reports them.
+
+        Args:
+            image_ids: N names.
+            activation_maps: (N, h, w), any range.
+            seconds: duration of making the maps.
+        """
         maps = activation_maps.detach().float().cpu()
         scale = maps.abs().amax(dim=(1, 2))
         values = maps / torch.where(scale > 0, scale, 1)[:, None, None]

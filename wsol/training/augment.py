@@ -91,7 +91,18 @@ def augment_with_boxes(
 
 
 def crop_boxes(boxes: NDArray[np.float32], top: int, left: int, crop_size: int, mirror: bool) -> NDArray[np.float32]:
-    """Return the (B, 4) boxes on the square crop that starts at (top, left), mirrored afterwards if `mirror`."""
+    """Return the boxes of an image on a square crop.
+
+    Args:
+        boxes: (B, 4) edges in pixels of the image.
+        top: first row of the crop.
+        left: first column of the crop.
+        crop_size: side of the crop in pixels.
+        mirror: mirror the crop from left to right.
+
+    Returns:
+        (B, 4) float32 edges in pixels of the crop, clipped to it.
+    """
     moved = np.clip(boxes - np.array([left, top, left, top], np.float32), 0, crop_size).astype(np.float32)
     if mirror:
         moved[:, [0, 2]] = crop_size - moved[:, [2, 0]]

@@ -376,7 +376,15 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer
 
 
 def lr_factor(epochs_done: float, settings: TrainSettings) -> float:
-    """Return the factor of the learning rates, in [0, 1], after a number of epochs, which may be a fraction."""
+    """Return the factor of the learning rates.
+
+    Args:
+        epochs_done: number of epochs so far, possibly a fraction.
+        settings: schedule, warmup and number of epochs.
+
+    Returns:
+        A factor in [0, 1].
+    """
     if epochs_done < settings.warmup_epochs:
         return max(epochs_done, 1e-3) / settings.warmup_epochs
     done = min(1.0, (epochs_done - settings.warmup_epochs) / max(1e-9, settings.epochs - settings.warmup_epochs))

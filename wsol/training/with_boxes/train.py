@@ -54,7 +54,12 @@ class BoxTraining:
 
 
 def training_steps(images: int, settings: TrainSettings) -> int:
-    """Return the number of steps that `wsol.training.train.train` takes on a number of images, on one device."""
+    """Return the number of steps that `wsol.training.train.train` takes on one device.
+
+    Args:
+        images: number of training images.
+        settings: batch size and number of epochs.
+    """
     batches, rest = divmod(images, settings.batch_size)
     # `train` drops a last batch of one image, unless it is the only batch.
     return settings.epochs * (batches + 1 if rest > 1 or not batches else batches)
