@@ -1,13 +1,13 @@
-"""What a network says of any image, and where: the top 5 classes, and every map method with its box, as a PNG each.
+"""Classify any images and explain the classes: draw the top 5 classes and every method's map with its box, as PNGs.
 
 python benchmarks/explain.py results/runs/NAME bird.jpg
 python benchmarks/explain.py efficientnet_lite0 photos/ class=hare,goldfish maps=[cam,layer_cam] --out explained
 python benchmarks/explain.py timm:resnet18 bird.jpg maps.grad_cam.target_layer=network.layer3 machine.batch_size=8
 
 CHECKPOINT is the folder of a run, or a pretrained network: torchvision:NAME, timm:NAME, or efficientnet_lite0, which
-needs no download. After the images come settings: class=ID_OR_NAME[,...] (the predicted class), and the options of
-benchmarks/run.py under maps, protocol (zhou2016) and machine. Exit status: 1 where an image could not be read or no
-method works, 2 where something was wrong with what was given.
+needs no download. Settings follow the images: class=ID_OR_NAME[,...] (default: the predicted class), and the options of
+benchmarks/run.py under maps, protocol (zhou2016) and machine. The exit status is 1 if an image could not be read or no
+method works, 2 if an argument is wrong.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from wsol.data.decode import read_image
 from wsol.data.sample import Sample, collate, resize_sample
 from wsol.explain.explainer import Explainer
 from wsol.explain.pretrained_classifiers import at_layer, count_classes, foreign_network, last_spatial_layer
+from wsol.machine import device_of
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import LAST
 from wsol.report.pictures.explanation import draw_explanation
-from wsol.runs.experiment import device_of
 from wsol.scoring.protocol import Protocol
 
 _DEFAULTS = ("maps=[cam,grad_cam,grad_cam_pp,layer_cam,hires_cam]", "protocol=zhou2016")
@@ -43,20 +43,21 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", 
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or the name of a pretrained network")
-    made.add_argument("words", nargs="+", metavar="IMAGE_OR_FOLDER | SETTING=VALUE")
-    made.add_argument("--out", type=Path, default=Path("results/explained"), metavar="DIR", help="results/explained")
-    made.add_argument(
-        "--tau", type=float, metavar="τ", help="score-map threshold of the boxes (the protocol's, or 0.2)"
+    """Return the parser of the command line."""
+    commands = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or a pretrained network's name")
+    commands.add_argument("words", nargs="+", metavar="IMAGE_OR_FOLDER | SETTING=VALUE")
+    out = Path("results/explained")
+    commands.add_argument("--out", type=Path, default=out, metavar="DIR", help="results/explained")
+    commands.add_argument(
+        "--tau", type=float, metavar="τ", help="score threshold of the boxes (default: the protocol's, or 0.2)"
     )
-    return made
+    return commands
 
 
 @dataclass(frozen=True)
 class Explained:
-    """The network that is explained, and what is said of it."""
+    """A network to explain, with the size of its images and the names of its classes."""
 
     network: nn.Module
     image_size: int
@@ -65,7 +66,12 @@ class Explained:
 
 
 def network_of(name: str, cfg: DictConfig) -> Explained:
-    """The network, with the names of its classes where they can be had."""
+    """Load a network, with the names of its classes if they are known, otherwise with their ids.
+
+    Raises:
+        FileNotFoundError: for a folder that does not exist.
+        ValueError: for an unknown name of a pretrained network.
+    """
     if Path(name).is_dir():
         run = read_run(Path(name))
         try:
@@ -76,14 +82,14 @@ def network_of(name: str, cfg: DictConfig) -> Explained:
         return Explained(run.classifier, run.image_size, names, is_foreign=False)
     if os.sep in name or name.startswith("."):
         raise FileNotFoundError(f"there is no folder {name}.")
-    found = foreign_network(name)
-    count = count_classes(found.network, found.image_size)
+    foreign = foreign_network(name)
+    count = count_classes(foreign.network, foreign.image_size)
     names = imagenet_names() if count == 1000 else [f"class {index}" for index in range(count)]
-    return Explained(found.network, found.image_size, names, is_foreign=True)
+    return Explained(foreign.network, foreign.image_size, names, is_foreign=True)
 
 
 def explainer_of(explained: Explained, cfg: DictConfig, protocol: Protocol, tau: float) -> tuple[Explainer, str]:
-    """The methods on this network, and which layers they read."""
+    """Return an explainer with all methods on a network, and a text that names the target layers."""
     methods: dict[str, MapMethod] = build(cfg.maps)
     network = explained.network.to(device_of(cfg.machine.accelerator))
     failed: dict[str, str] = {}
@@ -105,18 +111,25 @@ def explainer_of(explained: Explained, cfg: DictConfig, protocol: Protocol, tau:
         if method.target_layers not in ((usual,), ())
     ]
     example = next((name for name in cfg.maps if "target_layer" in cfg.maps[name]), "grad_cam")
-    said = f"target layer: {usual}, {why}; name another with maps.{example}.target_layer=..."
-    return Explainer(network, methods, protocol, tau, failed), "; ".join([said, *others])
+    text = f"target layer: {usual}, {why}; name another with maps.{example}.target_layer=..."
+    return Explainer(network, methods, protocol, tau, failed), "; ".join([text, *others])
 
 
 def images_in(places: Sequence[str], out: Path) -> dict[Path, Path]:
-    """Image file -> the picture that is made of it, folders looked through in order; no two pictures share a name.
+    """Find all image files and name their pictures; no two pictures share a name.
+
+    Args:
+        places: image files, and folders, which are searched in order.
+        out: folder of the pictures, which is not searched.
+
+    Returns:
+        Image file -> file of its picture.
 
     Raises:
-        FileNotFoundError: for a place that is not there.
+        FileNotFoundError: for a file or folder that does not exist.
         ValueError: if there is no image.
     """
-    files: list[tuple[Path, Path]] = []  # with the name below `out`
+    files: list[tuple[Path, Path]] = []  # (image file, name below `out`)
     for place in map(Path, places):
         if place.is_dir():
             inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
@@ -132,22 +145,24 @@ def images_in(places: Sequence[str], out: Path) -> dict[Path, Path]:
     for path, name in files:
         if path not in pictures:
             names = itertools.chain([name.stem, name.name], (f"{name.name}-{number}" for number in itertools.count(2)))
-            pictures[path] = next(one for stem in names if (one := out / name.with_name(f"{stem}.png")) not in taken)
+            candidates = (out / name.with_name(f"{stem}.png") for stem in names)
+            pictures[path] = next(picture for picture in candidates if picture not in taken)
             taken.add(pictures[path])
     return pictures
 
 
 def box_text(protocol: Protocol, tau: float) -> str:
-    """Which box is drawn."""
+    """Return a text that describes which box is drawn."""
     cut = f"{tau:.0%} of the map's maximum" if protocol.normalization == "max" else f"τ = {tau:g} of the score map"
     return f"box: the largest region above {cut}, protocol {protocol.name}"
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Write the pictures; returns the exit status."""
+    """Write the pictures; return the exit status."""
     settings = [word for word in arguments.words if "=" in word and not Path(word).exists()]
     places = [word for word in arguments.words if word not in settings]
-    wanted = [one for word in settings if word.startswith("class=") for one in word.removeprefix("class=").split(",")]
+    class_words = [word.removeprefix("class=") for word in settings if word.startswith("class=")]
+    wanted = [class_name for word in class_words for class_name in word.split(",")]
     cfg = configuration([word for word in settings if not word.startswith("class=")], _DEFAULTS)
     protocol: Protocol = build(cfg.protocol)
     tau = arguments.tau if arguments.tau is not None else 0.2 if protocol.threshold is None else protocol.threshold
@@ -155,13 +170,13 @@ def explain(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--tau must lie in [0, 1), got {tau:g}.")
     pictures = images_in(places, arguments.out)
     explained = network_of(arguments.checkpoint, cfg)
-    class_ids = [find_class(one, explained.class_names) for one in wanted] or None
+    class_ids = [find_class(class_name, explained.class_names) for class_name in wanted] or None
     explainer, layer_text = explainer_of(explained, cfg, protocol, tau)
     print(layer_text)
     caption = [layer_text, box_text(protocol, tau), made_by()]
     shown_names = [name.split(", ")[0] for name in explained.class_names]
-    told: set[str] = set()
-    bad: list[str] = []
+    reported: set[str] = set()
+    unreadable: list[str] = []
     paths = list(pictures)
     hide = None if cfg.machine.progress else True
     with tqdm(total=len(paths), desc="explaining", unit="image", leave=False, disable=hide) as bar:
@@ -171,34 +186,34 @@ def explain(arguments: argparse.Namespace) -> int:
                 try:
                     batch[path] = read_image(path)
                 except (OSError, ValueError) as error:
-                    bad.append(one_line(error))
-                    tqdm.write(f"skipped: {bad[-1]}", file=sys.stderr)
+                    unreadable.append(one_line(error))
+                    tqdm.write(f"skipped: {unreadable[-1]}", file=sys.stderr)
                     bar.update()
             if not batch:
                 continue
             size = (explained.image_size, explained.image_size)
             samples = [resize_sample(Sample(image, 0, str(path)), size) for path, image in batch.items()]
             images = collate(samples).images.to(device_of(cfg.machine.accelerator))
-            found = explainer(images, [str(path) for path in batch], class_ids)
-            for name in explainer.failed.keys() - told:
+            explanations = explainer(images, [str(path) for path in batch], class_ids)
+            for name in explainer.failed.keys() - reported:
                 tqdm.write(f"{name} is left out: {explainer.failed[name]}", file=sys.stderr)
-                told.add(name)
+                reported.add(name)
             if not explainer.methods:
                 print("error: no method works on this network.", file=sys.stderr)
                 return 1
-            for (path, image), explanation in zip(batch.items(), found, strict=True):
+            for (path, image), explanation in zip(batch.items(), explanations, strict=True):
                 title = f"{path.name}, {arguments.checkpoint}"
                 draw_explanation(pictures[path], image, explanation, size, shown_names, title, caption)
                 ((best, probability),) = explanation.top(1)
                 tqdm.write(f"{path}: {probability:.2f} {shown_names[best]}, {pictures[path]}")
                 bar.update()
-    if bad:
-        print(f"{len(bad)} of {len(paths)} images could not be read:", *bad, sep="\n  ", file=sys.stderr)
-    return 1 if bad else 0
+    if unreadable:
+        print(f"{len(unreadable)} of {len(paths)} images could not be read:", *unreadable, sep="\n  ", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
 def main() -> int:
-    """The command."""
+    """Run the command; return its exit status."""
     arguments = parser().parse_intermixed_args(command_words())
     return end(lambda: explain(arguments))
 

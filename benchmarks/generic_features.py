@@ -12,11 +12,10 @@ The exit status is 2 for input that cannot be scored.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
-from config.build import build, build_data
+from config.build import build, build_data, machine_of
 from config.options import command_words
 from config.saved_runs import configuration, end, read_run
 from config.score_options import box_rules_of, score_options
@@ -25,7 +24,6 @@ from wsol.explain.generic_features import fit_linear, pooled_features, with_new_
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
-from wsol.runs.experiment import device_of
 from wsol.scoring.baselines import CenterGaussians
 from wsol.scoring.external.rows import Choice, Row, ScoreTable
 from wsol.scoring.stream_scores import Reading, SplitMaps
@@ -56,16 +54,11 @@ def measure(network: str, settings: list[str]) -> int:
     splits, protocol = build_data(cfg.data, cfg.machine), build(cfg.protocol)
     splits.test.check_boxes()
     before = run.classifier if run is not None else Classifier(build(cfg.backbone), build(cfg.pooling), 1)
-    how: dict[str, Any] = {
-        "device": device_of(cfg.machine.accelerator),
-        "batch_size": cfg.machine.batch_size,
-        "workers": cfg.machine.workers,
-        "progress": cfg.machine.progress,
-    }
-    features, class_ids = pooled_features(before, splits.train, **how)
+    machine = machine_of(cfg.machine)
+    features, class_ids = pooled_features(before, splits.train, machine)
     linear = fit_linear(features, class_ids, splits.num_classes, l2)
     fitted = float((linear(features).argmax(dim=1) == class_ids).float().mean())
-    predictions, maps = make_maps(with_new_head(before, linear), splits.test, {"cam": CAM()}, **how)
+    predictions, maps = make_maps(with_new_head(before, linear), splits.test, {"cam": CAM()}, machine)
     truth, ranks = truth_of(predictions), predictions["class_rank"].to_numpy()
     thresholds = threshold_grid(cfg.thresholds.step, cfg.thresholds.start)
     tau = 0.2 if protocol.threshold is None else protocol.threshold

@@ -1,16 +1,16 @@
-"""List the layers of a network that maps can be made at, with what a map method has to be told of each.
+"""List the target layers of a network, with the settings that a map method needs for each.
 
 python benchmarks/layers.py backbone=timm backbone.name=resnet50
 python benchmarks/layers.py backbone=timm backbone.name=vit_small_patch14_dinov2 pooling=gmp data.image_size=448 depth=4
 python benchmarks/layers.py table=docs/networks.md
 
-Settings are those of benchmarks/run.py; images have 224 px where no data set and no data.image_size is named, and
-nothing is downloaded. A name under `layer` is a `target_layer` (maps.grad_cam.target_layer=backbone.layer3); where
-another layout than channels_first stands, the method needs it too (+maps.grad_cam.layout=tokens
-+maps.grad_cam.prefix_tokens=1). `depth` cuts names after so many parts; without it as many as 40 lines hold. Left out
-are layers without a square grid of cells, those that run more than once or not at all, and those that only pass on.
+Settings are those of benchmarks/run.py; images have 224 px unless a data set or data.image_size is named, and nothing
+is downloaded. A name under `layer` is a `target_layer` (maps.grad_cam.target_layer=backbone.layer3). A method needs any
+layout other than channels_first as well (+maps.grad_cam.layout=tokens +maps.grad_cam.prefix_tokens=1). `depth` is the
+largest number of parts of a name; by default, names are as deep as 40 lines allow. The list leaves out layers without a
+square grid of cells, layers that run more than once or not at all, and layers that pass their input on.
 
-table=FILE prints the table of networks in FILE anew, from the names in its first two columns.
+table=FILE computes and prints the rows of the table of networks in FILE, from the names in its first two columns.
 """
 
 import re
@@ -37,7 +37,7 @@ from wsol.networks.token_grid import Layout
 from wsol.networks.transformers import ClassAndPatches, ImageSize, TokenGrid
 
 _LINES = 40
-_CLASSES = 200  # of the head that is counted
+_CLASSES = 200  # classes of the head whose parameters are counted
 _PASSED_ON = (nn.Identity, nn.Dropout, ImageSize)
 LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
 _ROW = re.compile(r"^\| `(torchvision|timm)` \| `([^`]+)` \|", re.MULTILINE)
@@ -45,14 +45,14 @@ _ROW = re.compile(r"^\| `(torchvision|timm)` \| `([^`]+)` \|", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that maps can be made at.
+    """A layer that map methods can read.
 
     Attributes:
-        name: dotted.
-        layout: of its output.
-        prefix_tokens: before the patches.
+        name: dotted module name.
+        layout: layout of the layer's output.
+        prefix_tokens: number of tokens before the patches.
         shape: (C, h, w) of the grid.
-        parameters: how many it holds.
+        parameters: number of parameters.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Layer:
 
     @property
     def depth(self) -> int:
-        """Parts of its name."""
+        """Number of parts of the name."""
         return self.name.count(".") + 1
 
 
 def layers_of(classifier: Classifier, image_size: int) -> list[Layer]:
-    """The layers of a classifier's backbone in the order of running, each with how its output is to be read.
+    """List the layers of a classifier's backbone, parents before children, with the layout of each output.
 
     Args:
-        classifier: of ours; left as it was found.
+        classifier: left unchanged.
         image_size: height and width in pixels.
     """
     outputs: list[tuple[str, nn.Module, Any]] = []
@@ -92,14 +92,14 @@ def layers_of(classifier: Classifier, image_size: int) -> list[Layer]:
     runs = Counter(name for name, _, _ in outputs)
     grids = [module for module in modules.values() if isinstance(module, TokenGrid | ClassAndPatches)]
     prefix, cells = (grids[0].prefix_tokens if grids else 0), features[0, 0].numel()
-    found = []
+    layers = []
     for name, module, output in outputs:
         read = _read(output, prefix, cells)
         if read and runs[name] == 1 and not isinstance(module, _PASSED_ON):
-            found.append(Layer(name, *read, sum(one.numel() for one in module.parameters())))
-    # A module that holds others ends after them; here it comes before, as in a table of contents.
+            layers.append(Layer(name, *read, sum(parameter.numel() for parameter in module.parameters())))
+    # A module finishes after its children; here it comes before them, as in a table of contents.
     order = {name: place for place, name in enumerate(modules)}
-    return sorted(found, key=lambda layer: order[layer.name])
+    return sorted(layers, key=lambda layer: order[layer.name])
 
 
 def _read(output: Any, prefix: int, cells: int) -> tuple[Layout, int, tuple[int, int, int]] | None:
@@ -111,30 +111,31 @@ def _read(output: Any, prefix: int, cells: int) -> tuple[Layout, int, tuple[int,
     if len(shape) == 3 and shape[0] == shape[1] > 1:
         return "channels_last", 0, (shape[2], shape[0], shape[1])
     if len(shape) == 2:
-        squares = [one for one in (prefix, 0) if shape[0] - one > 1 and isqrt(shape[0] - one) ** 2 == shape[0] - one]
+        patches = {before: shape[0] - before for before in (prefix, 0)}
+        squares = [before for before, count in patches.items() if count > 1 and isqrt(count) ** 2 == count]
         if squares:
-            before = next((one for one in squares if shape[0] - one == cells), squares[0])
+            before = next((before for before in squares if patches[before] == cells), squares[0])
             side = isqrt(shape[0] - before)
             return "tokens", before, (shape[1], side, side)
     return None
 
 
 def readable_depth(layers: list[Layer]) -> int:
-    """The deepest cut that leaves a page of names, and two parts at least."""
+    """Return the largest depth whose names fit on a page, at least 2."""
     deepest = max(layer.depth for layer in layers)
-    fits = [depth for depth in range(2, deepest + 1) if sum(one.depth <= depth for one in layers) <= _LINES]
+    fits = [depth for depth in range(2, deepest + 1) if sum(layer.depth <= depth for layer in layers) <= _LINES]
     return max(fits, default=2)
 
 
 def listing(classifier: Classifier, image_size: int, depth: int | None) -> str:
-    """The layers as aligned columns, with the totals."""
+    """Format the layers as aligned columns, with the totals."""
     layers = layers_of(classifier, image_size)
     depth = readable_depth(layers) if depth is None else depth
     shown = [layer for layer in layers if layer.depth <= depth]
     rows: list[tuple[str, ...]] = [("layer", "layout", "prefix_tokens", "C x h x w", "parameters")]
-    for one in shown:
-        prefix = str(one.prefix_tokens) if one.layout == "tokens" else ""
-        rows.append((one.name, one.layout, prefix, " x ".join(map(str, one.shape)), f"{one.parameters:,}"))
+    for layer in shown:
+        prefix = str(layer.prefix_tokens) if layer.layout == "tokens" else ""
+        rows.append((layer.name, layer.layout, prefix, " x ".join(map(str, layer.shape)), f"{layer.parameters:,}"))
     if all(not row[2] for row in rows[1:]):
         rows = [(*row[:2], *row[3:]) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -142,8 +143,8 @@ def listing(classifier: Classifier, image_size: int, depth: int | None) -> str:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join([*cells[:-1], row[-1].rjust(widths[-1])]))
-    total = sum(one.numel() for one in classifier.parameters())
-    trunk = sum(one.numel() for one in classifier.backbone.parameters())
+    total = sum(parameter.numel() for parameter in classifier.parameters())
+    trunk = sum(parameter.numel() for parameter in classifier.backbone.parameters())
     lines.append(f"parameters: {total:,}; backbone {trunk:,}, head of {_CLASSES} classes {total - trunk:,}")
     if len(shown) < len(layers):
         lines.append(f"{len(layers) - len(shown)} deeper layers; depth={depth + 1} shows more.")
@@ -151,18 +152,18 @@ def listing(classifier: Classifier, image_size: int, depth: int | None) -> str:
 
 
 def network_row(library: str, name: str) -> str:
-    """A row of the table of networks: channels, map for 224 px, parameters of the trunk, output strides."""
+    """Return a row of the table of networks: channels, map for 224 px, parameters of the trunk, output strides."""
     make = LIBRARIES[library]
     backbone = make(name, None, 224)
     channels, height, width = _map_of(backbone)
-    parameters = sum(one.numel() for one in backbone.parameters()) / 1e6
-    # Without padding a map has fewer cells than its stride tells, as in Inception: then the nearest power of two.
+    parameters = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
+    # Without padding, as in Inception, a map has fewer cells than 224 / stride: take the nearest power of two.
     strides = [224 // height if 224 % height == 0 else 2 ** round(log2(224 / height))]
     for stride in (32, 16, 8):
         if stride in strides:
             continue
         try:
-            make(name, None, 224, stride)  # what cannot be had is refused when the network is built
+            make(name, None, 224, stride)  # an impossible stride raises when the network is built
         except ValueError:
             continue
         strides.append(stride)
@@ -185,15 +186,15 @@ def _map_of(backbone: Backbone) -> tuple[int, int, int]:
 
 
 def rows_in(text: str) -> list[tuple[str, str]]:
-    """Library and name of each network in the table of a text."""
+    """Return library and name of each network in the table of a text."""
     return [(library, name) for library, name in _ROW.findall(text)]
 
 
 def number(text: str) -> int:
-    """The value of `depth`.
+    """Return the value of `depth`.
 
     Raises:
-        ValueError: if it is no whole number above 0.
+        ValueError: if the text is not a whole number above 0.
     """
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"depth must be a whole number above 0, got {text!r}.")
@@ -201,7 +202,7 @@ def number(text: str) -> int:
 
 
 def classifier_of(cfg: DictConfig) -> Classifier:
-    """The configured classifier with random weights."""
+    """Build the configured classifier with random weights."""
     parts = parts_of(cfg)
     for name in ("backbone", "pooling"):
         parts[name] = without_weights({key: value for key, value in cfg[name].items()})
@@ -209,24 +210,24 @@ def classifier_of(cfg: DictConfig) -> Classifier:
 
 
 def layers(words: list[str]) -> int:
-    """Print the table; returns the exit status."""
+    """Print the table; return the exit status."""
     if not words or set(words) & {"-h", "--help"}:
         print(__doc__)
         return 0
-    given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
-    if "table" in given:
-        for library, name in rows_in(Path(given["table"]).read_text(encoding="utf-8")):
+    values = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    if "table" in values:
+        for library, name in rows_in(Path(values["table"]).read_text(encoding="utf-8")):
             print(network_row(library, name), flush=True)
         return 0
     settings = [word for word in words if not word.startswith("depth=")]
-    cfg = configuration(settings, [] if "data" in given else ["data.image_size=224"])
-    depth = number(given["depth"]) if "depth" in given else None
+    cfg = configuration(settings, [] if "data" in values else ["data.image_size=224"])
+    depth = number(values["depth"]) if "depth" in values else None
     print(listing(classifier_of(cfg), cfg.data.image_size, depth))
     return 0
 
 
 def main() -> int:
-    """The command."""
+    """Run the command; return its exit status."""
     return end(lambda: layers(command_words()))
 
 

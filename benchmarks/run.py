@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> list[Scored]:
     """Run one job, and return the comparisons that it belongs to, whose tables `ShowResults` writes."""
     check_run(cfg)
     splits, parts = build_data(cfg.data, cfg.machine), parts_of(cfg)
-    evaluation, machine = evaluation_of(cfg), machine_of(cfg)
+    evaluation, machine = evaluation_of(cfg), machine_of(cfg.machine)
     rows = run_experiment(
         experiment_of(cfg, splits.name),
         splits,

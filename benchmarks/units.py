@@ -1,11 +1,11 @@
-"""What a class is made of: its units with the largest weights, and crops of the images that excite each most.
+"""Draw the units of a class: those with its largest weights, and crops of the images that excite each unit most.
 
 python benchmarks/units.py results/runs/NAME
 python benchmarks/units.py results/runs/NAME class=Auklet,9 units=3 crops=8 machine.data_root=DATA
 
-RUN is the folder of a trained run. Writes a PNG a class. Settings: class=ID_OR_NAME[,...] (all classes), units=5,
-crops=6, split=test, and the options of benchmarks/run.py under machine. The images are those of the run's own data set.
-Exit status: 2 where something was wrong with what was given.
+RUN is the folder of a trained run. The command writes a PNG per class. Settings: class=ID_OR_NAME[,...] (default: all
+classes), units=5, crops=6, split=test, and the options of benchmarks/run.py under machine. The images are those of the
+run's own data set. The exit status is 2 if an argument is wrong.
 """
 
 import argparse
@@ -13,75 +13,72 @@ import re
 import sys
 from pathlib import Path
 
+from config.build import machine_of
 from config.options import command_words
 from config.saved_runs import configuration, end, made_by, read_run
 from wsol.data.class_names import find_class
 from wsol.explain.class_units import class_units, most_exciting
 from wsol.report.pictures.class_units import draw_units
-from wsol.runs.experiment import device_of
 
 _SETTINGS = {"class": "", "units": "5", "crops": "6", "split": "test"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    made.add_argument("settings", nargs="*", metavar="SETTING=VALUE")
-    made.add_argument("--out", type=Path, default=Path("results/units"), metavar="DIR", help="results/units")
-    return made
+    """Return the parser of the command line."""
+    commands = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    commands.add_argument("settings", nargs="*", metavar="SETTING=VALUE")
+    commands.add_argument("--out", type=Path, default=Path("results/units"), metavar="DIR", help="results/units")
+    return commands
 
 
 def whole_number(name: str, text: str) -> int:
-    """A setting that counts something."""
+    """Return the value of a setting that is a number of things.
+
+    Raises:
+        ValueError: if the text is not a whole number.
+    """
     if not text.isdecimal():
         raise ValueError(f"{name} must be a whole number, got {text!r}.")
     return int(text)
 
 
 def draw(arguments: argparse.Namespace) -> int:
-    """Write the pictures and print their paths."""
-    asked = dict(_SETTINGS)
+    """Write the pictures and print their paths; return the exit status."""
+    settings = dict(_SETTINGS)
     overrides = []
     for word in arguments.settings:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"expected SETTING=VALUE, got {word!r}.")
-        if key in asked:
-            asked[key] = value
+        if key in settings:
+            settings[key] = value
         else:
             overrides.append(word)
-    units_a_class, crops = whole_number("units", asked["units"]), whole_number("crops", asked["crops"])
-    if asked["split"] not in ("train", "val", "test"):
-        raise ValueError(f"split must be train, val or test, got {asked['split']!r}.")
+    units_per_class, crops = whole_number("units", settings["units"]), whole_number("crops", settings["crops"])
+    if settings["split"] not in ("train", "val", "test"):
+        raise ValueError(f"split must be train, val or test, got {settings['split']!r}.")
     cfg = configuration(overrides)
     run = read_run(arguments.run)
     splits = run.splits(cfg)
     names = splits.class_names
-    wanted = [find_class(one, names) for one in asked["class"].split(",")] if asked["class"] else range(len(names))
-    units = {class_id: class_units(run.classifier, class_id, units_a_class) for class_id in wanted}
-    images = getattr(splits, asked["split"])
-    excited = most_exciting(
-        run.classifier,
-        images,
-        sorted({one.unit for found in units.values() for one in found}),
-        crops,
-        device=device_of(cfg.machine.accelerator),
-        batch_size=cfg.machine.batch_size,
-        workers=cfg.machine.workers,
-        progress=cfg.machine.progress,
-    )
-    for class_id, found in units.items():
+    classes = settings["class"]
+    class_ids = [find_class(name, names) for name in classes.split(",")] if classes else range(len(names))
+    units = {class_id: class_units(run.classifier, class_id, units_per_class) for class_id in class_ids}
+    images = getattr(splits, settings["split"])
+    numbers = sorted({unit.unit for units_of_class in units.values() for unit in units_of_class})
+    excited = most_exciting(run.classifier, images, numbers, crops, machine_of(cfg.machine))
+    for class_id, units_of_class in units.items():
         safe = re.sub(r"[^\w.-]+", "_", names[class_id])[:60]
         path = arguments.out / run.name / f"{class_id:03d}-{safe}.png"
-        title = f"{names[class_id]}: the {len(found)} units of largest weight, on {images.name}; {run.name}"
-        draw_units(path, found, excited, images.__getitem__, names, title, made_by())
+        title = f"{names[class_id]}: the {len(units_of_class)} units of largest weight, on {images.name}; {run.name}"
+        draw_units(path, units_of_class, excited, images.__getitem__, names, title, made_by())
         print(f"picture: {path}")
     return 0
 
 
 def main() -> int:
-    """The command."""
+    """Run the command; return its exit status."""
     arguments = parser().parse_intermixed_args(command_words())
     return end(lambda: draw(arguments))
 

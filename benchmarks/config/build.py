@@ -15,9 +15,10 @@ from config.options import check_target, option_file
 from config.types import check_node
 from wsol.data.links import check_links
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.networks.classifier import Classifier
 from wsol.runs.check import BoxNetworks
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.few_shot import FewShotSettings
 from wsol.runs.head_name import HeadName, option_name, read_option
 from wsol.scoring.thresholds import threshold_grid
@@ -37,6 +38,19 @@ def build(node: Any, **kwargs: Any) -> Any:
         return instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
         raise error.__cause__ or error from None
+
+
+def machine_of(settings: DictConfig) -> Machine:
+    """Return the machine of a command's `machine` settings."""
+    return Machine(
+        results=Path(settings.results),
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        workers=settings.workers,
+        batch_size=settings.batch_size,
+        progress=settings.progress,
+        compile=settings.compile,
+    )
 
 
 def build_data(node: Any, machine: DictConfig) -> Splits:
@@ -222,17 +236,3 @@ def box_networks_of(cfg: DictConfig) -> BoxNetworks | None:
     """Describe the networks that boxes train beside the classifier of a job; None if it asks for none."""
     few_shot = FewShotSettings(tuple(cfg.few_shot)) if cfg.few_shot else None
     return BoxNetworks(lambda: build(cfg.backbone), few_shot, cfg.psol) if few_shot or cfg.psol else None
-
-
-def machine_of(cfg: DictConfig) -> Machine:
-    """Describe where a job runs."""
-    node = cfg.machine
-    return Machine(
-        results=Path(node.results),
-        accelerator=node.accelerator,
-        devices=node.devices,
-        workers=node.workers,
-        batch_size=node.batch_size,
-        progress=node.progress,
-        compile=node.compile,
-    )

@@ -13,8 +13,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsol.machine import Machine
 from wsol.networks.base_pooling import PoolSite
-from wsol.runs.experiment import Machine
 from wsol.typed_settings import check_setting
 
 # Of conf/run.yaml, in no node of their own.

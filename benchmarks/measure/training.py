@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from wsol.atomic_files import write_text
 from wsol.data.sample import Sample, collate
+from wsol.machine import Machine
 from wsol.networks.backbone import Backbone
 from wsol.networks.backbones.resnet import resnet18, resnet50
 from wsol.networks.backbones.small_cnn import small_cnn
@@ -225,10 +226,7 @@ def our_loop(work: Work, pixels: Pixels) -> Loop:
             seed=0,
             image_size=work.image_size,
             method=Watched(clock=clock),
-            accelerator="gpu" if work.device.type == "cuda" else work.device.type,
-            workers=work.workers,
-            progress=False,
-            compile=compiled,
+            machine=Machine(accelerator=work.device.type, workers=work.workers, progress=False, compile=compiled),
         )
         return classifier
 

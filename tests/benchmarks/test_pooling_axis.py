@@ -17,13 +17,14 @@ from scipy import stats
 import pooling_axis
 from config.saved_runs import end
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.maps.methods.cam import CAM
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.networks.pooling.lse import LSE
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.head_name import HeadName
 from wsol.runs.pipeline import run_experiment
 from wsol.runs.tuning import Tuned, Tuning

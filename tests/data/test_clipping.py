@@ -30,9 +30,10 @@ from wsol.data.readers.synthetic import synthetic
 from wsol.data.readers.tiny_imagenet import tiny_imagenet
 from wsol.data.readers.voc import voc
 from wsol.geometry import clip_boxes, overhangs
+from wsol.machine import Machine
 from wsol.maps.methods.cam import CAM
 from wsol.networks.pooling.gap import GAP
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.pipeline import run_experiment
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.score import Score

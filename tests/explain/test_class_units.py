@@ -13,6 +13,7 @@ from networks import HalfOfTheChannels, tiny_classifier
 from tiny_runs import make_run
 from wsol.data.sample import Sample
 from wsol.explain.class_units import ClassUnit, class_units, excited_box, most_exciting
+from wsol.machine import Machine
 from wsol.networks.backbone import Backbone
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
@@ -60,7 +61,7 @@ def classifier():
 
 
 def find(classifier, images, units, count, **how):
-    return most_exciting(classifier, images, units, count, device=torch.device("cpu"), progress=False, **how)
+    return most_exciting(classifier, images, units, count, Machine(accelerator="cpu", progress=False, **how))
 
 
 def test_the_largest_weights_come_first(classifier):

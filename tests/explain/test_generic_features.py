@@ -13,6 +13,7 @@ from networks import HalfOfTheChannels, tiny_classifier
 from tiny_runs import make_run
 from wsol.data.sample import Sample
 from wsol.explain.generic_features import fit_linear, pooled_features, with_new_head
+from wsol.machine import Machine
 from wsol.maps.forward_pass import LAST, forward_pass
 from wsol.maps.methods.cam import CAM
 from wsol.networks.backbones.small_cnn import small_cnn
@@ -134,7 +135,7 @@ def test_cam_through_the_new_head_adds_up_to_its_scores(pooling, images):
 )
 def test_a_head_that_pools_no_channels_is_refused(classifier, message):
     with pytest.raises(ValueError, match=f"generic features .* {message}"):
-        pooled_features(classifier(), None, device=torch.device("cpu"))
+        pooled_features(classifier(), None)
     with pytest.raises(ValueError, match=f"generic features .* {message}"):
         with_new_head(classifier(), nn.Linear(10, 3))
 
@@ -152,7 +153,7 @@ def test_pooled_features_are_what_the_head_reads(images):
             return Sample(np.ascontiguousarray(images[index].permute(1, 2, 0).numpy()), index, str(index))
 
     classifier = tiny_classifier(GAP())
-    features, class_ids = pooled_features(classifier, Few(), device=torch.device("cpu"), batch_size=3, progress=False)
+    features, class_ids = pooled_features(classifier, Few(), Machine(accelerator="cpu", batch_size=3, progress=False))
     torch.testing.assert_close(classifier.fc(features), classifier(images))
     assert class_ids.tolist() == [0, 1, 2, 3]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from wsol.comparison.comparison import measure, read_comparisons
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.maps.methods.cam import CAM
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
@@ -13,7 +14,7 @@ from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.report.section import write_section
 from wsol.runs.check import BoxNetworks
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.folder import RunFolder, read_rows
 from wsol.runs.pipeline import run_experiment
 from wsol.scoring.boxes.every import every

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from networks import tiny_classifier
 from wsol.data.ground_truth import GroundTruth, truth_of
 from wsol.data.image_set import ImageSet
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.maps.methods.grad_cam import GradCAM
@@ -17,7 +20,7 @@ from wsol.scoring.boxes.largest import largest
 from wsol.scoring.match_maps import make_record, match_maps
 from wsol.scoring.protocol import TIGHT
 
-CPU = torch.device("cpu")
+CPU = Machine(accelerator="cpu", progress=False)
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def images(tmp_path) -> ImageSet:
 
 def test_predictions_are_the_classifiers(images):
     classifier = tiny_classifier(GAP())
-    predictions, maps = make_maps(classifier, images, {}, device=CPU, batch_size=4, progress=False)
+    predictions, maps = make_maps(classifier, images, {}, replace(CPU, batch_size=4))
     assert maps == {}
     stacked = torch.stack([torch.from_numpy(images[i].image).permute(2, 0, 1) for i in range(11)])
     with torch.no_grad():
@@ -57,7 +60,7 @@ def test_the_trunk_runs_once_a_batch_for_all_maps(images):
     calls = []
     classifier.backbone.register_forward_hook(lambda *_: calls.append(1))
     maps = {"cam": CAM(), "grad_cam": GradCAM(), "early": GradCAM("backbone.block1")}
-    _, found = make_maps(classifier, images, maps, device=CPU, batch_size=4, progress=False)
+    _, found = make_maps(classifier, images, maps, replace(CPU, batch_size=4))
     assert len(calls) == 3
     assert {name: one.values.shape for name, one in found.items()} == {
         "cam": (11, 8, 8),
@@ -69,14 +72,13 @@ def test_the_trunk_runs_once_a_batch_for_all_maps(images):
 def test_any_batch_size_gives_the_same_maps(images):
     classifier = tiny_classifier(GAP())
     one, all_at_once = (
-        make_maps(classifier, images, {"cam": CAM()}, device=CPU, batch_size=n, progress=False)[1]["cam"]
-        for n in (1, 11)
+        make_maps(classifier, images, {"cam": CAM()}, replace(CPU, batch_size=n))[1]["cam"] for n in (1, 11)
     )
     torch.testing.assert_close(one.activation_maps(), all_at_once.activation_maps(), rtol=1e-3, atol=1e-3)
 
 
 def test_from_a_map_with_one_bright_cell_to_its_record(images):
-    predictions, _ = make_maps(tiny_classifier(GAP()), images, {}, device=CPU, progress=False)
+    predictions, _ = make_maps(tiny_classifier(GAP()), images, {}, CPU)
     maps = torch.zeros(11, 16, 16)
     maps[:, 4:8, 2:10] = 1  # at the images' own size nothing is interpolated
     stored = StoredMaps.of(predictions["image_id"].tolist(), maps)
@@ -98,12 +100,10 @@ def test_a_nan_map_stops_at_once_with_its_method_and_image(images):
     classifier = tiny_classifier(GAP())
     nn.init.constant_(classifier.fc.weight, float("nan"))
     with pytest.raises(ValueError, match="The cam map of image 'test/00000' holds NaN"):
-        make_maps(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+        make_maps(classifier, images, {"cam": CAM()}, CPU)
 
 
 def test_time_is_told_of_the_pass_and_of_each_method(images):
-    predictions, found = make_maps(
-        tiny_classifier(GAP()), images, {"cam": CAM(), "rise": RISE(masks=40)}, device=CPU, progress=False
-    )
+    predictions, found = make_maps(tiny_classifier(GAP()), images, {"cam": CAM(), "rise": RISE(masks=40)}, CPU)
     assert predictions.attrs["seconds"] > 0
     assert found["rise"].seconds > found["cam"].seconds > 0

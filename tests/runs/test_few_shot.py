@@ -10,9 +10,9 @@ from wsol.data.image_set import ImageSet, prepared_as
 from wsol.data.index import Entry
 from wsol.data.readers.synthetic import synthetic
 from wsol.data.sample import Sample
+from wsol.machine import Machine
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbones.small_cnn import small_cnn
-from wsol.runs.experiment import Machine
 from wsol.runs.few_shot import (
     FewShotSettings,
     choose_boxed,
@@ -31,7 +31,7 @@ from wsol.scoring.supervision import NOTHING, TEST_BOXES, VAL_BOXES
 from wsol.training.augment import augment, augment_with_boxes, crop_boxes
 from wsol.training.train import TrainSettings
 from wsol.training.with_boxes.saliency import SaliencyNetwork, box_coverage, saliency_loss, train_saliency
-from wsol.training.with_boxes.train import train_on_boxes, training_steps
+from wsol.training.with_boxes.train import BoxTraining, train_on_boxes, training_steps
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, lr=1e-2)
 MACHINE = Machine(Path(), accelerator="cpu", batch_size=2, progress=False)
@@ -234,7 +234,7 @@ class TestSaliency:
         torch.manual_seed(0)
         images = squares(5)
         network, history = train_saliency(
-            small_cnn([6, 10]), images, SETTINGS, seed=0, image_size=16, steps=40, accelerator="cpu"
+            small_cnn([6, 10]), images, BoxTraining(SETTINGS, 0, image_size=16, steps=40), MACHINE
         )
         assert history[0]["step"] == 2
         assert history[-1]["step"] == 40
@@ -269,7 +269,7 @@ class TestSaliency:
             torch.manual_seed(elsewhere)
             before = torch.get_rng_state()
             network, history = train_saliency(
-                backbone, images, SETTINGS, seed=seed, image_size=12, steps=4, accelerator="cpu"
+                backbone, images, BoxTraining(SETTINGS, seed, image_size=12, steps=4), MACHINE
             )
             assert torch.equal(torch.get_rng_state(), before)
             trained.append(network)
@@ -285,7 +285,7 @@ class TestSaliency:
 
     def test_one_image_is_enough(self):
         _, history = train_saliency(
-            small_cnn([4]), squares(1), SETTINGS, seed=0, image_size=16, steps=2, accelerator="cpu"
+            small_cnn([4]), squares(1), BoxTraining(SETTINGS, 0, image_size=16, steps=2), MACHINE
         )
         assert [one["step"] for one in history] == [1, 2]
 
@@ -293,18 +293,18 @@ class TestSaliency:
         backbone = small_cnn([4])
         before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
         settings = replace(SETTINGS, freeze_backbone=True)
-        network, _ = train_saliency(backbone, squares(3), settings, seed=0, image_size=16, steps=3, accelerator="cpu")
+        network, _ = train_saliency(backbone, squares(3), BoxTraining(settings, 0, image_size=16, steps=3), MACHINE)
         assert all(torch.equal(tensor, before[name]) for name, tensor in network.backbone.state_dict().items())
 
     def test_an_image_without_a_box_is_named(self):
         images = image_set([0, 0, 0], [[[0, 0, 4, 4]], [], []])
         with pytest.raises(ValueError, match=r"toy val: 2 of 3 images have no box to learn from, the first is '1'"):
-            train_saliency(small_cnn([4]), images, SETTINGS, seed=0, image_size=16, steps=1, accelerator="cpu")
+            train_saliency(small_cnn([4]), images, BoxTraining(SETTINGS, 0, image_size=16, steps=1), MACHINE)
 
     def test_divergence_is_told(self):
         settings = replace(SETTINGS, optimizer="sgd", lr=1e30)
         with pytest.raises(FloatingPointError, match=r"Training on boxes diverged: .* lower train\.lr"):
-            train_saliency(small_cnn([4]), squares(3), settings, seed=0, image_size=16, steps=9, accelerator="cpu")
+            train_saliency(small_cnn([4]), squares(3), BoxTraining(settings, 0, image_size=16, steps=9), MACHINE)
         network = SaliencyNetwork(small_cnn([4]))
         with torch.no_grad():
             network.score.bias.fill_(float("nan"))
@@ -331,7 +331,7 @@ class TestSaliency:
                 return self.images[index]
 
         network, settings = SaliencyNetwork(small_cnn([4])), replace(SETTINGS, batch_size=4)
-        train_on_boxes(network, Counted(), saliency_loss, settings, seed=0, image_size=16, steps=5, accelerator="cpu")
+        train_on_boxes(network, Counted(), saliency_loss, BoxTraining(settings, 0, image_size=16, steps=5), MACHINE)
         assert np.bincount(reads).tolist() == [4] * 5
         passes = np.reshape(reads, (4, 5))
         assert (np.sort(passes, axis=1) == np.arange(5)).all()

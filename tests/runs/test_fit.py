@@ -3,10 +3,11 @@ import torch
 from torch import nn
 
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.fit import fit
 from wsol.training.train import TrainSettings
 

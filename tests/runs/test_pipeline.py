@@ -13,6 +13,7 @@ from wsol.data.readers.synthetic import synthetic
 from wsol.explain.faithfulness.average_drop import AverageDrop
 from wsol.explain.faithfulness.insertion_deletion import InsertionDeletion
 from wsol.explain.faithfulness.parameter_randomization import ParameterRandomization
+from wsol.machine import Machine
 from wsol.maps.methods.cam import CAM
 from wsol.maps.methods.eigen_cam import EigenCAM
 from wsol.maps.methods.grad_cam import GradCAM
@@ -24,7 +25,7 @@ from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.report.pictures.comparison import write_gallery
 from wsol.report.table_files import write_tables
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.folder import load_maps, load_record
 from wsol.runs.pipeline import run_experiment
 from wsol.scoring.boxes.every import every
@@ -376,7 +377,7 @@ def test_maps_of_other_images_are_refused(world):
     shutil.copy(val_maps, test_maps)
     for record in world.run_folder.glob("records/test-*"):
         record.unlink()
-    with pytest.raises(ValueError, match="maps are of other images"):
+    with pytest.raises(ValueError, match="maps belong to other images"):
         world.run()
 
 

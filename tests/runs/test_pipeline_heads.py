@@ -13,6 +13,7 @@ from tests.runs.test_pipeline import EVALUATION
 from wsol.comparison.claim import Claim, answer
 from wsol.comparison.comparison import measure, read_comparisons
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
@@ -20,7 +21,7 @@ from wsol.networks.pooling.gem import GeM
 from wsol.networks.pooling.gmp import GMP
 from wsol.report.page import answers_of
 from wsol.report.table_files import write_tables
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.head_name import HeadName
 from wsol.runs.pipeline import run_experiment
 from wsol.runs.search import tune

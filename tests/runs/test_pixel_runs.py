@@ -15,12 +15,13 @@ from wsol.data.masks import true_masks
 from wsol.data.readers.openimages import openimages
 from wsol.data.readers.synthetic import synthetic
 from wsol.data.readers.tiny_imagenet import tiny_imagenet
+from wsol.machine import Machine
 from wsol.maps.methods.cam import CAM
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.report.section import write_section
-from wsol.runs.experiment import Evaluation, Experiment, Machine
+from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.folder import load_maps, load_pixel_record, read_rows
 from wsol.runs.pipeline import run_experiment
 from wsol.scoring.boxes.largest import largest

@@ -11,12 +11,12 @@ from networks import tiny_classifier
 from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.data.image_set import prepared_as
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.pooling.gap import GAP
-from wsol.runs.experiment import Machine
 from wsol.runs.folder import load_classifier, save_classifier
 from wsol.runs.pseudo_boxes import (
     BoxDrawing,
@@ -95,7 +95,7 @@ class TestPseudoBoxes:
         classifier = tiny_classifier(GAP())
         found = make_pseudo_boxes(classifier, splits.train, splits.val, BoxDrawing(CAM(), TIGHT, 0.4), MACHINE)
         images = prepared_as(splits.train, splits.val)
-        _, maps = make_maps(classifier, images, {"cam": CAM()}, device=CPU, progress=False)
+        _, maps = make_maps(classifier, images, {"cam": CAM()}, MACHINE)
         expected = pseudo_boxes(maps["cam"], (16, 16), TIGHT, 0.4)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         assert found.image_ids.tolist() == splits.train.image_ids
@@ -166,7 +166,7 @@ class TestRegressor:
         images = PseudoBoxed(splits.train, StoredBoxes(ids, np.tile(np.float32([4, 2, 12, 10]), (12, 1)), (16, 16)))
         # Mirrored, the box stays where it is.
         network, history = train_regressor(
-            small_cnn([4, 6]), images, SETTINGS, seed=0, image_size=16, steps=50, accelerator="cpu"
+            small_cnn([4, 6]), images, BoxTraining(SETTINGS, 0, image_size=16, steps=50), MACHINE
         )
         assert history[-1]["loss"] < 0.1 * history[0]["loss"]
         found = regressed_boxes(network, splits.test, MACHINE)
@@ -193,9 +193,7 @@ class TestRegressor:
             torch.manual_seed(5)
             backbone = small_cnn([4])
             torch.manual_seed(elsewhere)
-            network, _ = train_regressor(
-                backbone, images, SETTINGS, seed=seed, image_size=12, steps=3, accelerator="cpu"
-            )
+            network, _ = train_regressor(backbone, images, BoxTraining(SETTINGS, seed, image_size=12, steps=3), MACHINE)
             found.append(regressed_boxes(network, splits.test, MACHINE).boxes)
         assert np.array_equal(found[0], found[1])
         assert not np.array_equal(found[0], found[2])

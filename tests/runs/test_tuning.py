@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from wsol.data.readers.synthetic import synthetic
+from wsol.machine import Machine
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.search import tune
 from wsol.runs.tuning import Tuning, best_of, copy_classifier
 from wsol.training.train import TrainSettings

@@ -9,12 +9,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from wsol.data.sample import Sample
+from wsol.machine import Machine
 from wsol.networks.backbones.timm import timm_network
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.class_token import ClassToken
 from wsol.networks.pooling.gap import GAP
 from wsol.training.train import TrainSettings, train
 
+CPU = Machine(accelerator="cpu", progress=False)
 PROBE = OmegaConf.load(Path(__file__).parents[2] / "conf" / "train" / "linear_probe.yaml")
 
 
@@ -29,7 +31,14 @@ def dark_and_bright(count=16, size=64):
 def probe(classifier, **changed):
     settings = instantiate(PROBE, batch_size=8, **changed)
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
-    history = train(classifier, dark_and_bright(), settings, seed=0, image_size=64, accelerator="cpu", progress=False)
+    history = train(
+        classifier,
+        dark_and_bright(),
+        settings,
+        seed=0,
+        image_size=64,
+        machine=CPU,
+    )
     moved = {name for name, tensor in classifier.state_dict().items() if not torch.equal(tensor, before[name])}
     return moved, history
 

@@ -9,11 +9,12 @@ import torch
 from networks import tiny_classifier
 from wsol.data.readers.synthetic import synthetic
 from wsol.data.sample import Sample
+from wsol.machine import Machine
 from wsol.networks.backbones.small_cnn import small_cnn
 from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
-from wsol.training.train import TrainSettings, lr_factor, train
+from wsol.training.train import Checkpointing, TrainSettings, lr_factor, train
 
 
 class Stripes(torch.utils.data.Dataset):
@@ -54,9 +55,16 @@ class DroppingGAP(GAP):
         return super().forward(features * mask)
 
 
-def run(classifier, settings=SETTINGS, dataset=None, **kwargs):
-    defaults = {"seed": 3, "image_size": 16, "accelerator": "cpu", "progress": False}
-    return train(classifier, dataset or Stripes(), settings, **{**defaults, **kwargs})
+def run(classifier, settings=SETTINGS, dataset=None, checkpoint=None, validation=None, seed=3, **machine):
+    return train(
+        classifier,
+        dataset or Stripes(),
+        settings,
+        seed=seed,
+        image_size=16,
+        checkpointing=Checkpointing(checkpoint, validation),
+        machine=Machine(accelerator="cpu", progress=False, **machine),
+    )
 
 
 def weights(classifier):

@@ -1,4 +1,4 @@
-"""Define what a faithfulness measure is, and apply measures to a split."""
+"""Define the interface of faithfulness measures, and apply them to a split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +15,23 @@ from tqdm import tqdm
 from wsol.data.image_set import ImageSet
 from wsol.data.sample import collate
 from wsol.explain.explained_batch import ExplainedBatch
+from wsol.machine import THIS_MACHINE, Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.protocol import TIGHT
 from wsol.scoring.score_map import to_score_maps
 
+_IMAGES = 16  # images per batch; measures make many changed copies of each
+
 
 @dataclass(frozen=True)
 class Column:
-    """How to read a column.
+    """Range and direction of a measure's column.
 
     Attributes:
-        lowest: no value lies below.
-        highest: no value lies above.
-        better: which values speak for the map.
+        lowest: lower bound of the values.
+        highest: upper bound of the values.
+        better: which values favour the map.
     """
 
     lowest: float
@@ -37,7 +40,7 @@ class Column:
 
 
 class FaithfulnessMeasure(Protocol):
-    """Unlike localization, it needs no box: the network itself is the judge. See `wsol/explain/faithfulness`."""
+    """A measure of whether a map explains the network's decision, without boxes. See `wsol/explain/faithfulness`."""
 
     columns: ClassVar[Mapping[str, Column]]
 
@@ -45,8 +48,8 @@ class FaithfulnessMeasure(Protocol):
         """Measure one batch.
 
         Returns:
-            Column -> (N,), one value an image. NaN where the measure is undefined: leave it out of the mean, and say
-            how many were left out.
+            Column -> (N,), one value per image. NaN where the measure is undefined; a mean must leave such images out
+            and report their number.
         """
 
 
@@ -56,42 +59,37 @@ def measure_faithfulness(
     method: MapMethod,
     maps: StoredMaps,
     measure: FaithfulnessMeasure,
-    *,
-    device: torch.device,
-    batch_size: int = 16,
-    workers: int = 0,
-    progress: str = "",
+    machine: Machine = THIS_MACHINE,
 ) -> pd.DataFrame:
     """Measure every image of a split.
 
-    Maps are read as every measure needs them, whatever the protocol of the boxes is: upsampled to the image with
-    bicubic interpolation, then min-max normalized.
+    Whatever the protocol of the boxes, score maps are upsampled to the image with bicubic interpolation, then min-max
+    normalized.
 
     Args:
-        network: what made the maps; moved to `device`.
+        network: network that made the maps; moved to the device of `machine`.
         images: the split.
-        method: what made the maps.
-        maps: one for each image, in the same order, of its true class.
-        measure: what is asked.
-        device: where to compute.
-        batch_size: images at a time; the network gets their changed copies in batches of `ExplainedBatch`'s own.
-        workers: processes that decode; 0 decodes in this one.
-        progress: what a progress bar says; empty for none.
+        method: method that made the maps.
+        maps: map of each image's ground-truth class, in the order of the images.
+        measure: measure to apply.
+        machine: device, decoding processes and progress bar. Its batch size has no effect: 16 images are read at a
+            time, and the network gets their changed copies in batches of `ExplainedBatch.batch_size`.
 
     Returns:
-        A row per image: image_id and the measure's columns; NaN where it is undefined.
+        A row per image: image_id and the measure's columns; NaN where the measure is undefined.
 
     Raises:
-        ValueError: if the maps are of other images.
+        ValueError: if the maps belong to other images.
     """
     if images.image_ids != maps.image_ids.tolist():
-        raise ValueError("The stored maps are of other images than the split holds; delete them to have them remade.")
+        raise ValueError("The stored maps belong to other images than this split. Delete the file and run again.")
+    device = machine.device
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()
-    loader: DataLoader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    loader: DataLoader = DataLoader(images, batch_size=_IMAGES, num_workers=machine.workers, collate_fn=collate)
     activation_maps, frames, start = maps.activation_maps(), [], 0
-    bar = tqdm(loader, desc=progress, unit="batch", disable=None if progress else True, leave=False)
-    for batch in bar:
+    label, hidden = f"{type(measure).__name__} of {type(method).__name__}", None if machine.progress else True
+    for batch in tqdm(loader, desc=label, unit="batch", disable=hidden, leave=False):
         raw = activation_maps[start : start + len(batch.image_ids)]
         start += len(batch.image_ids)
         height, width = batch.images.shape[-2:]

@@ -1,4 +1,4 @@
-"""What a network says of an image, and where each map method sees it."""
+"""Classify images and explain the classes with several map methods."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,36 +24,36 @@ log = logging.getLogger(__name__)
 class Finding:
     """One method's map of one class on one image."""
 
-    score_map: NDArray[np.float64]  # (H, W) in [0, 1], on the image as the network read it
-    box: NDArray[np.float32]  # (4,) edges on that image; zeros for none
+    score_map: NDArray[np.float64]  # (H, W) in [0, 1], on the image that the network reads
+    box: NDArray[np.float32]  # (4,) edges on that image; zeros without a box
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of one image. R classes are explained, by the methods that worked."""
+    """Probabilities of one image, and the findings for R classes by all methods that worked."""
 
     probabilities: NDArray[np.float32]  # (K,)
-    class_ids: tuple[int, ...]  # R, those that are explained
+    class_ids: tuple[int, ...]  # the R explained classes
     findings: Mapping[str, Sequence[Finding]]  # method -> R findings
 
     def top(self, count: int = 5) -> list[tuple[int, float]]:
-        """(class id, probability) of the most probable classes, of equals the lower id first."""
+        """Return (class id, probability) of the most probable classes; of equals, the lower id comes first."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(int(index), float(self.probabilities[index])) for index in order]
 
 
 @dataclass
 class Explainer:
-    """Explains batches of images with every method that works on its network.
+    """Explainer of batches of images, with every method that works on its network.
 
-    A method that raises is taken out, with its reason in `failed`, and the others go on.
+    A method that raises is removed, `failed` keeps its reason, and the other methods continue.
 
     Attributes:
-        network: a classifier of ours, or any other that takes such images; left as it was found.
+        network: any classifier that takes images as `__call__` does; left unchanged.
         methods: name -> map method.
-        protocol: how an activation map becomes a score map, and what a region is.
-        tau: score-map threshold of the boxes, in [0, 1).
-        failed: name -> why it was taken out.
+        protocol: normalization of activation maps, and connectivity of regions.
+        tau: score threshold of the boxes, in [0, 1).
+        failed: name of a removed method -> reason.
     """
 
     network: nn.Module
@@ -70,16 +70,16 @@ class Explainer:
         Args:
             images: (N, 3, H, W) uint8, or float in [0, 1], on the network's device.
             image_ids: N names, for messages.
-            class_ids: R classes, the same for all images; None: of each image the predicted one.
+            class_ids: R classes, the same for all images; None: the predicted class of each image.
 
         Returns:
-            N explanations. A method whose map of an image holds NaN has no finding there, which is said in the log.
+            N explanations. A method whose map of an image has NaN has no finding there; the log reports it.
         """
         compile_engine()
         try:
             forward = self._forward(images)
-        except ValueError:  # one wrong layer does not stop the others
-            self._take_out_those_without_their_layers(images[:1])
+        except ValueError:  # a wrong layer of one method must not stop the others
+            self._remove_methods_without_layers(images[:1])
             forward = self._forward(images)
         logits = forward.logits.detach().float()
         chosen = (
@@ -87,22 +87,22 @@ class Explainer:
             if class_ids is None
             else torch.tensor(class_ids, device=images.device).expand(len(images), -1)
         )
-        made: dict[str, NDArray[np.float32]] = {}
+        activation_maps: dict[str, NDArray[np.float32]] = {}
         for name, method in list(self.methods.items()):
             try:
-                made[name] = method(forward, chosen).float().cpu().numpy()
+                activation_maps[name] = method(forward, chosen).float().cpu().numpy()
             except (ValueError, RuntimeError) as error:
-                self._take_out(name, error)
+                self._remove(name, error)
         probabilities = logits.softmax(dim=1).cpu().numpy()
         size = (int(images.shape[-2]), int(images.shape[-1]))
         explanations = []
         for n, image_id in enumerate(image_ids):
-            findings = {name: self._findings(name, maps[n], size, image_id) for name, maps in made.items()}
+            findings = {name: self._findings(name, maps[n], size, image_id) for name, maps in activation_maps.items()}
             explanations.append(
                 Explanation(
                     probabilities[n],
                     tuple(chosen[n].tolist()),
-                    {name: found for name, found in findings.items() if found is not None},
+                    {name: finding for name, finding in findings.items() if finding is not None},
                 )
             )
         return explanations
@@ -113,19 +113,19 @@ class Explainer:
         leaves = [layer for method in working if method.needs == "gradient" for layer in method.target_layers]
         return forward_pass(self.network, images, layers, leaves)
 
-    def _take_out_those_without_their_layers(self, images: Tensor) -> None:
+    def _remove_methods_without_layers(self, images: Tensor) -> None:
         for name, method in list(self.methods.items()):
             try:
                 forward_pass(self.network, images, method.target_layers)
             except ValueError as error:
-                self._take_out(name, error)
+                self._remove(name, error)
 
-    def _take_out(self, name: str, error: Exception) -> None:
+    def _remove(self, name: str, error: Exception) -> None:
         del self.methods[name]
         self.failed[name] = " ".join(str(error).split())
 
     def _findings(self, name: str, maps: NDArray[np.float32], size: Size, image_id: str) -> list[Finding] | None:
-        """(R, h, w) maps of one image."""
+        """Return the findings of one image's maps (R, h, w); None if a map has NaN."""
         try:
             score_maps = to_score_maps(maps, size, self.protocol, [image_id] * len(maps))
         except ValueError as error:
@@ -135,7 +135,17 @@ class Explainer:
 
 
 def box_of(score_map: NDArray[np.float64], tau: float, protocol: Protocol, size: Size) -> NDArray[np.float32]:
-    """(4,) the box of the largest region above τ, on an image of this size; zeros where nothing is above it."""
+    """Return the box of the largest region above a score threshold.
+
+    Args:
+        score_map: (h, w) in [0, 1].
+        tau: score threshold, in [0, 1).
+        protocol: protocol that defines a region.
+        size: (H, W) of the image that the box is scaled to.
+
+    Returns:
+        (4,) edges on the image; zeros without a region.
+    """
     (boxes,) = largest(score_map, [tau], protocol)
     if len(boxes) == 0:
         return np.zeros(4, np.float32)

@@ -1,4 +1,4 @@
-"""How sharply a trained head pools: the share of the cells that its pooled values hang on."""
+"""Measure how sharply a trained head pools: the share of the cells that its pooled values depend on."""
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from wsol.networks.pooling.attention import Attention
 
 
 def participation_ratio(shares: Tensor) -> Tensor:
-    """The effective share of n cells with weights s: (Σ |s|)² / (n Σ s²).
+    """Compute the effective share of n cells with weights s: (Σ |s|)² / (n Σ s²).
 
-    1 where all weights are of one size, k / n where k of them are and the others are 0, 1 / n for a single one; the
-    scale of s does not matter, nor the signs.
+    The ratio is 1 where all weights have one magnitude, k / n where k weights have one magnitude and the others are 0,
+    and 1 / n for a single weight. Neither scale nor signs of s matter.
 
     Source: Bell and Dean, "Atomic vibrations in vitreous silica", Discussions of the Faraday Society 1970, who count
-    so the atoms that take part in a vibration.
+    the atoms that take part in a vibration.
 
     Args:
         shares: (..., n) float, any sign.
@@ -27,29 +27,29 @@ def participation_ratio(shares: Tensor) -> Tensor:
         (...) float in [1 / n, 1]; NaN where all weights are 0.
     """
     sizes = shares.abs()
-    # Relative to the largest, so that no square of a small weight is lost.
+    # Relative to the largest weight, so that squares of small weights do not underflow.
     sizes = sizes / sizes.amax(dim=-1, keepdim=True)
     return sizes.sum(dim=-1).square() / (shares.shape[-1] * sizes.square().sum(dim=-1))
 
 
 def effective_share(classifier: nn.Module, images: Tensor, batch_size: int = 50) -> float:
-    """The effective share of cells that a head reads: mean over images of the mean over their channels.
+    """Compute the effective share of cells that a head reads: mean over images of the mean over their channels.
 
-    A pooling of each channel has one gradient of the pooled value with respect to the channel's cells, whose
-    `participation_ratio` it is: 1 for the mean, 1 / n for a maximum that no two cells share. Where class scores are
-    pooled, the class score maps are the channels. `Attention` weighs all channels of an image alike; of it the
-    attention weights count. A channel whose cells are all 0 is left out: nothing of it is read, though the gradient of
-    a maximum of equal cells is spread over all of them. So is one without a gradient.
+    A pooling of each channel has one gradient of the pooled value with respect to the channel's cells. The share is the
+    `participation_ratio` of this gradient: 1 for the mean, 1 / n for a maximum that no two cells share. Where class
+    scores are pooled, the class score maps are the channels. `Attention` weighs all channels of an image equally, so
+    its attention weights count. Channels whose cells are all 0 are left out, because they contribute nothing, though
+    the gradient of a maximum of equal cells is spread over all of them. Channels without a gradient are left out, too.
 
-    A gradient tells what a small change of a cell does, and with linear softmax also cells at 0 have one.
+    A gradient measures the effect of a small change of a cell; with linear softmax, cells at 0 have a gradient, too.
 
     Args:
-        classifier: trained; used in eval mode and left as it was found.
-        images: (N, 3, H, W) as the classifier takes them.
-        batch_size: images at a time.
+        classifier: trained; used in eval mode, left unchanged.
+        images: (N, 3, H, W) input of the classifier.
+        batch_size: number of images per pass.
 
     Returns:
-        In [1 / n, 1].
+        The share, in [1 / n, 1].
 
     Raises:
         ValueError: if the head has no such weights (see `has_shares`), there is no image, or no channel of any image
@@ -61,7 +61,7 @@ def effective_share(classifier: nn.Module, images: Tensor, batch_size: int = 50)
     if not len(images):
         raise ValueError("effective_share needs at least one image.")
     device = next(classifier.parameters()).device
-    means = [_of_images(classifier, some.to(device)) for some in images.split(batch_size)]
+    means = [_of_images(classifier, batch.to(device)) for batch in images.split(batch_size)]
     known = torch.cat(means)
     known = known[~known.isnan()]
     if not len(known):
@@ -70,14 +70,14 @@ def effective_share(classifier: nn.Module, images: Tensor, batch_size: int = 50)
 
 
 def has_shares(classifier: nn.Module) -> bool:
-    """Is there one weight for each cell: a pooling of each channel with one linear layer, or attention?"""
+    """Return True if the head has one weight per cell: a pooling of each channel with a linear layer, or attention."""
     return has_closed_form(classifier) or (
         type(classifier) is Classifier and isinstance(classifier.pooling, Attention)  # the weights of all channels
     )
 
 
 def _of_images(classifier: nn.Module, images: Tensor) -> Tensor:
-    """(N,) mean over the channels that are read; NaN for an image without one."""
+    """Return the (N,) mean over the channels that the head reads; NaN for an image without such a channel."""
     assert isinstance(classifier, Classifier)
     forward = forward_pass(classifier, images, [LAST], [])
     cells = forward.activation(LAST)
@@ -94,13 +94,22 @@ def _of_images(classifier: nn.Module, images: Tensor) -> Tensor:
 
 
 def count_cells(classifier: Classifier, images: Tensor) -> int:
-    """n, the cells of the maps that the head reads."""
+    """Return n, the number of cells of the maps that the head reads."""
     device = next(classifier.parameters()).device
     height, width = forward_pass(classifier, images[:1].to(device), [LAST], []).activation(LAST).shape[2:]
     return int(height * width)
 
 
 def sample_images(images: ImageSet, most: int = 200, seed: int = 0) -> NDArray[np.int64]:
-    """Indices of at most so many images, ascending; the same for the same seed and number of images."""
+    """Draw the indices of a sample of images.
+
+    Args:
+        images: one split; only its length matters.
+        most: largest number of images.
+        seed: seed of the draw.
+
+    Returns:
+        (M,) int64, ascending, M at most `most`.
+    """
     chosen = np.random.default_rng(seed).permutation(len(images))[:most]
     return np.sort(chosen).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm as they are, made to read images like ours, with their target layer found."""
+"""Load unchanged networks of torchvision and timm, normalize their input inside, and find their target layer."""
 
 import difflib
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ M = TypeVar("M")
 
 
 class NormalizedNetwork(nn.Module):
-    """Any classifier, with the normalization that its weights were trained with put in front.
+    """Any classifier behind the normalization that its weights were trained with.
 
-    Its layers are named below `network`: `network.layer4`.
+    The layers keep their names below `network`: `network.layer4`.
 
     Args:
-        network: (N, 3, H, W) normalized -> logits (N, K).
-        mean: per channel, for images in [0, 1].
-        std: per channel.
+        network: maps (N, 3, H, W) normalized to logits (N, K).
+        mean: mean of each colour channel, for images in [0, 1].
+        std: standard deviation of each colour channel.
     """
 
     mean: Tensor
@@ -42,43 +42,43 @@ class NormalizedNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8, or float in [0, 1] -> logits (N, K)."""
+        """Map images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, K)."""
         pixels = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
         return self.network((pixels - self.mean) / self.std)
 
 
 @dataclass(frozen=True)
 class ForeignNetwork:
-    """A pretrained network and the side in pixels of the square images that it was made for."""
+    """A pretrained network, and the side in pixels of the square images that it was trained for."""
 
     network: NormalizedNetwork
     image_size: int
 
 
 def foreign_network(name: str) -> ForeignNetwork:
-    """A pretrained classifier, its head included, in eval mode.
+    """Load a pretrained classifier with its head, in eval mode.
 
     Args:
         name: `torchvision:NAME`, `timm:NAME`, or `efficientnet_lite0`, which needs no download.
 
     Raises:
-        ValueError: for a name that neither library has, with close ones.
-        ConnectionError: in one line, if weights cannot be downloaded.
+        ValueError: for a name that neither library has, listing close names.
+        ConnectionError: with a message of one line, if the weights cannot be downloaded.
         ImportError: if the package with the weights of `efficientnet_lite0` is not installed.
     """
     library, _, model = name.partition(":")
     if name == _LITE0:
-        made = _packaged_lite0()
+        foreign = _packaged_lite0()
     elif library == "torchvision" and model:
         _check_name(model, torchvision.models.list_models(module=torchvision.models), name)
-        made = _torchvision(model)
+        foreign = _torchvision(model)
     elif library == "timm" and model:
         _check_name(model.split(".")[0], timm.list_models(), name)
-        made = _timm(model)
+        foreign = _timm(model)
     else:
         raise ValueError(f"{name!r} is no network; {_HOW}.")
-    made.network.eval()
-    return made
+    foreign.network.eval()
+    return foreign
 
 
 def _check_name(model: str, known: Sequence[str], name: str) -> None:
@@ -94,9 +94,9 @@ def _packaged_lite0() -> ForeignNetwork:
 
 
 def _torchvision(model: str) -> ForeignNetwork:
-    _, mean, std = torchvision_weights(model, "imagenet")  # says in one line what cannot be downloaded
+    _, mean, std = torchvision_weights(model, "imagenet")  # raises a message of one line if the download fails
     weights = torchvision.models.get_model_weights(model).DEFAULT
-    # Built with its weights: some networks (GoogLeNet) are another function with them than without.
+    # Built with its weights, because some networks (GoogLeNet) compute another function with weights than without.
     network = torchvision.models.get_model(model, weights=weights)
     return ForeignNetwork(NormalizedNetwork(network, mean, std), weights.transforms().crop_size[0])
 
@@ -110,21 +110,25 @@ def _timm(model: str) -> ForeignNetwork:
 
 @dataclass(frozen=True)
 class TargetLayer:
-    """The layer that maps are made at."""
+    """A layer that map methods read, and the layout of its output."""
 
     name: str
     layout: Layout = "channels_first"
 
 
 def last_spatial_layer(network: nn.Module, image_size: int) -> TargetLayer:
-    """The last module, in the order of finishing, whose output has a square grid of more than one cell.
+    """Find the last module, in the order of finishing, whose output has a square grid of more than one cell.
 
-    Found by running the network once on a gray image. Adaptive poolings are passed over, whatever grid they make, and
-    so are modules that run more than once, which no map can be read at.
+    The network runs once on a gray image. Adaptive poolings are skipped, whatever grid they make, and so are modules
+    that run more than once, which maps cannot read.
+
+    Args:
+        network: takes uint8 images; left unchanged.
+        image_size: height and width in pixels.
 
     Raises:
-        ValueError: if there is none, or if tokens come after it, as in a vision transformer: where their gradient is
-            not zero depends on the head, so that layer has to be named.
+        ValueError: if no module has such an output, or if tokens come after it, as in a vision transformer: the layers
+            where tokens have a gradient depend on the head, so the user has to name the layer.
     """
     outputs: list[tuple[str, nn.Module, Tensor]] = []
 
@@ -162,9 +166,13 @@ def last_spatial_layer(network: nn.Module, image_size: int) -> TargetLayer:
 
 
 def at_layer(method: M, layer: TargetLayer) -> M:
-    """A map method whose settings say `backbone`, our classifiers' last layer, read at another network's layer.
+    """Replace the target layer `backbone`, a wsol `Classifier`'s last layer, by a layer of another network.
 
-    Settings are looked through at any depth; layers named otherwise stay, and so does a method that names none.
+    Settings of the map method are searched at any depth. Other layers stay, and so does a method without a layer.
+
+    Args:
+        method: a map method; left unchanged.
+        layer: the new target layer.
     """
     if not is_dataclass(method) or isinstance(method, type):
         return method
@@ -174,7 +182,7 @@ def at_layer(method: M, layer: TargetLayer) -> M:
         if value == LAST:
             changes[field.name] = layer.name
         elif isinstance(value, tuple | list) and LAST in value:
-            changes[field.name] = type(value)(layer.name if one == LAST else one for one in value)
+            changes[field.name] = type(value)(layer.name if name == LAST else name for name in value)
         elif is_dataclass(value):
             changed = at_layer(value, layer)
             changes |= {} if changed == value else {field.name: changed}
@@ -184,7 +192,11 @@ def at_layer(method: M, layer: TargetLayer) -> M:
 
 
 def count_classes(network: nn.Module, image_size: int) -> int:
-    """K, the number of classes, from the shape of the logits of one gray image.
+    """Return K, the number of classes, from the shape of the logits of one gray image.
+
+    Args:
+        network: takes uint8 images; left unchanged.
+        image_size: height and width in pixels.
 
     Raises:
         ValueError: if the network does not give (1, K).

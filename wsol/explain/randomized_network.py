@@ -1,4 +1,4 @@
-"""Randomize a network layer by layer, and compare maps by rank correlation."""
+"""Randomize the parameters of a network, and compare maps by rank correlation."""
 
 import copy
 from typing import Any, Literal
@@ -13,27 +13,27 @@ from wsol.networks.linear_head import linear_head
 
 Mode = Literal["head", "all"]
 
-# network -> (mode, seed) -> (the state it was copied at, the copy). Weak, so that no network is kept for its copies.
+# network -> (mode, seed) -> (state of the network when copied, copy). Weak, so that copies keep no network alive.
 _COPIES: WeakKeyDictionary[nn.Module, dict[tuple[str, int], tuple[Any, nn.Module]]] = WeakKeyDictionary()
 
 
 def randomized_copy(network: nn.Module, mode: Mode, seed: int) -> nn.Module:
-    """The network with parameters drawn anew, kept from call to call until the network's own parameters change.
+    """Return a copy of a network with random parameters, cached until the network's own parameters change.
 
     Modules draw their parameters by their own `reset_parameters`, which also clears the running statistics of batch
-    norm. A parameter whose module has none (a class token, a layer scale) has its entries shuffled: its distribution
-    stays, what was learned does not. Drawn on the CPU, so the numbers are the same on every device.
+    norm. Parameters of modules without that method (a class token, a layer scale) are shuffled, which keeps their
+    distribution and removes what they learned. All numbers are drawn on the CPU, so they are equal on every device.
 
     Args:
-        network: left as it is, and so is the global random state.
+        network: left unchanged, like the global random state.
         mode: `head`: the last linear layer alone; `all`: every parameter.
-        seed: of the draw.
+        seed: seed of the parameters.
 
     Returns:
-        A network on the same device, in the modes of the given one.
+        A network on the same device, whose modules have the same modes.
 
     Raises:
-        ValueError: for another mode, or if there is no linear layer to randomize.
+        ValueError: for another mode, or if the network has no linear layer to randomize.
     """
     if mode not in ("head", "all"):
         raise ValueError(f"mode must be 'head' or 'all', got {mode!r}.")
@@ -45,7 +45,7 @@ def randomized_copy(network: nn.Module, mode: Mode, seed: int) -> nn.Module:
 
 
 def _state(network: nn.Module) -> Any:
-    """Changes when a parameter or buffer is replaced or written to."""
+    """Return a value that changes when a parameter or buffer is replaced or written to."""
     tensors = [*network.parameters(), *network.buffers()]
     # Tensors made in inference mode have no version; they cannot be trained either.
     return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
@@ -67,31 +67,31 @@ def _randomized(network: nn.Module, mode: Mode, seed: int) -> nn.Module:
 
 
 def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Spearman's ρ of each pair of rows; values that are equal share the average of their ranks.
+    """Compute Spearman's ρ of each pair of rows; equal values share the average of their ranks.
 
     Args:
         first: (N, M) finite values.
         second: (N, M) finite values.
 
     Returns:
-        (N,) in [-1, 1]; NaN where a row is constant: it has no order to compare, and any number would be made up.
+        (N,) in [-1, 1]; NaN where a row is constant, because it has no order to compare.
 
     Raises:
-        ValueError: for arrays that are not two of the same (N, M).
+        ValueError: if the arrays do not have the same shape (N, M).
     """
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"spearman needs two arrays of the same shape (N, M), got {first.shape} and {second.shape}.")
     correlations = np.full(len(first), np.nan)
     for n, rows in enumerate(zip(first, second, strict=True)):
-        one, other = (_centred_ranks(row) for row in rows)
-        spread = np.sqrt((one @ one) * (other @ other))
+        ranks, other_ranks = (_centred_ranks(row) for row in rows)
+        spread = np.sqrt((ranks @ ranks) * (other_ranks @ other_ranks))
         if spread > 0:
-            correlations[n] = np.clip(one @ other / spread, -1, 1)
+            correlations[n] = np.clip(ranks @ other_ranks / spread, -1, 1)
     return correlations
 
 
 def _centred_ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Average ranks less their mean; multiples of 1/2, so that a constant row is exactly zero."""
+    """Return average ranks minus their mean; they are multiples of 1/2, so that a constant row is exactly zero."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2  # 1-based: the middle of each run of equal values
     return ranks[place] - (len(values) + 1) / 2

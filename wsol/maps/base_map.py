@@ -1,4 +1,4 @@
-"""Define what a map method is: on a target layer, or on the pixels of the input."""
+"""Define the interface of map methods, and base classes for methods on a target layer and on the input's pixels."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from wsol.maps.class_gradient import ClassGradient
 from wsol.maps.forward_pass import LAST, ForwardPass
 from wsol.networks.token_grid import Layout
 
-# What a method reads: the activation and the class weights, the activation and its gradient, the activation alone; the
-# attention, in one further pass; or further calls of the network, which can be thousands.
+# Input of a method: the activation and the class weights; the activation and its gradient; the activation alone; the
+# attention, which takes one further pass; or further calls of the network, of which there can be thousands.
 Needs = Literal["weights", "gradient", "activation", "attention", "calls"]
 
 Channels = Literal["max_abs", "abs_of_sum", "sum", "sum_positive"]
@@ -20,22 +20,22 @@ _CHANNELS = ("max_abs", "abs_of_sum", "sum", "sum_positive")
 
 
 class MapMethod(Protocol):
-    """What makes activation maps: see `wsol/maps/methods`."""
+    """A method that makes activation maps: see `wsol/maps/methods`."""
 
     @property
     def needs(self) -> Needs:
-        """What it reads."""
+        """Kind of input that the method reads."""
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """The layers that the forward pass must keep for it."""
+        """Layers whose output the forward pass must keep for the method."""
 
     def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """Make the maps of these classes.
+        """Make the maps of some classes.
 
         Args:
             forward: a pass that kept `target_layers`.
-            class_ids: (N,) int64, or (N, K) for several classes an image.
+            class_ids: (N,) int64, or (N, K) for several classes per image.
 
         Returns:
             (N, h, w) or (N, K, h, w) float, without a graph.
@@ -43,17 +43,28 @@ class MapMethod(Protocol):
 
 
 class MapsOfClasses(ABC):
-    """Takes one class or several for each image, and makes the maps without a graph, in any mode of the caller."""
+    """Base class of methods; it accepts one class or several per image and runs `maps` without a graph.
+
+    A caller may be inside `no_grad` or `inference_mode`.
+    """
 
     @abstractmethod
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w) maps."""
+        """Make maps of several classes per image.
+
+        Args:
+            forward: a pass that kept `target_layers`.
+            class_ids: (N, K) int64.
+
+        Returns:
+            (N, K, h, w) float.
+        """
 
     def __call__(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """Make the maps: (N,) or (N, K) class ids -> (N, h, w) or (N, K, h, w) float.
+        """Make the (N, h, w) or (N, K, h, w) maps of (N,) or (N, K) class ids.
 
         Raises:
-            ValueError: for class ids that are not one or several for each image.
+            ValueError: if the shape of the class ids does not fit the batch.
         """
         if class_ids.ndim not in (1, 2) or len(class_ids) != len(forward.logits):
             raise ValueError(
@@ -67,12 +78,12 @@ class MapsOfClasses(ABC):
 
 @dataclass(frozen=True)
 class LayerMap(MapsOfClasses):
-    """A method that reads one layer.
+    """A method that reads one target layer.
 
     Attributes:
-        target_layer: dotted module name; `backbone` is the last convolution of a classifier of ours.
-        layout: how that layer gives its output; see `to_grid`.
-        prefix_tokens: of `layout="tokens"`: tokens before the patches.
+        target_layer: dotted module name; `backbone` is the last convolution of a wsol `Classifier`.
+        layout: layout of the layer's output; see `to_grid`.
+        prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
     """
 
     needs: ClassVar[Needs]
@@ -83,32 +94,32 @@ class LayerMap(MapsOfClasses):
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """The one layer."""
+        """The target layer alone."""
         return (self.target_layer,)
 
     def activation(self, forward: ForwardPass) -> Tensor:
-        """(N, C, h, w) A."""
+        """Return the activation A, (N, C, h, w)."""
         return forward.activation(self.target_layer, self.layout, self.prefix_tokens)
 
     def gradient(self, forward: ForwardPass, class_ids: Tensor) -> ClassGradient:
-        """G of (N, K) classes."""
+        """Return the gradient G of the scores of (N, K) classes."""
         return forward.gradient(self.target_layer, class_ids, self.layout, self.prefix_tokens)
 
 
 def check_channels(channels: str) -> None:
-    """Raise a ValueError for what is none of `Channels`."""
+    """Raise ValueError if `channels` is not one of `Channels`."""
     if channels not in _CHANNELS:
         raise ValueError(f"channels must be one of {', '.join(_CHANNELS)}, got {channels!r}.")
 
 
 def merge_channels(attributions: Tensor, channels: Channels) -> Tensor:
-    """Make one number of the three colours of a pixel.
+    """Merge the attributions of a pixel's three colours into one number.
 
     Args:
         attributions: (..., 3, H, W), any range.
-        channels: `max_abs`: max_c |a_c|, >= 0, as Simonyan et al., ICLR workshop 2014, do. `abs_of_sum`: |Σ_c a_c|,
-            >= 0. `sum`: Σ_c a_c, signed: what adds up to the score still does. `sum_positive`: Σ_c ReLU(a_c), >= 0,
-            only what speaks for the class.
+        channels: `max_abs`: max_c |a_c|, >= 0, as in Simonyan et al., ICLR workshop 2014. `abs_of_sum`: |Σ_c a_c|,
+            >= 0. `sum`: Σ_c a_c, signed; sums over the image are preserved. `sum_positive`: Σ_c ReLU(a_c), >= 0, only
+            evidence for the class.
 
     Returns:
         (..., H, W).
@@ -128,10 +139,10 @@ def merge_channels(attributions: Tensor, channels: Channels) -> Tensor:
 
 @dataclass(frozen=True)
 class PixelMap(MapsOfClasses):
-    """A method that gives every pixel's colours a number each; its maps have the size of the image.
+    """A method that attributes to the colours of each pixel; its maps have the size of the image.
 
     Attributes:
-        channels: how these numbers become one; see `merge_channels`.
+        channels: how the attributions of the colours are merged; see `merge_channels`.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -143,13 +154,22 @@ class PixelMap(MapsOfClasses):
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """None: it runs the network itself."""
+        """Empty, because the method runs the network itself."""
         return ()
 
     @abstractmethod
     def attributions(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N, 3, H, W) images and (N, K) class ids -> (N, K, 3, H, W) in colour."""
+        """Attribute class scores to the colours of each pixel.
+
+        Args:
+            network: any classifier; used in eval mode, left unchanged.
+            images: (N, 3, H, W), see `to_pixels`.
+            class_ids: (N, K) int64.
+
+        Returns:
+            (N, K, 3, H, W) float, any range.
+        """
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, H, W)."""
+        """Return the (N, K, H, W) maps of (N, K) class ids."""
         return merge_channels(self.attributions(forward.network, forward.images, class_ids), self.channels)

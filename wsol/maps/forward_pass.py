@@ -1,4 +1,4 @@
-"""One forward pass of a batch, kept for every activation map that is made from it."""
+"""Run one forward pass of a batch, and keep what activation maps need of it."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ LAST = "backbone"  # the target layer whose output the head reads: the last conv
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """What one forward pass left behind, for map methods to read; nothing of it is computed twice.
+    """Results of one forward pass that map methods read; nothing is computed twice.
 
     Attributes:
-        network: the classifier that was run.
-        images: (N, 3, H, W) as they were given.
-        logits: (N, K); differentiable with respect to the activations that gradients were asked for, and to nothing
-            before the earliest one.
-        outputs: target layer -> its output as the network gave it.
+        network: the classifier that ran.
+        images: (N, 3, H, W) input of the pass.
+        logits: (N, K); differentiable with respect to the activations of the gradient layers, and to nothing before the
+            earliest one.
+        outputs: target layer -> output of the layer in the network's own layout.
     """
 
     network: nn.Module
@@ -43,10 +43,15 @@ class ForwardPass:
     _gradients: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def activation(self, layer: str, layout: Layout = "channels_first", prefix_tokens: int = 0) -> Tensor:
-        """(N, C, h, w) A, without a graph and at least float32.
+        """Return the activation A of a layer, (N, C, h, w), without a graph and at least float32.
+
+        Args:
+            layer: name of a target layer.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
 
         Raises:
-            ValueError: if the layer was not asked for, or gives something else; see `to_grid`.
+            ValueError: if the pass did not keep the layer, or its output has another layout; see `to_grid`.
         """
         if layer not in self.outputs:
             raise ValueError(f"The forward pass did not keep {layer!r}; it kept {sorted(self.outputs)}.")
@@ -56,7 +61,17 @@ class ForwardPass:
     def class_weights(
         self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
     ) -> Tensor:
-        """(N, K, C) W: the linear layer's weights of each image's classes (N, K); see `linear_head`."""
+        """Return the linear layer's weights W, (N, K, C), of each image's classes; see `linear_head`.
+
+        Args:
+            layer: name of the target layer that the head reads.
+            class_ids: (N, K) int64.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+
+        Raises:
+            ValueError: if pooling and one linear layer do not follow the layer.
+        """
         activation = self.activation(layer, layout, prefix_tokens)
         weights = class_weights(self.network, activation, self.logits.detach(), layer)
         return weights.detach()[class_ids].to(activation.dtype)
@@ -64,7 +79,17 @@ class ForwardPass:
     def gradient(
         self, layer: str, class_ids: Tensor, layout: Layout = "channels_first", prefix_tokens: int = 0
     ) -> ClassGradient:
-        """G of each image's classes (N, K), shared by all methods that ask for the same."""
+        """Return the gradient G of each image's class scores, computed once for all methods.
+
+        Args:
+            layer: name of a target layer among the gradient layers.
+            class_ids: (N, K) int64.
+            layout: layout of the layer's output; see `to_grid`.
+            prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+
+        Raises:
+            ValueError: if no gradient reaches the cells of the layer.
+        """
         key = (layer, layout, prefix_tokens, *class_ids.shape, *class_ids.flatten().tolist())
         if key not in self._gradients:
             self._gradients[key] = self._gradient(layer, class_ids, layout, prefix_tokens)
@@ -95,9 +120,10 @@ class ForwardPass:
         return DenseGradient(dense)
 
     def pooling_shares(self) -> Tensor:
-        """Gradient of each pooled channel with respect to its cells; only a `ChannelPooling` has it.
+        """Return the gradient of each pooled channel with respect to its cells, for a `ChannelPooling`.
 
-        (N, C, h, w) where features are pooled, (N, K, h, w) where class score maps are.
+        Returns:
+            (N, C, h, w) where features are pooled, (N, K, h, w) where class score maps are pooled.
         """
         if "shares" not in self._gradients:
             network = self.network
@@ -113,9 +139,9 @@ class ForwardPass:
 
 
 def has_closed_form(network: nn.Module) -> TypeGuard[Classifier]:
-    """Is the head a pooling of each channel and one linear layer, in either order?
+    """Return True if the head is a pooling of each channel and one linear layer, in either order.
 
-    A subclass may run its head in another way, so it has none.
+    The answer for a subclass of `Classifier` is False, because it may run its head in another way.
     """
     return type(network) is Classifier and isinstance(network.pooling, ChannelPooling)
 
@@ -125,19 +151,18 @@ def forward_pass(
 ) -> ForwardPass:
     """Run the classifier once and keep the activations of the target layers.
 
-    The trunk runs without a graph. At the earliest layer that gradients are wanted of, the activation becomes a leaf,
-    and only what comes after it is recorded, so gradient methods pay for the head alone. Works with frozen parameters
-    and inside the caller's `no_grad`; parameters, hooks and train/eval modes are left as they were found, also after
-    an error.
+    The trunk runs without a graph. At the earliest gradient layer, the activation becomes a leaf, and autograd records
+    only the operations after it, so gradient methods pay for the head alone. The function works with frozen parameters
+    and inside the caller's `no_grad`. It restores parameters, hooks and train/eval modes, also after an error.
 
     Args:
-        network: a classifier of ours or any other, (N, 3, H, W) -> (N, K); used in eval mode.
-        images: (N, 3, H, W) as the network takes them; ours take uint8, or float in [0, 1].
+        network: any classifier that maps (N, 3, H, W) to (N, K); used in eval mode.
+        images: (N, 3, H, W) in the network's own range; a wsol `Classifier` takes uint8, or float in [0, 1].
         target_layers: dotted module names, as in `network.named_modules()`.
-        gradient_layers: those of them that gradients will be asked of; None: all.
+        gradient_layers: target layers whose gradients methods will read; None: all.
 
     Raises:
-        ValueError: for a layer that does not exist, is run more than once or not at all, or gives no tensor.
+        ValueError: for a layer that does not exist, runs more than once or not at all, or gives no tensor.
     """
     names = list(dict.fromkeys(target_layers))
     leaves = set(names if gradient_layers is None else gradient_layers)
@@ -172,6 +197,6 @@ def _keep(name: str, outputs: dict[str, Tensor], is_leaf: bool) -> Any:
             torch.set_grad_enabled(True)
             output = output if output.requires_grad else output.detach().requires_grad_()
         outputs[name] = output
-        return output.clone()  # an in-place ReLU that follows must not change what was kept
+        return output.clone()  # an in-place ReLU that follows must not change the kept output
 
     return hook

@@ -1,4 +1,4 @@
-"""Guided backpropagation: a backward pass in which every ReLU lets positive gradients alone pass."""
+"""Compute guided backpropagation: a backward pass in which every ReLU passes only positive gradients."""
 
 import functools
 import logging
@@ -20,7 +20,7 @@ _RELU = {torch.relu, functional.relu, Tensor.relu, _ATEN.relu, _ATEN.relu.defaul
 _RELU_IN_PLACE = {torch.relu_, functional.relu_, Tensor.relu_, _ATEN.relu_, _ATEN.relu_.default}
 _HARDTANH = {functional.hardtanh, _ATEN.hardtanh, _ATEN.hardtanh.default}
 _HARDTANH_IN_PLACE = {functional.hardtanh_, _ATEN.hardtanh_, _ATEN.hardtanh_.default}
-# What takes a ReLU's place in other networks and has no guided version in the paper.
+# Activations that replace the ReLU in other networks; the paper defines no guided version of them.
 _OTHERS = {
     functional.silu: "SiLU",
     functional.gelu: "GELU",
@@ -36,21 +36,21 @@ _OTHERS = {
 
 
 class GuidedReLU(TorchFunctionMode):
-    """Inside this context every ReLU is a guided one: R_in = 1[x > 0] · 1[R_out > 0] · R_out.
+    """Context in which every ReLU is a guided one: R_in = 1[x > 0] · 1[R_out > 0] · R_out.
 
     Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshop 2015.
 
-    The functions are replaced while they are called, in this thread; the network is not touched. So it makes no
-    difference whether a ReLU is an `nn.ReLU`, one module used in many places, in place, `functional.relu` or
-    `Tensor.relu_`. A ReLU6, `nn.ReLU6` or a hardtanh that starts at 0, lets gradients pass where 0 < x < 6. Values of
-    the forward pass stay as they are. The forward pass decides: it must run inside, the backward pass need not.
+    The context replaces torch's functions when they are called in this thread, and leaves the network unchanged. A ReLU
+    may therefore be an `nn.ReLU`, one module used in many places, in place, `functional.relu` or `Tensor.relu_`. A
+    ReLU6, `nn.ReLU6` or a hardtanh that starts at 0, passes gradients where 0 < x < 6. The values of the forward pass
+    do not change. The forward pass must run inside the context; the backward pass need not.
 
-    Not covered: ReLUs that are written as something else (`clamp(min=0)`, `maximum`, `threshold`), compiled or scripted
-    modules, and other activations, whose plain gradient is kept.
+    The context misses ReLUs that are written in another way (`clamp(min=0)`, `maximum`, `threshold`) and compiled or
+    scripted modules. Other activations keep their plain gradient.
 
     Attributes:
-        met: how many ReLUs were run so far.
-        others: names of other activations that were run and kept their gradient.
+        met: number of ReLUs that have run.
+        others: names of other activations that have run and keep their gradient.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class GuidedReLU(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run a function of torch, or the guided version of it."""
+        """Run a function of torch, or the guided version of a ReLU."""
         kwargs = kwargs or {}
         call = _as_relu(func, args, kwargs)
         if call is None:
@@ -74,7 +74,7 @@ class GuidedReLU(TorchFunctionMode):
 
 
 def _as_relu(func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, float, bool] | None:
-    """(input, upper bound, in place?) of a call that is a ReLU; None for any other."""
+    """Return (input, upper bound, in place) of a call that is a ReLU; None for any other call."""
     if func in _RELU or func in _RELU_IN_PLACE:
         x, in_place = _relu(*args, **kwargs)
         return x, math.inf, in_place or func in _RELU_IN_PLACE
@@ -87,7 +87,7 @@ def _as_relu(func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> t
     return None
 
 
-# The signatures of torch, so that arguments are found in their place and by name.
+# The signatures of torch, so that positional and named arguments are both found.
 def _relu(input: Tensor, inplace: bool = False) -> tuple[Tensor, bool]:
     return input, inplace
 
@@ -99,7 +99,7 @@ def _hardtanh(
 
 
 class _Guided(torch.autograd.Function):
-    """One byte a cell is kept for the backward pass, not the output, which may be changed in place later on."""
+    """Guided ReLU; it keeps one byte per cell for the backward pass, because the output may later change in place."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cap: float) -> Tensor:
@@ -121,19 +121,19 @@ class _GuidedInPlace(_Guided):
 
 
 def guided_gradients(network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-    """`input_gradients` with guided ReLUs: guided backpropagation in colour.
+    """Compute guided backpropagation in colour: `input_gradients` with guided ReLUs.
 
     Args:
-        network: a classifier with ReLUs; used in eval mode, left as it was found.
-        images: (N, 3, H, W) uint8 or float, as `to_pixels` takes them.
+        network: a classifier with ReLUs; used in eval mode, left unchanged.
+        images: (N, 3, H, W) uint8 or float, see `to_pixels`.
         class_ids: (N, K) int64.
 
     Returns:
-        (N, K, 3, H, W) float, any range: below the first ReLU there may be negative weights.
+        (N, K, 3, H, W) float, any range, because weights below the first ReLU may be negative.
 
     Raises:
-        ValueError: if the network has no ReLU, where this would be the plain gradient under another name, or is
-            scripted; see also `input_gradients`.
+        ValueError: if the network has no ReLU, so that the result would be the plain gradient, or is scripted; see also
+            `input_gradients`.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise ValueError(
@@ -149,10 +149,10 @@ def guided_gradients(network: nn.Module, images: Tensor, class_ids: Tensor) -> T
             "was met): it would be the plain gradient. Use gradient, smooth_grad or integrated_gradients."
         )
     if others:
-        _say_once(type(network).__name__, others)
+        _warn_once(type(network).__name__, others)
     return gradients
 
 
 @functools.cache
-def _say_once(network: str, others: str) -> None:
+def _warn_once(network: str, others: str) -> None:
     log.warning("Guided backpropagation of %s: its ReLUs are guided; %s keep their gradient.", network, others)

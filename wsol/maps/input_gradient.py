@@ -1,4 +1,4 @@
-"""The gradient of class scores with respect to the image's pixels."""
+"""Compute the gradient of class scores with respect to the image's pixels."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -10,32 +10,33 @@ from torch.func import functional_call
 from wsol.networks.inference import evaluation_mode
 from wsol.networks.pixels import to_pixels
 
-# A graph down to the pixels holds every activation: 82 MiB for an image of 224 px in a ResNet-50. On a CPU, 8 images at
-# once are as fast as 16; 32 leave room for an accelerator.
+# A graph down to the pixels keeps every activation: 82 MiB for an image of 224 px in a ResNet-50. On a CPU, 8 images at
+# once are as fast as 16; 32 suit an accelerator.
 IMAGES_AT_ONCE = 32
 
 
 def input_gradients(network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-    """The gradient of each image's class scores with respect to its pixels: one forward pass, one backward a class.
+    """Compute the gradient of each image's class scores with respect to its pixels.
 
         G_k = ∂S_k / ∂x
 
-    Works with frozen parameters and inside the caller's `no_grad` or `inference_mode`. Parameters take no part in the
-    graph, so no `.grad` is touched; modes, hooks and `requires_grad` are left as they were found, also after an error.
-    At most `IMAGES_AT_ONCE` images are in a graph at a time.
+    The cost is one forward pass and one backward pass per class. The function works with frozen parameters and inside
+    the caller's `no_grad` or `inference_mode`. Parameters are not part of the graph, so no `.grad` changes; modes,
+    hooks and `requires_grad` are restored, also after an error. At most `IMAGES_AT_ONCE` images are in a graph at a
+    time.
 
     Args:
-        network: a classifier of ours or any other, (N, 3, H, W) -> (N, K scores); used in eval mode.
-        images: (N, 3, H, W) as `to_pixels` takes them.
+        network: any classifier that maps (N, 3, H, W) to scores (N, K); used in eval mode.
+        images: (N, 3, H, W), see `to_pixels`.
         class_ids: (N, K) int64.
 
     Returns:
-        (N, K, 3, H, W) float, any range, per unit of what `to_pixels` gives: for uint8, of a pixel in [0, 1], not of
-        the normalized pixel.
+        (N, K, 3, H, W) float, any range, per unit of the pixels that `to_pixels` returns: for uint8 images, per unit of
+        a pixel in [0, 1], not of the normalized pixel.
 
     Raises:
-        ValueError: if class_ids are not K for each image, if the images are not fit for the network, or if the scores
-            do not lead back to the pixels.
+        ValueError: if class_ids are not (N, K), if the images do not fit the network, or if the scores do not depend on
+            the pixels in the graph.
     """
     if class_ids.ndim != 2 or len(class_ids) != len(images):
         raise ValueError(f"class_ids must be ({len(images)}, K), got {tuple(class_ids.shape)}.")
@@ -48,7 +49,7 @@ def input_gradients(network: nn.Module, images: Tensor, class_ids: Tensor) -> Te
 
 def _gradients(network: nn.Module, constants: dict[str, Tensor], pixels: Tensor, class_ids: Tensor) -> Tensor:
     leaf = pixels.detach().requires_grad_()
-    # A copy, since a layer that works in place and comes first may not change a leaf, nor the caller's images.
+    # A copy, because an in-place first layer must change neither a leaf nor the caller's images.
     scores = functional_call(network, constants, (leaf.clone(),))
     if not scores.requires_grad:
         raise ValueError(
@@ -67,14 +68,14 @@ def _gradients(network: nn.Module, constants: dict[str, Tensor], pixels: Tensor,
 def sum_of_gradients(
     network: nn.Module, copies: Iterable[Tensor], weights: Sequence[float], class_ids: Tensor
 ) -> Tensor:
-    """The weighted sum of the gradients at several changed copies of the same images.
+    """Compute the weighted sum of the gradients at several changed copies of the same images.
 
-    Small batches are joined to `IMAGES_AT_ONCE` images; only as many copies exist at a time.
+    Small batches are joined to `IMAGES_AT_ONCE` images, which bounds the number of copies in memory.
 
     Args:
         network: see `input_gradients`.
-        copies: one (N, 3, H, W) float for each weight.
-        weights: as many numbers.
+        copies: (N, 3, H, W) float for each weight.
+        weights: one number for each copy.
         class_ids: (N, K) int64.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Map methods of other libraries, run on a copy of the network."""
+"""Run the map methods of other libraries on a copy of the network."""
 
 import copy
 import difflib
@@ -22,23 +22,22 @@ from wsol.networks.token_grid import Layout
 
 @dataclass(frozen=True)
 class PeerMap(MapsOfClasses):
-    """A method of another library by its name there, one class at a time.
+    """A method of another library, by its name there; it runs one class at a time.
 
     These libraries hook and run the network themselves. Some leave it in eval mode, fill `.grad`, or leave hooks or
-    replaced layers behind after an error; so each call gets a deep copy in eval mode, and the network itself is never
-    touched. In the copy, parameters require a gradient (some methods fail without), and in-place activations run out of
-    place (an in-place ReLU after the target layer would change the activation that was kept); the outputs are the same.
-    Images are handed over as floats in [0, 1] that require a gradient, inside `enable_grad`. torch, numpy and `random`
-    are seeded for each class and given back as they were, so that methods that draw numbers give the same maps in
-    every run.
+    replaced layers behind after an error. Each call therefore gets a deep copy in eval mode, and the network itself
+    never changes. In the copy, parameters require a gradient (some methods fail otherwise), and in-place activations
+    run out of place (an in-place ReLU after the target layer would change the kept activation); the outputs are the
+    same. Images are floats in [0, 1] that require a gradient, inside `enable_grad`. torch, numpy and `random` are
+    seeded for each class and restored afterwards, so that random methods give the same maps in every run.
 
     Attributes:
-        method: the class's name in the library.
-        target_layer: dotted module name, or several where the method takes several.
-        options: further arguments by name, as plain data, of the class or of its call.
-        layout: how the layer gives its output; see `to_grid`.
-        prefix_tokens: of `layout="tokens"`: tokens before the patches.
-        seed: of the methods that draw numbers.
+        method: name of the class in the library.
+        target_layer: dotted module name, or several for a method that takes several.
+        options: further arguments of the class or of its call, by name, as plain data.
+        layout: layout of the layer's output; see `to_grid`.
+        prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
+        seed: seed of random methods.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -59,16 +58,16 @@ class PeerMap(MapsOfClasses):
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """None: the library runs the network itself."""
+        """Empty, because the library runs the network itself."""
         return ()
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """The one layer or the several."""
+        """Names of the target layers."""
         return (self.target_layer,) if isinstance(self.target_layer, str) else tuple(self.target_layer)
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), as the library gives them."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, in the library's own range."""
         maps = []
         for column in class_ids.unbind(dim=1):
             network = peer_copy(forward.network)
@@ -83,25 +82,25 @@ class PeerMap(MapsOfClasses):
 
     @abstractmethod
     def of_one_class(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N, h, w): the maps of (N,) class ids.
+        """Return the (N, h, w) maps of (N,) class ids.
 
         Args:
-            network: a copy, to be used up.
+            network: a copy, which the method may change.
             images: (N, 3, H, W) float in [0, 1], requiring a gradient.
             class_ids: (N,).
         """
 
     def missing(self) -> ImportError:
-        """What is raised where the library is not installed."""
+        """Return the error to raise if the library is not installed."""
         return ImportError(
             f"{type(self).__name__} needs {self.library}, which is not installed: pip install 'wsol[peers]'"
         )
 
     def named(self, name: str, methods: Mapping[str, type]) -> Any:
-        """The library's class of that name.
+        """Return the library's class of a name.
 
         Raises:
-            ValueError: with the names there are.
+            ValueError: listing the names that exist.
         """
         if name not in methods:
             close = difflib.get_close_matches(name, list(methods), n=3)
@@ -110,7 +109,7 @@ class PeerMap(MapsOfClasses):
         return methods[name]
 
     def modules(self, network: nn.Module) -> list[nn.Module]:
-        """The target layers themselves.
+        """Return the modules of the target layers.
 
         Raises:
             ValueError: for a layer that does not exist.
@@ -125,13 +124,13 @@ class PeerMap(MapsOfClasses):
     def split_options(
         self, build: Callable[..., Any], call: Callable[..., Any], options: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Each option to where it is named: (arguments of the class, arguments of its call).
+        """Split options into (arguments of the class, arguments of its call), by their signatures.
 
         Raises:
-            ValueError: for an option that neither takes.
+            ValueError: for an option that neither signature has.
         """
         of_class, of_call = inspect.signature(build).parameters, inspect.signature(call).parameters
-        takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in of_class.values())
+        takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in of_class.values())
         to_class, to_call = {}, {}
         for name, value in options.items():
             if name in of_call:
@@ -145,7 +144,7 @@ class PeerMap(MapsOfClasses):
 
 
 def peer_copy(network: nn.Module) -> nn.Module:
-    """A deep copy in eval mode, with parameters that require a gradient and in-place activations out of place."""
+    """Return a deep copy in eval mode, whose parameters require a gradient and whose activations run out of place."""
     copied = copy.deepcopy(network).eval().requires_grad_(True)
     for module in copied.modules():
         if getattr(module, "inplace", False) is True:
@@ -154,18 +153,19 @@ def peer_copy(network: nn.Module) -> nn.Module:
 
 
 def _float_images(images: Tensor, network: nn.Module) -> Tensor:
-    dtype = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
+    dtypes = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    dtype = next(dtypes, torch.float32)
     floats = images.to(dtype) / 255 if images.dtype == torch.uint8 else images.detach().clone()
     return floats.requires_grad_()
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list | tuple) else value
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what these libraries draw from
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - these libraries draw from it
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         random.seed(seed)

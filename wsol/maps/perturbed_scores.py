@@ -1,4 +1,4 @@
-"""Class scores for changed images, and for changed activations."""
+"""Compute class scores for changed images and for changed activations."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,23 +10,23 @@ from wsol.maps.forward_pass import LAST
 from wsol.networks.classifier import Classifier
 from wsol.networks.inference import evaluation_mode
 
-CHUNK = 64  # images in one call: enough to keep a processor busy, few enough for any memory
+CHUNK = 64  # images per call: enough to keep a processor busy, few enough for any memory
 
 
 def scores(network: nn.Module, images: Tensor) -> Tensor:
-    """(N, K) logits of any number of images, without a graph, in chunks; the network is left as it was found."""
+    """Compute the (N, K) logits of any number of images in chunks, without a graph; the network stays unchanged."""
     with evaluation_mode(network), torch.inference_mode(False), torch.no_grad():
         return torch.cat([network(chunk) for chunk in images.split(CHUNK)])
 
 
 def replayed(network: nn.Module, images: Tensor, layer: str, output: Tensor) -> Tensor:
-    """(M, K) logits where `layer` gives this output in place of its own.
+    """Compute the (M, K) logits with another output in place of a layer's own.
 
     Args:
-        network: left as it was found, also after an error.
-        images: (M, 3, H, W) what the rest of the network reads.
-        layer: dotted module name. For the last layer of a classifier of ours only the head is run.
-        output: (M, ...) as the layer gives it, also in half precision.
+        network: left unchanged, also after an error.
+        images: (M, 3, H, W) input of the network.
+        layer: dotted module name. For the last layer of a wsol `Classifier` only the head runs.
+        output: (M, ...) in the layer's own layout, also in half precision.
     """
     if layer == LAST and isinstance(network, Classifier):
         with evaluation_mode(network):
@@ -44,6 +44,6 @@ def _replace(output: Tensor) -> Callable[[nn.Module, Any, Any], Tensor]:
 
 
 def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
-    """Slices of at most `size` that cover `count`."""
+    """Yield slices of at most `size` that cover `count`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -1,4 +1,4 @@
-"""The attention matrices of a ViT, read while it runs."""
+"""Read the attention matrices of a ViT while it runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from wsol.networks.transformers import TokenGrid
 
 @dataclass(frozen=True)
 class SelfAttention:
-    """The attention of a ViT's blocks, and what its head makes of the last block's tokens.
+    """The attention of a ViT's blocks, and the tokens that its head reads.
 
     Attributes:
-        layers: one a block, in the order of the blocks.
-        prefix_tokens: tokens before the patches.
-        read: the tokens that the head reads.
+        layers: attention of each block, in order.
+        prefix_tokens: number of tokens before the patches.
+        read: tokens of the last block that the head reads.
     """
 
     layers: tuple[Attention, ...]
@@ -30,37 +30,37 @@ class SelfAttention:
     read: slice
 
     def matrices(self, network: nn.Module, images: Tensor, fuse: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Run the network once more and keep each block's attention, row = the token that attends.
+        """Run the network once more and return each block's attention; a row belongs to the token that attends.
 
-        Each block computes its output as it always does, fused or not: the matrix is made again from the queries and
-        keys that it uses. The network is left as it was found, also after an error.
+        Each block computes its output as usual, fused or not; the matrix is computed separately from the block's
+        queries and keys. The network stays unchanged, also after an error.
 
         Args:
-            network: the one that these layers are part of.
-            images: (N, 3, H, W) as it takes them.
-            fuse: (N, heads, L, L) -> what is kept of one block.
+            network: the network that contains the layers.
+            images: (N, 3, H, W) input of the network.
+            fuse: maps the attention of one block, (N, heads, L, L), to the tensor that is kept.
         """
-        found: list[Tensor] = []
+        matrices: list[Tensor] = []
         handles = []
         try:
             for layer in self.layers:
                 queries: list[Tensor] = []
                 handles.append(layer.q_norm.register_forward_hook(_keep(queries)))
-                handles.append(layer.k_norm.register_forward_hook(_attend(queries, layer.scale, fuse, found)))
+                handles.append(layer.k_norm.register_forward_hook(_attend(queries, layer.scale, fuse, matrices)))
             with evaluation_mode(network), torch.no_grad():
                 network(images)
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return matrices
 
 
 def self_attention(network: nn.Module) -> SelfAttention:
-    """Find the attention of a ViT of ours, or of a network with one timm VisionTransformer in it.
+    """Find the attention of a wsol `Classifier` with a ViT, or of a network that contains one timm VisionTransformer.
 
     Raises:
-        ValueError: for a network without attention between all tokens of an image, in every block and one after the
-            other, or whose head reads the tokens in a way that gives no row of attention.
+        ValueError: for a network whose blocks do not all attend between all tokens of an image in sequence, or whose
+            head reads the tokens in a way that corresponds to no row of attention.
     """
     backbone = network.backbone if isinstance(network, Classifier) else None
     if any(isinstance(module, SwinTransformerStage) for module in network.modules()):
@@ -69,7 +69,7 @@ def self_attention(network: nn.Module) -> SelfAttention:
             "or grad_cam at the layer 'backbone'."
         )
     grid = getattr(backbone, "grid", None) or getattr(backbone, "patches", None)
-    trunk: Any = getattr(backbone, "network", backbone)  # one of timm by its name is a module of its own
+    trunk: Any = getattr(backbone, "network", backbone)  # backbone=timm wraps the ViT in a module `network`
     if isinstance(grid, TokenGrid) and hasattr(trunk, "blocks"):
         prefix, read, blocks = grid.prefix_tokens, slice(grid.prefix_tokens, None), trunk.blocks
     else:
@@ -89,7 +89,7 @@ def self_attention(network: nn.Module) -> SelfAttention:
 
 def _read(vit: Any) -> slice:
     if isinstance(vit, VisionTransformerDistilled):
-        return slice(0, 2)  # the mean of a head on the class token and one on the distillation token
+        return slice(0, 2)  # the mean of two heads, on the class token and on the distillation token
     if vit.global_pool == "token":
         return slice(0, 1)
     if vit.global_pool in ("avg", "max", "avgmax"):
@@ -105,11 +105,11 @@ def _keep(queries: list[Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:
 
 
 def _attend(
-    queries: list[Tensor], scale: float, fuse: Callable[[Tensor], Tensor], found: list[Tensor]
+    queries: list[Tensor], scale: float, fuse: Callable[[Tensor], Tensor], matrices: list[Tensor]
 ) -> Callable[[nn.Module, Any, Tensor], None]:
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
         dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
         query, key = queries.pop().to(dtype) * scale, output.to(dtype)
-        found.append(fuse((query @ key.transpose(-2, -1)).softmax(dim=-1)))
+        matrices.append(fuse((query @ key.transpose(-2, -1)).softmax(dim=-1)))
 
     return hook

@@ -1,4 +1,4 @@
-"""Which map methods give the same maps by theorem, so that a table does not count one result twice."""
+"""Find map methods that give the same maps by theorem, so that a table does not count one result twice."""
 
 from collections.abc import Mapping
 
@@ -14,23 +14,24 @@ from wsol.networks.base_pooling import ChannelPooling, PoolSite
 
 
 def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None, cuts_negative: bool) -> str:
-    """The row that this one repeats by theorem, or an empty text.
+    """Return the row of a table that a method's row repeats by theorem, or an empty text.
 
     At the last layer of pooling + one linear layer, with h w cells: Grad-CAM = ReLU(CAM) / (h w) for every pooling
     with pooling(x + t) = pooling(x) + t; under GAP also XGrad-CAM = Grad-CAM and HiResCAM = CAM / (h w). A factor
-    changes no box. A ReLU does, unless the protocol cuts every map at zero before it is resized.
+    changes no box. A ReLU does, unless the protocol clips every map at zero before it is resized.
 
     Args:
-        name: of the method.
-        maps: all methods of the table.
-        pooling: of the classifier; None: nothing is known of it.
-        cuts_negative: whether the protocol cuts maps at zero before it resizes them, `Protocol.cuts_negative`.
+        name: name of the method.
+        maps: all methods of the table, by name.
+        pooling: pooling of the classifier; None if unknown.
+        cuts_negative: whether the protocol clips maps at zero before it resizes them, `Protocol.cuts_negative`.
 
     Returns:
-        `same as cam`, `same as cam up to ReLU`, or nothing.
+        `same as cam`, `same as cam up to ReLU`, or an empty text.
     """
     method = maps[name]
-    cam = next((other for other, one in maps.items() if type(one) is CAM and _at_the_last_layer(one)), None)
+    cams = (other for other, candidate in maps.items() if type(candidate) is CAM and _at_the_last_layer(candidate))
+    cam = next(cams, None)
     if cam is None or not isinstance(pooling, ChannelPooling) or not _at_the_last_layer(method):
         return ""
     if isinstance(method, HiResCAM) and pooling.is_mean:
@@ -43,21 +44,21 @@ def same_as(name: str, maps: Mapping[str, MapMethod], pooling: nn.Module | None,
 
 
 def exactness(method: MapMethod, pooling: nn.Module | None, pool_site: PoolSite) -> str:
-    """How a map makes up the class's logit, less its bias, or an empty text where it does not.
+    """Return how a map adds up to the logit of its class without the bias, or an empty text if it does not.
 
-    CAM is what the head pools where class scores are pooled, and where the mean of features is, which is the same.
-    Behind another pooling of features that weighted sum of channels is no part of the computation; Zhou et al., CVPR
-    2016, section 3.2, compare it all the same. HiResCAM sums to the logit under every pooling with
-    pooling(s x) = s pooling(x) for s > 0, by Euler's theorem; class scores contain the bias, so where they are pooled a
-    constant must also pass through.
+    The head pools CAM itself where it pools class scores, and where it takes the mean of features, which is the same.
+    With another pooling of features, the weighted sum of channels is not part of the computation; Zhou et al., CVPR
+    2016, section 3.2, compare it nevertheless. HiResCAM sums to the logit under every pooling with
+    pooling(s x) = s pooling(x) for s > 0, by Euler's theorem. Class scores contain the bias, so a pooling of class
+    scores must also preserve added constants.
 
     Args:
-        method: that made it.
-        pooling: of the classifier; None: nothing is known of it.
-        pool_site: where it stands.
+        method: method that made the map.
+        pooling: pooling of the classifier; None if unknown.
+        pool_site: place of the pooling.
 
     Returns:
-        `pooled`, `summed`, or nothing.
+        `pooled`, `summed`, or an empty text.
     """
     if not isinstance(pooling, ChannelPooling) or not _at_the_last_layer(method):
         return ""

@@ -1,4 +1,4 @@
-"""A network cut before its head."""
+"""Define the trunk of a classifier: a network cut before its head."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ class Backbone(nn.Module):
     The trunk's modules keep the names that torchvision or timm gave them, so `layer4` of a ResNet is the target layer
     `backbone.layer4` of its classifier; `[name for name, _ in classifier.named_modules()]` lists them all.
 
-    Images come as uint8 RGB and are normalized here, not by the data set: the right mean and standard deviation come
-    with the weights, and so can never be mixed up.
+    Images come as uint8 RGB. The backbone normalizes them, not the data set, because mean and standard deviation belong
+    to the weights.
 
     Args:
-        trunk: run in order; (N, 3, H, W) normalized -> (N, C, h, w).
+        trunk: modules that run in order; (N, 3, H, W) normalized -> (N, C, h, w).
         out_channels: C.
-        mean: per channel, for images in [0, 1].
-        std: per channel.
+        mean: mean of each colour channel, for images in [0, 1].
+        std: standard deviation of each colour channel.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8, or float in [0, 1] -> features (N, C, h, w)."""
+        """Map images (N, 3, H, W), uint8 or float in [0, 1], to features (N, C, h, w)."""
         pixels = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
         features = (pixels - self.mean) / self.std
         for name in self.trunk_names:

@@ -1,4 +1,4 @@
-"""Define what poolings share: one score a channel, and a sharpness."""
+"""Define the base classes of poolings: any pooling, a pooling of each channel, a pooling with a sharpness."""
 
 import math
 from typing import ClassVar, Literal
@@ -13,10 +13,11 @@ class Pooling(nn.Module):
     """The part of a head that reads all cells: (N, C, h, w) -> (N, C').
 
     Attributes:
-        sites: where it may stand: on the `features` before the linear layer, or on the class `scores` behind it.
-        maps_per_class: of the `scores` site: class maps that are averaged before they are pooled.
-        map_hint: where it reads no place of the backbone's output, so that CAM and gradients show none: what to ask for
-            in their place.
+        sites: allowed places of the pooling: on the `features` before the linear layer, or on the class `scores` after
+            it.
+        maps_per_class: number of class maps that are averaged before they are pooled, at the `scores` site.
+        map_hint: advice for error messages, where the pooling reads no cell of the backbone's output, so that CAM and
+            gradients show nothing; empty otherwise.
     """
 
     sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
@@ -24,13 +25,13 @@ class Pooling(nn.Module):
     maps_per_class: int = 1
 
     def prepare(self, channels: int) -> int:
-        """Make what depends on the number of channels, once; the classifier calls it after seeding.
+        """Build the parts that depend on the number of channels, once; the classifier calls this after seeding.
 
         Args:
-            channels: C of what will be pooled.
+            channels: C of the input.
 
         Returns:
-            C', the width of what comes out.
+            C', the width of the output.
         """
         return channels
 
@@ -56,10 +57,10 @@ class ChannelPooling(Pooling):
 
 
 class SharpPooling(ChannelPooling):
-    """Holds the sharpness r, fixed or learned.
+    """A pooling with a sharpness r, fixed or learned.
 
     Args:
-        sharpness: r, above 0, in units of 1 / features; where it is learned, what it starts from.
+        sharpness: r, above 0, in units of 1 / features; the initial value if it is learned.
         learned: r = exp(log_sharpness) is trained, one for all channels.
 
     Raises:
@@ -72,12 +73,12 @@ class SharpPooling(ChannelPooling):
         super().__init__()
         if not 0 < sharpness < math.inf:
             raise ValueError(
-                f"sharpness must be a finite number above 0, got {sharpness}; for the limits take gap or gmp."
+                f"sharpness must be a finite number above 0, got {sharpness}. For the limits, take gap or gmp."
             )
         self.initial_sharpness = float(sharpness)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness))) if learned else None
 
     @property
     def sharpness(self) -> float | Tensor:
-        """r, as it is now."""
+        """Current value of r."""
         return self.initial_sharpness if self.log_sharpness is None else self.log_sharpness.exp()

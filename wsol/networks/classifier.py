@@ -1,4 +1,4 @@
-"""Join a backbone, a pooling and one linear layer; swap the pooling of a trained one."""
+"""Join a backbone, a pooling and one linear layer; swap the pooling of a trained classifier."""
 
 from typing import ClassVar, get_args
 
@@ -12,22 +12,23 @@ from wsol.networks.base_pooling import Pooling, PoolSite
 class Classifier(nn.Module):
     """An image classifier whose head is a pooling and one linear layer, in either order.
 
-    `features`: the pooling reads each feature channel, and the linear layer what comes out (Zhou et al., "Learning Deep
-    Features for Discriminative Localization", CVPR 2016, section 2). `scores`: the linear layer reads each cell, as a
-    1x1 convolution, and the pooling the class score maps (Oquab et al., "Is Object Localization for Free?", CVPR 2015).
-    With the mean these are one function; with the maximum they are two different networks.
+    `features`: the pooling reads each feature channel, and the linear layer reads the pooled features (Zhou et al.,
+    "Learning Deep Features for Discriminative Localization", CVPR 2016, section 2). `scores`: the linear layer reads
+    each cell, as a 1x1 convolution, and the pooling reads the class score maps (Oquab et al., "Is Object Localization
+    for Free?", CVPR 2015). With the mean both are one function; with the maximum they are two different networks.
 
     Args:
         backbone: images -> features (N, C, h, w).
         pooling: a `Pooling`, or any module that keeps the number of channels.
         num_classes: K.
-        pool_site: where the pooling stands.
+        pool_site: place of the pooling, before the linear layer (`features`) or after it (`scores`).
 
     Attributes:
-        cam_hint: what to ask for in place of CAM, where `fc` reads other features than the backbone's.
+        cam_hint: advice for error messages, where `fc` reads other features than the backbone's, so that CAM is
+            undefined; empty otherwise.
 
     Raises:
-        ValueError: if the pooling cannot stand there.
+        ValueError: if the pooling does not support `pool_site`.
     """
 
     cam_hint: ClassVar[str] = ""
@@ -54,37 +55,38 @@ class Classifier(nn.Module):
         self.fc = nn.Linear(width, num_classes * maps)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8, or float in [0, 1] -> logits (N, K)."""
+        """Map images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, K)."""
         return self.head(self.backbone(images))
 
     def head(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> logits (N, K)."""
+        """Map features (N, C, h, w) to logits (N, K)."""
         if self.pool_site == "features":
             return self.fc(self.pooling(features))
         return self.pooling(self.class_maps(features))
 
     def class_maps(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, K, h, w): the linear layer at each cell, bias included."""
+        """Map features (N, C, h, w) to class maps (N, K, h, w): the linear layer at each cell, with its bias."""
         weight, bias = self.class_weights(), self.fc.bias.view(self.num_classes, -1).mean(dim=1)
         return F.conv2d(features, weight[:, :, None, None], bias)
 
     def class_weights(self) -> Tensor:
-        """(K, C) of the linear layer; with several maps for each class their mean, which is what the average reads."""
+        """Return the (K, C) weights of the linear layer; with several maps per class, the mean over its maps."""
         return self.fc.weight.view(self.num_classes, -1, self.fc.in_features).mean(dim=1)
 
 
 def with_pooling(classifier: Classifier, pooling: nn.Module) -> Classifier:
-    """The same backbone and linear layer, shared and not copied, with another pooling.
+    """Return a classifier with another pooling, which shares the backbone and the linear layer of a trained classifier.
 
-    Source: the comparison of Zhou et al., CVPR 2016, trains each head anew; what the pooling does to a network that has
-    been trained already is another question, so its numbers are rows of their own.
+    Differs from the comparison of Zhou et al., CVPR 2016, which trains a network for each head. The effect of a pooling
+    on a network that is already trained is another question, so its numbers form separate rows.
 
     Args:
-        classifier: trained; keeps its own pooling.
-        pooling: without parameters of its own, for nothing would train them.
+        classifier: a trained classifier; it keeps its own pooling.
+        pooling: a pooling without parameters, because nothing would train them.
 
     Raises:
-        ValueError: if the pooling has parameters, cannot stand where the trained one did, or gives another width.
+        ValueError: if the pooling has parameters, does not support the site of the trained pooling, or gives another
+            width.
     """
     name = type(pooling).__name__
     if type(classifier) is not Classifier:
@@ -100,6 +102,6 @@ def with_pooling(classifier: Classifier, pooling: nn.Module) -> Classifier:
             raise ValueError(f"{name} does not fit the linear layer that was trained; it needs one of its own.")
     if any(True for _ in pooling.parameters()):
         raise ValueError(f"{name} has parameters, which nothing trained; give pooling_at_test fixed settings.")
-    made = Classifier(classifier.backbone, pooling, classifier.num_classes, classifier.pool_site)
-    made.fc = classifier.fc
-    return made.train(classifier.training)
+    swapped = Classifier(classifier.backbone, pooling, classifier.num_classes, classifier.pool_site)
+    swapped.fc = classifier.fc
+    return swapped.train(classifier.training)

@@ -1,4 +1,4 @@
-"""The same classifier, laid out to run faster."""
+"""Fold batch norms into convolutions, so that a classifier runs faster."""
 
 import copy
 import logging
@@ -19,28 +19,28 @@ from wsol.geometry import Size
 log = logging.getLogger(__name__)
 
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-_PAIR_TOLERANCE = 1e-4  # of the largest value; float32 rounds to about 1e-6 of it
-_NETWORK_TOLERANCE = 1e-3  # the same of the logits, behind many pairs
+_PAIR_TOLERANCE = 1e-4  # relative to the largest value; float32 rounds to about 1e-6 of it
+_NETWORK_TOLERANCE = 1e-3  # relative to the largest logit, behind many pairs
 
 
 def optimize(network: nn.Module, device: torch.device, keep: Iterable[str] = (), size: Size = (224, 224)) -> nn.Module:
-    """A copy of a classifier for inference: batch norms folded, channels last, bfloat16 where CUDA has it.
+    """Return a copy of a classifier for inference: batch norms folded, channels last, bfloat16 where CUDA supports it.
 
     In eval mode a batch norm is one factor and one shift per channel. Both move into the weights of the convolution
-    before it, where three things hold on a random image: the convolution is run once, nothing but the batch norm reads
-    its output, and the folded pair gives the same numbers. Any other pair stays as it is; the log tells how many.
+    before it, if three conditions are met on a random image: the convolution runs once, only the batch norm reads its
+    output, and the folded pair gives the same numbers. Any other pair stays unfolded; the log reports how many.
 
-    All modules keep their names, so target layers stay valid, and a `Classifier` stays one: a batch norm becomes an
-    identity, or what else it holds (timm's `BatchNormAct2d` its activation). The output of a folded convolution is that
-    of its batch norm, unless the convolution is named in `keep`.
+    All modules keep their names, so target layers stay valid, and a `Classifier` stays a `Classifier`: a batch norm
+    becomes an identity or its own children (timm's `BatchNormAct2d` becomes its activation). A folded convolution gives
+    the output of its batch norm, unless `keep` names the convolution.
 
-    In bfloat16, which has 8 significant bits, logits and gradients differ by about a percent from those in float32; the
-    weights stay float32 and so do the logits.
+    In bfloat16, which has 8 significant bits, logits and gradients differ by about a percent from those in float32. The
+    weights and the logits stay float32.
 
     Args:
-        network: a classifier of ours or any other; left as it was found.
-        device: where the copy is to run.
-        keep: target layers whose output must not change; only those that give the output of a convolution need mention.
+        network: any classifier; left unchanged.
+        device: device of the copy.
+        keep: target layers whose output must not change; only layers that give the output of a convolution matter.
         size: (height, width) of images that the network takes.
 
     Returns:
@@ -53,38 +53,41 @@ def optimize(network: nn.Module, device: torch.device, keep: Iterable[str] = (),
     folded, others = _fold_batch_norms(fast, set(keep), size)
     log.info("%d batch norms folded into the convolution before them, %d left as they are.", folded, others)
     fast = fast.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):  # from Ampere on, as hardware
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (
+        8,
+        0,
+    ):  # Ampere and later compute bfloat16 in hardware
         run_in_bfloat16(fast, device.type)
     return fast
 
 
 def run_in_bfloat16(network: nn.Module, device_type: str) -> None:
-    """Change a network in place to run under autocast, its logits becoming float32 again."""
+    """Make a network run under autocast to bfloat16 and return float32 logits; the network changes in place."""
 
     def forward(self: nn.Module, *inputs: Any) -> Tensor:
         with torch.autocast(device_type, torch.bfloat16):
             logits = type(self).forward(self, *inputs)
         return logits.float()
 
-    # On the instance: neither its class nor a module's name changes. A method, and no closure over the network, is
-    # bound to the copy when the network is copied.
+    # On the instance, so that neither its class nor a module's name changes. A method, not a closure over the network,
+    # because a deep copy of the network binds a method to the copy.
     network.forward = MethodType(forward, network)
 
 
 @dataclass
 class _Pair:
-    """A batch norm, the convolution whose output it reads, and what both gave."""
+    """A batch norm, the convolution whose output it reads, and the outputs of both."""
 
     convolution: str
     norm: str
-    image: Tensor  # what the convolution read
-    between: Tensor
-    result: Tensor
+    image: Tensor  # input of the convolution
+    between: Tensor  # output of the convolution, input of the batch norm
+    result: Tensor  # output of the batch norm
 
 
 @dataclass
 class _Run:
-    """What one forward pass tells of the batch norms."""
+    """Observations of one forward pass: calls, outputs of convolutions, pairs of convolution and batch norm."""
 
     images: Tensor
     logits: Tensor = field(init=False)
@@ -95,7 +98,7 @@ class _Run:
 
 
 class _Readers(TorchDispatchMode):
-    """Counts the operations that read each tensor; a view counts, as does a change in place."""
+    """Counter of the operations that read each tensor; views and changes in place count, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +114,7 @@ class _Readers(TorchDispatchMode):
 
 
 def _fold_batch_norms(network: nn.Module, keep: set[str], size: Size) -> tuple[int, int]:
-    """Fold in place what can be; how many were, and how many were not."""
+    """Fold batch norms in place where possible; return the numbers of folded and of other batch norms."""
     norms = sum(isinstance(module, _NORMS) for module in network.modules())
     if norms == 0:
         return 0, 0
@@ -120,7 +123,7 @@ def _fold_batch_norms(network: nn.Module, keep: set[str], size: Size) -> tuple[i
     folded = 0
     for pair in run.pairs:
         once = run.calls[pair.convolution] == run.calls[pair.norm] == 1
-        alone = readers.counts[id(pair.between)] == 1 and not any(pair.between is one for one in run.kept)
+        alone = readers.counts[id(pair.between)] == 1 and not any(pair.between is output for output in run.kept)
         folded += once and alone and _fold(network, pair)
     with torch.inference_mode(False), torch.no_grad():
         logits = network(run.images)
@@ -133,7 +136,7 @@ def _fold_batch_norms(network: nn.Module, keep: set[str], size: Size) -> tuple[i
 
 
 def _fold(network: nn.Module, pair: _Pair) -> bool:
-    """Put the folded convolution in its place, if it gives the same numbers."""
+    """Replace a pair by its folded convolution and return True, if the folded convolution gives the same numbers."""
     convolution, norm = network.get_submodule(pair.convolution), network.get_submodule(pair.norm)
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, _NORMS)
@@ -148,8 +151,8 @@ def _fold(network: nn.Module, pair: _Pair) -> bool:
     return True
 
 
-def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())  # not so for NaN
+def _agree(values: Tensor, expected: Tensor, tolerance: float) -> bool:
+    return bool((values - expected).abs().max() <= tolerance * expected.abs().max())  # False for NaN
 
 
 def _observe(network: nn.Module, keep: set[str], size: Size, readers: _Readers) -> _Run:
@@ -159,7 +162,11 @@ def _observe(network: nn.Module, keep: set[str], size: Size, readers: _Readers) 
     def after_convolution(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             run.calls[name] += 1
-            run.convolved[id(output)] = (name, inputs[0].clone(), output)  # held, so that no other takes its id
+            run.convolved[id(output)] = (
+                name,
+                inputs[0].clone(),
+                output,
+            )  # kept alive, so that no other tensor takes its id
             readers.counts[id(output)] = 0
 
         return hook
@@ -177,7 +184,7 @@ def _observe(network: nn.Module, keep: set[str], size: Size, readers: _Readers) 
         run.kept.append(output)
 
     for name, module in network.named_modules():
-        # By the network's own hooks and parametrizations, a module is not what its weights say.
+        # With hooks or parametrizations of the network's own, a module's output does not follow from its weights.
         altered = module._forward_hooks or module._forward_pre_hooks or is_parametrized(module)
         if name in keep:
             handles.append(module.register_forward_hook(after_kept))
@@ -212,7 +219,7 @@ def _fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> nn
 
 
 def _rest(norm: nn.Module) -> nn.Module:
-    """What a batch norm runs behind itself: nothing, or its children in turn."""
+    """Return the modules that a batch norm runs after normalizing: its children in order, or an identity."""
     children = dict(norm.named_children())
     if not children:
         return nn.Identity()

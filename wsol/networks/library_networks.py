@@ -1,4 +1,4 @@
-"""Steps that make a backbone of any network of a library: its name, its features for one image, its head taken off."""
+"""Turn networks of timm and torchvision into backbones: check names, find the layout of features, remove heads."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from wsol.networks.token_grid import Layout
 
 
 def check_name(name: str, known: Sequence[str], library: str) -> None:
-    """Refuse a name that a library does not have.
+    """Raise ValueError if a library has no network of a name.
 
     Raises:
-        ValueError: with close names.
+        ValueError: listing close names.
     """
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known, n=3)) or "none"
@@ -22,15 +22,15 @@ def check_name(name: str, known: Sequence[str], library: str) -> None:
 
 
 def try_features(network: nn.Module, name: str, image_size: int) -> Any:
-    """What a network gives for one black image in eval mode, with its graph; the network comes back in train mode.
+    """Compute the features of one black image in eval mode, with their graph; the network ends in train mode.
 
     Args:
-        network: (N, 3, H, W) -> features.
-        name: for the message.
+        network: maps (1, 3, H, W) to features.
+        name: name of the network, for the message.
         image_size: height and width in pixels.
 
     Raises:
-        ValueError: if it does not take images of this size.
+        ValueError: if the network does not take images of this size.
     """
     device = next(network.parameters()).device
     network.eval()
@@ -41,20 +41,20 @@ def try_features(network: nn.Module, name: str, image_size: int) -> Any:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ValueError(f"{name} does not take images of {image_size} x {image_size} px: {reason}.") from None
     finally:
-        network.train()  # also ends what timm's LeViT and its like keep of their weights in eval mode
+        network.train()  # also drops the fused weights that timm's LeViT and its like cache in eval mode
 
 
 def layout_of(features: Any, channels: int, name: str, prefix_tokens: int = 0) -> Layout:
-    """How a network orders its features, told by the place of the channels in their shape.
+    """Return the layout of a network's features, from the place of the channels in their shape.
 
     Args:
-        features: of one image.
+        features: output for one image.
         channels: C.
-        name: for the message.
-        prefix_tokens: tokens before the patches, where there are tokens.
+        name: name of the network, for the message.
+        prefix_tokens: number of tokens before the patches, for a network of tokens.
 
     Raises:
-        ValueError: if they are no grid of more than one cell.
+        ValueError: if the features are not a grid of more than one cell.
     """
     shape = tuple(features.shape) if isinstance(features, Tensor) else ()
     if len(shape) == 4 and shape[1] == channels and min(shape[2:]) > 1:
@@ -65,22 +65,22 @@ def layout_of(features: Any, channels: int, name: str, prefix_tokens: int = 0) -
         side = round(max(0, shape[1] - prefix_tokens) ** 0.5)
         if side > 1 and side * side == shape[1] - prefix_tokens:
             return "tokens"
-    found = f"shape {shape}" if shape else type(features).__name__
+    output = f"shape {shape}" if shape else type(features).__name__
     raise ValueError(
-        f"{name} ends without a spatial grid of features: one image gives {found}, of {channels} channels and "
+        f"{name} ends without a spatial grid of features: one image gives {output}, of {channels} channels and "
         f"{prefix_tokens} prefix tokens. Take another network, or larger images if one cell is left."
     )
 
 
 def remove_unused(network: nn.Module, features: Tensor) -> None:
-    """Put an identity in the place of every module that the features do not depend on: the head.
+    """Replace every module that the features do not depend on, which is the head, by an identity.
 
-    What is left of such parameters, which belong to modules with others that are used, is frozen: distributed training
-    waits for the gradient of every parameter that asks for one.
+    Unused parameters of modules that also have used ones are frozen, because distributed training waits for the
+    gradient of every parameter that requires one.
 
     Args:
         network: changed in place.
-        features: that it gave, with their graph.
+        features: output of the network, with its graph.
     """
     used = {id(parameter) for parameter in _leaves(features)}
     _replace(network, used | {id(parameter) for parameter in network.parameters() if not parameter.requires_grad})
@@ -98,7 +98,7 @@ def _replace(module: nn.Module, used: set[int]) -> None:
 
 
 def _leaves(output: Tensor) -> Iterator[Tensor]:
-    """All parameters in the graph of a tensor."""
+    """Yield all parameters in the graph of a tensor."""
     waiting: list[Any] = [output.grad_fn]
     seen = set()
     while waiting:

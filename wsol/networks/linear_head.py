@@ -1,4 +1,4 @@
-"""The linear layer that makes a network's logits."""
+"""Find the linear layer that gives a network's logits, and check what it reads."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from wsol.networks.classifier import Classifier
 
 
 def linear_head(network: nn.Module) -> nn.Linear:
-    """The last linear layer of a classifier of ours, torchvision's or timm's.
+    """Return the last linear layer of a classifier: a wsol `Classifier`, or one of torchvision or timm.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the network has no linear layer.
     """
     if isinstance(network, Classifier):
         return network.fc
@@ -22,14 +22,14 @@ def linear_head(network: nn.Module) -> nn.Linear:
 
 
 def check_reads_channels(classifier: Classifier, what: str) -> None:
-    """Refuse a head whose linear layer reads something else than the channels of the backbone.
+    """Raise ValueError if the linear layer reads other features than the channels of the backbone.
 
     Args:
-        classifier: of ours.
-        what: for the message: that which needs it.
+        classifier: a wsol classifier.
+        what: plural noun for the message: what needs such a linear layer.
 
     Raises:
-        ValueError: naming the head, and those that do.
+        ValueError: naming the head, and the options that do read the channels.
     """
     usual = type(classifier) is Classifier
     reads, given = classifier.fc.in_features, classifier.backbone.out_channels
@@ -42,19 +42,19 @@ def check_reads_channels(classifier: Classifier, what: str) -> None:
 
 
 def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: str) -> Tensor:
-    """(K, C) weights of the linear layer that reads the pooled features.
+    """Return the (K, C) weights of the linear layer that reads the pooled features.
 
-    A classifier of ours is built that way. Of any other network it is checked that mean pooling and its last linear
-    layer give its logits, so that no map is called CAM that is none.
+    A wsol `Classifier` has such a layer by construction. Any other network must give its logits by mean pooling and its
+    last linear layer; otherwise CAM is undefined for it.
 
     Args:
         network: the classifier.
-        features: (N, C, h, w) at `layer`.
-        logits: (N, K) of the same pass.
-        layer: the name of the target layer, for messages.
+        features: (N, C, h, w) output of `layer`.
+        logits: (N, K) output of the same pass.
+        layer: name of the target layer, for messages.
 
     Raises:
-        ValueError: if the layer is not followed by pooling and one linear layer.
+        ValueError: if pooling and one linear layer do not follow the layer.
     """
     head = linear_head(network)
     if head.in_features != features.shape[1]:
@@ -75,14 +75,14 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
 
 
 def check_reads_places(classifier: Classifier, layer: str) -> None:
-    """Refuse the backbone's output where the head reads nothing that has a place there: gradients would be constant.
+    """Raise ValueError if the head reads no cell of the backbone's output, where gradients would be constant.
 
     Args:
-        classifier: of ours.
-        layer: that output's name, for the message.
+        classifier: a wsol classifier.
+        layer: name of the backbone's output, for the message.
 
     Raises:
-        ValueError: naming what to ask for instead.
+        ValueError: naming the map methods or layers to choose instead.
     """
     if type(classifier) is Classifier and isinstance(classifier.pooling, Pooling) and classifier.pooling.map_hint:
         raise ValueError(

@@ -1,21 +1,21 @@
-"""Images as the numbers that a network computes with, and the colour that it sees as nothing."""
+"""Convert images to the floats that a network computes with, and find the colour that it normalizes to zero."""
 
 import torch
 from torch import Tensor, nn
 
 
 def to_pixels(network: nn.Module, images: Tensor) -> Tensor:
-    """Images as the floats that gradients are taken of and that masks are laid over.
+    """Convert images to floats, which have gradients and can be masked.
 
     Args:
-        network: it decides the type that uint8 becomes.
-        images: (N, 3, H, W) uint8, for a network that normalizes inside; or float as it takes it.
+        network: the network whose precision uint8 images are converted to.
+        images: (N, 3, H, W) uint8 for a network that normalizes inside, or float in the network's own range.
 
     Returns:
-        (N, 3, H, W) float without a graph: uint8 divided by 255; float as it is.
+        (N, 3, H, W) float without a graph: uint8 images divided by 255, float images unchanged.
 
     Raises:
-        ValueError: for images that are no floats, where the network does not normalize: their scale is not known.
+        ValueError: for integer images of a network that does not normalize inside, because their scale is unknown.
     """
     if images.is_floating_point():
         return images.clone() if images.is_inference() else images.detach()
@@ -29,11 +29,11 @@ def to_pixels(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def mean_color(network: nn.Module, otherwise: float = 0.0) -> Tensor:
-    """(1, 3, 1, 1) the colour that the network normalizes to zero; erased pixels are set to it, as in the papers.
+    """Return the (1, 3, 1, 1) colour that a network normalizes to zero; papers set erased pixels to this colour.
 
     Args:
-        network: of ours, or any other.
-        otherwise: the colour for a network that does not normalize inside: 0, as it gets normalized images.
+        network: any network.
+        otherwise: colour for a network that does not normalize inside; 0 fits normalized images.
     """
     mean = _mean_inside(network)
     if mean is not None:
@@ -43,7 +43,7 @@ def mean_color(network: nn.Module, otherwise: float = 0.0) -> Tensor:
 
 
 def _mean_inside(network: nn.Module) -> Tensor | None:
-    """The mean of the module that normalizes, a `Backbone` or a `NormalizedNetwork`."""
+    """Return the mean of the module that normalizes, a `Backbone` or a `NormalizedNetwork`; None without one."""
     for module in network.modules():
         mean, std = getattr(module, "mean", None), getattr(module, "std", None)
         if isinstance(mean, Tensor) and isinstance(std, Tensor) and mean.shape == std.shape == (1, 3, 1, 1):

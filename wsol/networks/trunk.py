@@ -1,4 +1,4 @@
-"""The part of a published network that a backbone keeps, and the convolutions that papers add behind it."""
+"""Cut the trunk from a published network, and add the convolutions that papers put behind it."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 def cut_after(network: nn.Module, last: str) -> nn.Sequential:
-    """The children of a network up to and including one of them, under their names.
+    """Return the children of a network up to and including one of them, under their names.
 
     Args:
-        network: its children stand in the order in which they are run.
-        last: the name of the last child that stays.
+        network: a network that runs its children in their order.
+        last: name of the last child to keep.
 
     Raises:
-        ValueError: if there is no such child.
+        ValueError: if the network has no child of this name.
     """
     children = OrderedDict(network.named_children())
     if last not in children:
@@ -25,11 +25,11 @@ def cut_after(network: nn.Module, last: str) -> nn.Sequential:
 
 
 def load_trunk(trunk: nn.Sequential, state: Mapping[str, Tensor] | None) -> None:
-    """Load what a whole network's state dict holds for these children; every tensor of theirs must be there.
+    """Load the tensors of a trunk's children from the state dict of the whole network, which must contain all of them.
 
     Args:
         trunk: children under the whole network's names.
-        state: of the whole network; None: nothing is loaded.
+        state: state dict of the whole network; None: nothing is loaded.
     """
     if state is None:
         return
@@ -38,12 +38,12 @@ def load_trunk(trunk: nn.Sequential, state: Mapping[str, Tensor] | None) -> None
 
 
 def added_convolution(channels: int, width: int = 1024, weight: Literal["he", "xavier"] = "he") -> nn.Conv2d:
-    """A 3x3 convolution of stride 1 and padding 1 with new weights and zero biases.
+    """Return a 3x3 convolution of stride 1 and padding 1 with new weights and zero biases.
 
     Args:
-        channels: that it reads.
-        width: that it gives.
-        weight: `he`: normal, by fan-out, for a ReLU behind it, as torchvision's VGG; `xavier`: uniform.
+        channels: number of input channels.
+        width: number of output channels.
+        weight: initialization. `he`: normal, by fan-out, for a ReLU behind it, as torchvision's VGG; `xavier`: uniform.
     """
     convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1)
     if weight == "he":
@@ -61,11 +61,12 @@ def add_gap_convolution(trunk: nn.Sequential, channels: int) -> int:
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 3.1. The paper
     names no nonlinearity behind it; the released Caffe networks (github.com/metalbubble/CAM) have a ReLU.
 
-    Differs from those networks, whose convolution has two groups, for the paper tells of none: twice the weights.
+    Differs from those networks, whose convolution has two groups; the paper mentions no groups, so this one has twice
+    the weights.
 
     Args:
         trunk: changed in place.
-        channels: of its output.
+        channels: number of channels that the trunk gives.
 
     Returns:
         1024, the new number of channels.

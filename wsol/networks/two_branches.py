@@ -1,4 +1,4 @@
-"""Join two classifier branches on one trunk, and read the attention of a class."""
+"""Join two classifier branches on one trunk, and compute the attention map of a class."""
 
 import copy
 from typing import Any, ClassVar
@@ -14,21 +14,21 @@ from wsol.networks.trunk import added_convolution
 
 
 def class_attention(features: Tensor, weights: Tensor, size: Size | None = None) -> Tensor:
-    """The class activation map of one class for each image, min-max normalized.
+    """Compute the class activation map of one class per image, min-max normalized.
 
     Args:
-        features: (N, C, h, w) that the linear layer reads, pooled or at each cell.
-        weights: (N, C) of each image's class.
+        features: (N, C, h, w) input of the pooling or, at each cell, of the linear layer.
+        weights: (N, C) weights of each image's class.
         size: (H, W) that the maps are resized to before they are normalized, bilinear; None: their own cells.
 
     Returns:
         (N, h, w) or (N, H, W), at least float32, from exactly 0 to exactly 1; a constant map becomes zeros.
     """
-    # In full precision, whatever the training's: what is close to a threshold is decided here.
+    # In full precision, whatever the training uses, because these maps are compared with thresholds.
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(features.dtype, torch.float32)
         maps = torch.einsum("nchw,nc->nhw", features.to(dtype), weights.to(dtype))
-        # Asked before resizing, which leaves rounding noise on a constant map.
+        # Found before resizing, which leaves rounding noise on a constant map.
         constant = (maps == maps[:, :1, :1]).all(dim=2).all(dim=1)[:, None, None]
         if size is not None:
             maps = interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
@@ -40,18 +40,21 @@ def class_attention(features: Tensor, weights: Tensor, size: Size | None = None)
 class TwoBranches(Classifier):
     """The network of adversarial complementary learning: see `wsol.training.methods.acol`.
 
-    A branch is two 3x3 convolutions with ReLU, a pooling and a linear layer. Branch A reads the features of the trunk,
-    branch B the same features with zeros where A's map of the class exceeds the threshold. The logits are A's.
+    A branch is two 3x3 convolutions with ReLU, a pooling and a linear layer. Branch A reads the features of the trunk;
+    branch B reads the same features with zeros where A's map of the class exceeds the threshold. Branch A gives the
+    logits.
 
-    `branch_a` is the target layer at which CAM gives A's map; the trunk is `backbone`, as ever.
+    `branch_a` is the target layer at which CAM gives A's map; the trunk is `backbone`, as in every classifier.
 
     Args:
-        classifier: whose trunk, pooling and pool_site are taken; B has a copy of the pooling. Its linear layer is left.
-        width: channels of the branches.
-        threshold: of A's min-max normalized map, in [0, 1).
+        classifier: classifier that gives trunk, pooling and pool_site; branch B gets a copy of the pooling. The linear
+            layer is not used.
+        width: number of channels of the branches.
+        threshold: score threshold of A's min-max normalized map, in [0, 1).
 
     Raises:
-        ValueError: if the pooling mixes channels, so that a cell has no class score, or if the width is the trunk's.
+        ValueError: if the pooling mixes channels, so that a cell has no class score, or if the width equals the number
+            of channels of the trunk.
     """
 
     cam_hint: ClassVar[str] = "Take maps=[acol_cam], or branch A's map alone: +maps.cam.target_layer=branch_a."
@@ -78,25 +81,25 @@ class TwoBranches(Classifier):
         self.threshold = threshold
 
     def head(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) of the trunk -> logits (N, K) of branch A."""
+        """Map features (N, C, h, w) of the trunk to logits (N, K) of branch A."""
         return super().head(self.branch_a(features))
 
     def both(self, features: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, h, w) of the trunk and (N,) class ids -> logits (N, K) of A and of B."""
+        """Map features (N, C, h, w) of the trunk and (N,) class ids to the logits (N, K) of A and of B."""
         of_a = self.branch_a(features)
         erased = self.erase(features, class_attention(of_a, self.class_weights()[class_ids]))
         return super().head(of_a), self.branch_b(erased)
 
     def erase(self, features: Tensor, attention: Tensor) -> Tensor:
-        """(N, C, h, w) and (N, h, w) in [0, 1] -> the features, zero in all channels above the threshold."""
+        """Set features (N, C, h, w) to zero in the cells whose attention (N, h, w) in [0, 1] exceeds the threshold."""
         return features * (attention <= self.threshold)[:, None]
 
     def fused_maps(self, features: Tensor, class_ids: Tensor) -> Tensor:
-        """Of both branches' maps the larger in each cell.
+        """Return the cell-wise maximum of both branches' maps.
 
         Args:
             features: (N, C, h, w) of the trunk, also in half precision.
-            class_ids: (N, K), the classes whose maps are made; B reads what A's map of the same class leaves.
+            class_ids: (N, K), the classes whose maps are made; B reads the features that A's map of the class leaves.
 
         Returns:
             (N, K, h, w), at least float32, in [0, 1], without a graph.
@@ -113,7 +116,7 @@ class TwoBranches(Classifier):
 
 
 class _Convolutions(nn.Sequential):
-    """Two 3x3 convolutions with ReLU: the part of a branch that its pooling reads."""
+    """Two 3x3 convolutions with ReLU, whose output the pooling of a branch reads."""
 
     def __init__(self, channels: int, width: int) -> None:
         layers = [added_convolution(channels, width), nn.ReLU(), added_convolution(width, width), nn.ReLU()]
@@ -122,5 +125,5 @@ class _Convolutions(nn.Sequential):
 
 
 def _convolutions(channels: int, width: int) -> Any:
-    # A branch is a classifier of features, and these stand for its backbone, which takes images by its type.
+    # A branch is a classifier of features; these convolutions take the place of its backbone, whose type takes images.
     return _Convolutions(channels, width)

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -174,41 +172,3 @@ def record_key(evaluation: Mapping[str, Any], source: str, rule: str) -> str:
     made_by = [source, maps, boxes] if source == PSOL else maps.get(source, source)
     parts = [made_by, optimized, read, evaluation["thresholds"], evaluation["protocol"]]
     return f"{source}-{rule}-{evaluation['protocol']['name']}-{digest(parts)}"
-
-
-class Inference(TypedDict):
-    """Keyword arguments of the functions that run a network over a split."""
-
-    device: torch.device
-    batch_size: int
-    workers: int
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Describe where and how fast a job runs: nothing here changes a number, save for the rounding of floats."""
-
-    results: Path
-    accelerator: str = "auto"
-    devices: int = 1
-    workers: int = 0
-    batch_size: int = 64
-    progress: bool = True
-    compile: bool = False
-
-    @property
-    def device(self) -> torch.device:
-        """Device that one process computes on."""
-        return device_of(self.accelerator)
-
-    @property
-    def inference(self) -> Inference:
-        """Device, batch size and decoding processes of a pass over a split."""
-        return {"device": self.device, "batch_size": self.batch_size, "workers": self.workers}
-
-
-def device_of(accelerator: str) -> torch.device:
-    """Return the torch device of an accelerator's name."""
-    if accelerator == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

@@ -81,6 +81,5 @@ def _measure(source: MapsSource, run: RunMaps, measure: str) -> pd.DataFrame:
         evaluation.maps[name],
         source.read("test"),
         evaluation.faithfulness[measure],
-        device=run.machine.device,
-        progress=f"{measure} of {name}" if run.machine.progress else "",
+        run.machine,
     )

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.identity import digest
+from wsol.machine import Machine
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.backbone import Backbone
 from wsol.networks.inference import network_outputs
 from wsol.runs.artifacts import RunArtifacts
-from wsol.runs.experiment import SCORED_SPLITS, Machine
+from wsol.runs.experiment import SCORED_SPLITS
 from wsol.runs.fit import build_seeded, record_divergence
 from wsol.runs.folder import RunFolder, ensure_network, load_classifier, load_maps, load_or_none, save_frame
 from wsol.runs.records import MapsSource, ScoredImages, match_records
@@ -28,7 +29,7 @@ from wsol.scoring.score import Score
 from wsol.scoring.supervision import VAL_BOXES, Supervision, supervision_of
 from wsol.training.train import TrainSettings
 from wsol.training.with_boxes.saliency import SALIENCY, SaliencyNetwork, train_saliency
-from wsol.training.with_boxes.train import training_steps
+from wsol.training.with_boxes.train import BoxTraining, training_steps
 
 log = logging.getLogger(__name__)
 
@@ -264,16 +265,13 @@ class _FewShot:
 
     def _train(self) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
         experiment, splits, machine = self.run.experiment, self.run.splits, self.run.machine
+        settings = experiment.shared_training
+        steps = self.settings.steps(len(splits.train), settings)
         return train_saliency(
             self._backbone(),
             prepared_as(splits.val, splits.train, self.trained_on, name=self.name),
-            experiment.shared_training,
-            seed=experiment.seed,
-            image_size=experiment.image_size,
-            steps=self.settings.steps(len(splits.train), experiment.shared_training),
-            accelerator=machine.accelerator,
-            workers=machine.workers,
-            progress=self.name if machine.progress else "",
+            BoxTraining(settings, experiment.seed, experiment.image_size, steps),
+            machine,
         )
 
     def _maps_file(self, split: str) -> Path:
@@ -296,6 +294,6 @@ def saliency_maps(network: SaliencyNetwork, images: ImageSet, machine: Machine, 
         ValueError: for a map with NaN or infinity, with its image.
     """
     begun = time.perf_counter()
-    outputs = network_outputs(network, images, **machine.inference, progress=progress)
+    outputs = network_outputs(network, images, machine, progress)
     maps = StoredMaps.concatenate([StoredMaps.of(image_ids, logits.sigmoid()) for image_ids, logits in outputs])
     return StoredMaps(maps.image_ids, maps.values, maps.scale, time.perf_counter() - begun)

@@ -16,14 +16,15 @@ from torch import Tensor
 from wsol.atomic_files import write_json
 from wsol.data.sample import collate
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import forward_pass
 from wsol.networks.classifier import Classifier, with_pooling
 from wsol.networks.inference import evaluation_mode
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.folder import RunFolder, load_classifier, load_or_none, save_classifier, save_frame
 from wsol.runs.tuning import copy_classifier
-from wsol.training.train import train
+from wsol.training.train import Checkpointing, train
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -198,13 +199,8 @@ def fit(
         seed=experiment.seed,
         image_size=experiment.image_size,
         method=experiment.method,
-        validation=splits.val if experiment.train.select == "best" else None,
-        checkpoint=checkpoint,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        workers=machine.workers,
-        progress=machine.progress,
-        compile=machine.compile,
+        checkpointing=Checkpointing(checkpoint, splits.val if experiment.train.select == "best" else None),
+        machine=machine,
     )
     _check_finite(classifier, splits, machine.batch_size)
     return history

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pandas as pd
 
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.networks.classifier import Classifier
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.check import BoxNetworks, check_experiment
-from wsol.runs.experiment import PSOL, Evaluation, Experiment, Machine
+from wsol.runs.experiment import PSOL, Evaluation, Experiment
 from wsol.runs.facts import MapFacts, describe_maps, status_of
 from wsol.runs.few_shot import few_shot_rows
 from wsol.runs.fit import Trainer, train_classifier

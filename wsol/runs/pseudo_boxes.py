@@ -20,10 +20,11 @@ from wsol.data.ground_truth import GroundTruth
 from wsol.data.image_set import ImageSet, prepared_as
 from wsol.data.sample import Sample
 from wsol.geometry import Size, resize_boxes
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
-from wsol.runs.experiment import PSOL, Machine
+from wsol.runs.experiment import PSOL
 from wsol.scoring.box_ranges import BoxRanges, BoxRule, StoredBoxes
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.compilation import compile_engine
@@ -133,7 +134,7 @@ def make_pseudo_boxes(
     size, parts = like[0].size, list[StoredBoxes]()
     for start in range(0, len(train), _AT_ONCE):
         images = prepared_as(train, like, np.arange(start, min(start + _AT_ONCE, len(train))))
-        _, maps = make_maps(network, images, {PSOL: drawing.method}, **machine.inference, progress=machine.progress)
+        _, maps = make_maps(network, images, {PSOL: drawing.method}, machine)
         parts.append(pseudo_boxes(maps[PSOL], size, drawing.protocol, drawing.threshold, drawing.rule))
     return StoredBoxes.concatenate(parts)
 

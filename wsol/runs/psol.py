@@ -13,9 +13,10 @@ from torch import Tensor
 from wsol.atomic_files import write_json
 from wsol.data.image_set import ImageSet
 from wsol.identity import digest
+from wsol.machine import Machine
 from wsol.networks.backbone import Backbone
 from wsol.networks.inference import network_outputs
-from wsol.runs.experiment import SCORED_SPLITS, Machine
+from wsol.runs.experiment import SCORED_SPLITS
 from wsol.runs.fit import DIVERGED, build_seeded
 from wsol.runs.folder import ensure_network, load_or_none
 from wsol.runs.pseudo_boxes import BoxDrawing, NoPseudoBox, PseudoBoxed, best_on_val, make_pseudo_boxes
@@ -25,7 +26,7 @@ from wsol.scoring.box_ranges import StoredBoxes
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score import Records
 from wsol.training.with_boxes.box_regressor import BoxRegressor, train_regressor
-from wsol.training.with_boxes.train import training_steps
+from wsol.training.with_boxes.train import BoxTraining, training_steps
 
 log = logging.getLogger(__name__)
 
@@ -122,13 +123,10 @@ class _PSOL:
         return train_regressor(
             self._backbone(),
             images,
-            self.training,
-            seed=experiment.seed,
-            image_size=experiment.image_size,
-            steps=training_steps(len(train), self.training),
-            accelerator=machine.accelerator,
-            workers=machine.workers,
-            progress="box regressor" if machine.progress else "",
+            BoxTraining(
+                self.training, experiment.seed, experiment.image_size, training_steps(len(train), self.training)
+            ),
+            machine,
         )
 
     def _backbone(self) -> Backbone:
@@ -152,7 +150,7 @@ def regressed_boxes(network: BoxRegressor, images: ImageSet, machine: Machine, p
     """
     height, width = size = images[0].size
     image_ids, predicted = list[str](), list[Tensor]()
-    for ids, shares in network_outputs(network, images, **machine.inference, progress=progress):
+    for ids, shares in network_outputs(network, images, machine, progress):
         image_ids += ids
         predicted.append(shares)
     x, y, across, down = torch.cat(predicted).numpy().T

@@ -8,13 +8,14 @@ import pandas as pd
 from torch import nn
 
 from wsol.data.splits import Splits
+from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
 from wsol.runs.artifacts import RunArtifacts
-from wsol.runs.experiment import SCORED_SPLITS, Experiment, Machine
+from wsol.runs.experiment import SCORED_SPLITS, Experiment
 from wsol.runs.folder import save_frame
 from wsol.runs.records import MapsSource, ScoredImages
 
@@ -90,8 +91,7 @@ class RunMaps:
         for part in _passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            images, machine = getattr(self.splits, split), self.machine
-            predictions, made = make_maps(self.network, images, part, **machine.inference, progress=machine.progress)
+            predictions, made = make_maps(self.network, getattr(self.splits, split), part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:

@@ -14,10 +14,11 @@ from wsol.atomic_files import read_json, write_json
 from wsol.data.ground_truth import truth_of
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
+from wsol.machine import Machine
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
-from wsol.runs.experiment import Experiment, Machine
+from wsol.runs.experiment import Experiment
 from wsol.runs.fit import COLLAPSED, DIVERGED, Trainer, build_seeded, check_maps, fit, is_collapsed
 from wsol.runs.folder import load_or_none, save_classifier, save_frame
 from wsol.runs.head_name import file_name
@@ -206,15 +207,12 @@ class _Search:
 
     def score(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION
-        device = next(classifier.parameters()).device
+        device = next(classifier.parameters()).device  # of training, whatever the machine's choice
         predictions, maps = make_maps(
             classifier,
             self.splits.val,
             {"cam": CAM()} if localizing else {},
-            device=device,  # of training, whatever the machine's choice
-            batch_size=self.machine.batch_size,
-            workers=self.machine.workers,
-            progress=self.machine.progress,
+            replace(self.machine, accelerator=str(device)),
         )
         right = int((predictions["class_rank"] == 0).sum())
         chance = predictions["true_class_probability"].clip(lower=1e-12)

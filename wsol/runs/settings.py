@@ -4,7 +4,8 @@ from typing import Any
 
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
-from wsol.runs.experiment import SCORED_SPLITS, Experiment, Machine
+from wsol.machine import Machine
+from wsol.runs.experiment import SCORED_SPLITS, Experiment
 from wsol.runs.folder import RunFolder
 from wsol.runs.head_name import file_name
 

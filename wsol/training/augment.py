@@ -1,4 +1,4 @@
-"""Crop and mirror images at random, alone or with their boxes."""
+"""Crop and mirror images at random, with or without their boxes."""
 
 import numpy as np
 import torch
@@ -7,18 +7,18 @@ from torch import Generator, Tensor
 
 
 def augment(images: Tensor, crop_size: int, generator: Generator) -> Tensor:
-    """Crop each image at random, and mirror every other one.
+    """Crop each image at random, and mirror it with probability 1/2.
 
-    Drawn on the batch from one given generator, and not by the loader's workers, so that a resumed training sees the
-    very images that it would have seen.
+    One generator draws for the whole batch, instead of the loader's workers, so that a resumed training sees the same
+    images as an uninterrupted one.
 
     Args:
         images: (N, C, S, S) with S >= crop_size.
         crop_size: side of the square crop in pixels.
-        generator: on the CPU, whatever the images' device.
+        generator: a generator on the CPU, whatever the images' device.
 
     Returns:
-        (N, C, crop_size, crop_size), channels last in memory as `collate` lays them out.
+        (N, C, crop_size, crop_size), channels last in memory like the output of `collate`.
 
     Raises:
         ValueError: if the images are smaller than the crop.
@@ -29,10 +29,10 @@ def augment(images: Tensor, crop_size: int, generator: Generator) -> Tensor:
     tops = torch.randint(height - crop_size + 1, (len(images),), generator=generator)
     lefts = torch.randint(width - crop_size + 1, (len(images),), generator=generator)
     mirrored = torch.rand(len(images), generator=generator) < 0.5
-    # Copying whole rows is 4 to 17 times as fast on a CPU as gathering pixels; a GPU needs one kernel for the gather,
-    # and one or two for each image otherwise.
+    # Copying whole rows is 4 to 17 times as fast on a CPU as gathering pixels; a GPU needs one kernel to gather, but
+    # one or two kernels for each image to copy rows.
     cut = _sliced if images.device.type == "cpu" else _gathered
-    # (N, H, W, C) is how the pixels lie in memory, so that nothing is transposed.
+    # (N, H, W, C) is the order in memory, so that nothing is transposed.
     crops = cut(images.permute(0, 2, 3, 1), crop_size, tops, lefts, mirrored)
     return crops.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
@@ -57,22 +57,22 @@ def _gathered(images: Tensor, crop_size: int, tops: Tensor, lefts: Tensor, mirro
 def augment_with_boxes(
     images: Tensor, boxes: list[NDArray[np.float32]], crop_size: int, generator: Generator
 ) -> tuple[Tensor, list[NDArray[np.float32]]]:
-    """Crop each image at random, and mirror every other one, as `augment` does; its boxes go along.
+    """Crop and mirror images and their boxes at random.
 
-    From a generator in the same state the images are those that `augment` gives.
+    A generator in the same state gives the same images as `augment`.
 
     Args:
         images: (N, C, H, W), each side at least crop_size.
         boxes: N arrays (B, 4), edges in pixels of the image.
         crop_size: side of the square crop in pixels.
-        generator: on the CPU, whatever the images' device.
+        generator: a generator on the CPU, whatever the images' device.
 
     Returns:
-        (N, C, crop_size, crop_size), channels last in memory, and N arrays (B, 4) in pixels of the crop: each box cut
-        to the crop, in the same order; one that lies outside has width or height 0.
+        (N, C, crop_size, crop_size), channels last in memory, and N arrays (B, 4) in pixels of the crop: each box
+        clipped to the crop, in the same order; a box outside has width or height 0.
 
     Raises:
-        ValueError: if the images are smaller than the crop, or there is not one array of boxes for each.
+        ValueError: if the images are smaller than the crop, or the number of arrays of boxes differs from N.
     """
     height, width = images.shape[-2:]
     if height < crop_size or width < crop_size:
@@ -82,16 +82,27 @@ def augment_with_boxes(
     tops = torch.randint(height - crop_size + 1, (len(images),), generator=generator).tolist()
     lefts = torch.randint(width - crop_size + 1, (len(images),), generator=generator).tolist()
     mirrored = (torch.rand(len(images), generator=generator) < 0.5).tolist()
-    crops, cut = [], []
-    for image, its, top, left, mirror in zip(images, boxes, tops, lefts, mirrored, strict=True):
+    crops, cropped_boxes = [], []
+    for image, image_boxes, top, left, mirror in zip(images, boxes, tops, lefts, mirrored, strict=True):
         crop = image[:, top : top + crop_size, left : left + crop_size]
         crops.append(crop.flip(-1) if mirror else crop)
-        cut.append(crop_boxes(its, top, left, crop_size, mirror))
-    return torch.stack(crops).contiguous(memory_format=torch.channels_last), cut
+        cropped_boxes.append(crop_boxes(image_boxes, top, left, crop_size, mirror))
+    return torch.stack(crops).contiguous(memory_format=torch.channels_last), cropped_boxes
 
 
 def crop_boxes(boxes: NDArray[np.float32], top: int, left: int, crop_size: int, mirror: bool) -> NDArray[np.float32]:
-    """(B, 4) boxes on the square crop that starts at (top, left), mirrored afterwards or not."""
+    """Return the boxes of an image on a square crop.
+
+    Args:
+        boxes: (B, 4) edges in pixels of the image.
+        top: first row of the crop.
+        left: first column of the crop.
+        crop_size: side of the crop in pixels.
+        mirror: mirror the crop from left to right.
+
+    Returns:
+        (B, 4) float32 edges in pixels of the crop, clipped to it.
+    """
     moved = np.clip(boxes - np.array([left, top, left, top], np.float32), 0, crop_size).astype(np.float32)
     if mirror:
         moved[:, [0, 2]] = crop_size - moved[:, [2, 0]]

@@ -1,4 +1,4 @@
-"""What a training method may change: the network, the images, the loss."""
+"""Define the interface of training methods, which may change the network, the images and the loss."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,15 @@ from wsol.networks.classifier import Classifier
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One step's images on the training device.
+    """Images of one step, on the training device.
 
     Attributes:
         images: (N, 3, S, S) uint8, cropped and mirrored.
         class_ids: (N,) int64.
-        generator: on the CPU; drawn from (seed, epoch, step, device) alone, so that a resumed training draws the same.
-        progress: in [0, 1): the share of all steps that is done.
-        label_smoothing: of the cross entropy.
+        generator: a generator on the CPU, seeded from (seed, epoch, step, device), so that a resumed training draws the
+            same numbers.
+        progress: share of all steps that are done, in [0, 1).
+        label_smoothing: label smoothing of the cross entropy.
     """
 
     images: Tensor = field(repr=False)
@@ -27,23 +28,23 @@ class TrainingBatch:
     label_smoothing: float = 0.0
 
     def cross_entropy(self, logits: Tensor, class_ids: Tensor | None = None) -> Tensor:
-        """The mean cross entropy of logits (N, K), with these class ids or the batch's own."""
+        """Return the mean cross entropy of logits (N, K) for these class ids, or the batch's own if None."""
         targets = self.class_ids if class_ids is None else class_ids
         return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
 class TrainingMethod:
-    """Plain training; the methods of `wsol/training/methods` are frozen dataclasses that build on it.
+    """Plain training; the methods of `wsol/training/methods` are frozen dataclasses that derive from it.
 
-    A method has no state of its own: what it adds to the network it adds to the classifier, so that the state dict, the
-    optimizer and several devices know of it. The backbone's parameters learn at `lr`, all others at `head_lr`.
+    A method has no state of its own. It adds modules to the classifier, so that they are part of the state dict, of the
+    optimizer, and of training on several devices. The backbone's parameters learn at `lr`, all others at `head_lr`.
     """
 
     def attach(self, classifier: Classifier) -> Classifier:
-        """Add to a new classifier what the method needs; the same one, or one that takes its place.
+        """Add the method's modules to a new classifier; return the same classifier, or another one in its place.
 
-        Called after seeding, before weights are loaded, so that a trained run is rebuilt the same way.
+        The caller calls this after seeding and before loading weights, so that a trained run is rebuilt the same way.
 
         Raises:
             ValueError: if the method does not work on this network or head, naming what it needs.
@@ -51,9 +52,9 @@ class TrainingMethod:
         return classifier
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The loss of one step, and the logits (N, K) that training accuracy is told of.
+        """Return the loss of one step, and the logits (N, K) that the training accuracy is computed from.
 
-        The classifier is in training mode; it may be called any number of times, on any images.
+        The classifier is in training mode. A method may call it any number of times, on any images.
         """
         logits = classifier(batch.images)
         return batch.cross_entropy(logits), logits

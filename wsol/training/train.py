@@ -1,8 +1,8 @@
-"""Training with image labels alone.
+"""Train a classifier with image labels alone.
 
-Lightning's Fabric brings devices, precision and distribution. Its Trainer would leave a few lines less, but cannot
-promise what a benchmark needs: a resumed run that ends with exactly the weights of an uninterrupted one, and
-checkpoints that are whole or not there.
+Lightning's Fabric provides devices, precision and distribution. Its Trainer would save a few lines, but does not
+guarantee what a benchmark needs: a resumed run that ends with exactly the weights of an uninterrupted run, and
+checkpoints that are either complete or absent.
 """
 
 import logging
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from wsol.data.sample import Batch, Sample, collate
 from wsol.identity import describe
+from wsol.machine import THIS_MACHINE, Machine
 from wsol.networks.classifier import Classifier
 from wsol.networks.inference import evaluation_mode
 from wsol.training.augment import augment
@@ -35,32 +36,35 @@ from wsol.training.base_method import TrainingBatch, TrainingMethod
 log = logging.getLogger(__name__)
 
 PLAIN = TrainingMethod()
-# Fields that came later, and what a run that does not name them was trained with: a new option renames no run.
+# Fields added later, with the values of all runs before them, so that a new option renames no run.
 _LATER = {"freeze_backbone": False, "select": "last"}
-# Turns a step's seed into another, or what is dropped would be drawn from the very numbers that placed the crops.
+# Changes the seed of a step, because dropout would otherwise draw the same numbers that placed the crops.
 _DROPOUT = 0x5DEECE66
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a classifier is trained; every field can change a number.
+    """Settings of the training of a classifier; every field can change a number.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step, over all devices together.
+        epochs: number of passes over the training images.
+        batch_size: number of images per step, over all devices together.
         optimizer: adamw or sgd.
         lr: peak learning rate of the backbone.
-        head_lr: peak learning rate of pooling and fc; None: as the backbone.
-        weight_decay: on all parameters.
-        momentum: of sgd.
+        head_lr: peak learning rate of pooling and fc; None: `lr`.
+        weight_decay: weight decay of all parameters.
+        momentum: momentum of sgd.
         schedule: cosine: to zero over all steps; step: times 0.1 after each third of the epochs; constant.
-        warmup_epochs: the learning rate first rises linearly over so many epochs, which may be a fraction.
-        label_smoothing: of the cross entropy, in [0, 1).
-        precision: Fabric's, e.g. 32-true, bf16-mixed, 16-mixed.
-        freeze_backbone: the trunk keeps its weights and its batch norms' statistics; the head alone learns, as in
+        warmup_epochs: number of epochs, possibly a fraction, over which the learning rate first rises linearly.
+        label_smoothing: label smoothing of the cross entropy, in [0, 1).
+        precision: Fabric's name, such as 32-true, bf16-mixed, 16-mixed.
+        freeze_backbone: keep the weights and the batch norms' statistics of the trunk; the head alone learns, as in
             linear probing.
-        select: which epoch's weights are kept: the last one's, or those of the best classification of `val`, of equals
-            the earliest. Boxes never choose.
+        select: last: keep the weights of the last epoch; best: those of the epoch with the best top-1 accuracy on
+            `val`, of equals the earliest. Boxes never choose.
+
+    Raises:
+        ValueError: for a value outside its range.
     """
 
     epochs: int = 12
@@ -99,12 +103,28 @@ class TrainSettings:
                 raise ValueError(f"{name} must not be below 0, got {getattr(self, name)}.")
 
     def identity(self) -> dict[str, Any]:
-        """The settings as plain data, for the names of runs."""
+        """Return the settings as plain data, for the names of runs."""
         return {key: value for key, value in describe(self).items() if key not in _LATER or value != _LATER[key]}
 
 
+@dataclass(frozen=True)
+class Checkpointing:
+    """File that keeps the state of training, and images that choose the epoch whose weights are kept.
+
+    Attributes:
+        path: written whole after every epoch, and resumed from where it exists; None keeps no state.
+        validation: samples of the training crops' size; read after each epoch where `TrainSettings.select` is best.
+    """
+
+    path: Path | None = None
+    validation: Dataset[Sample] | None = None
+
+
+NO_CHECKPOINT = Checkpointing()
+
+
 def with_later(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Training settings as a run's identity holds them, with the fields that it leaves out for what they were."""
+    """Return the training settings of a run's identity, with the fields that it omits."""
     return {**_LATER, **stored}
 
 
@@ -116,56 +136,47 @@ def train(
     seed: int,
     image_size: int,
     method: TrainingMethod = PLAIN,
-    validation: Dataset[Sample] | None = None,
-    checkpoint: Path | None = None,
-    accelerator: str = "auto",
-    devices: int = 1,
-    workers: int = 0,
-    progress: bool = True,
-    compile: bool = False,
+    checkpointing: Checkpointing = NO_CHECKPOINT,
+    machine: Machine = THIS_MACHINE,
 ) -> list[dict[str, Any]]:
-    """Train a classifier in place, from a checkpoint if there is one.
+    """Train a classifier in place, from a checkpoint if it exists.
 
-    The order of an epoch's images depends on (seed, epoch), their augmentation and what the network drops on (seed,
-    epoch, step, device) alone, so a run that was killed and resumed ends with the same weights as one that was not.
-    torch's own generators, which dropout draws from, are seeded for each step; afterwards they go on from where they
-    were.
+    The order of an epoch's images depends on (seed, epoch) alone; augmentation and dropout depend on (seed, epoch,
+    step, device) alone. A run that was killed and resumed therefore ends with the same weights as an uninterrupted run.
+    torch's own generators, which dropout draws from, are seeded for each step and restored at the end.
 
     Args:
-        classifier: built after seeding (`torch.manual_seed`); comes back in eval mode on the training device.
+        classifier: built after seeding (`torch.manual_seed`); it ends in eval mode on the training device.
         dataset: samples of one size, at least `image_size` on each side; only images and class ids are read.
-        settings: how to train.
-        seed: of order and augmentation, and of what is random in the network.
+        settings: optimizer, schedule and number of epochs.
+        seed: seed of order and augmentation, and of the network's own random numbers.
         image_size: side of the random crops in pixels.
-        method: what is changed in a step; the classifier must have been through its `attach`.
-        validation: samples of `image_size`; read after each epoch where `settings.select` is best.
-        checkpoint: written whole after every epoch; resumed from where it exists.
-        accelerator: Fabric's: auto, cpu, gpu.
-        devices: how many; above one, each takes its share of every batch in a process of its own.
-        workers: processes that load samples; 0 loads them in this one.
-        progress: show a bar.
-        compile: run what the classifier computes through torch.compile, which moves numbers by rounding alone; it comes
-            back as it was. What a method does between its calls is not compiled, nor a part that it calls by itself.
+        method: training method, which computes the loss of a step; its `attach` must have prepared the classifier.
+        checkpointing: file of the training state, and the images that choose the best epoch.
+        machine: accelerator, devices, loading processes, progress bar and compilation. Above one device, each takes
+            its share of every batch in a process of its own. With `compile`, torch.compile runs the classifier and
+            moves numbers by rounding alone; the code of `method` around the classifier, and parts of the classifier
+            that `method` calls directly, stay uncompiled.
 
     Returns:
-        One dict per epoch: epoch, loss, accuracy (on the augmented training images), seconds, and, where one is chosen,
-        val_accuracy.
+        One dict per epoch: epoch, loss, accuracy (on the augmented training images), seconds, and val_accuracy if
+        `settings.select` is best.
 
     Raises:
-        ValueError: if the best epoch is wanted and there is nothing to choose it by.
-        RuntimeError: if nothing can be compiled here, naming what torch misses.
+        ValueError: if `settings.select` is best and there are no validation images.
+        RuntimeError: if the classifier is to be compiled and torch.compile does not work, naming what torch lacks; or
+            if the checkpoint cannot be read.
         FloatingPointError: if the loss is NaN or infinite; the checkpoint of the last good epoch stays.
     """
-    if settings.select == "best" and validation is None:
+    if settings.select == "best" and checkpointing.validation is None:
         raise ValueError("train.select=best chooses the epoch by the classification of val; give `validation`.")
-    job = _Job(
-        classifier, dataset, settings, seed, image_size, method, validation, checkpoint, workers, progress, compile
-    )
+    job = _Job(classifier, dataset, settings, seed, image_size, method, checkpointing, machine)
+    accelerator, devices, precision = machine.accelerator, machine.devices, settings.precision
     if devices == 1:
-        history = _fit_compiled(job, Fabric(accelerator=accelerator, devices=1, precision=settings.precision))
+        history = _fit_compiled(job, Fabric(accelerator=accelerator, devices=1, precision=precision))
     else:
-        # Processes of their own, and not copies of the whole program: only the training is spread over devices.
-        fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn", precision=settings.precision)
+        # Spawned processes, not copies of the whole program, because only the training runs on several devices.
+        fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn", precision=precision)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trained.pt"
             fabric.launch(partial(_fit_and_save, job, path))
@@ -184,15 +195,12 @@ class _Job:
     seed: int
     image_size: int
     method: TrainingMethod
-    validation: Dataset[Sample] | None
-    checkpoint: Path | None
-    workers: int
-    progress: bool
-    compile: bool
+    checkpointing: Checkpointing
+    machine: Machine
 
 
 class _Trained(nn.Module):
-    """A classifier with its method as one module, so that all that is called in a step goes through one `forward`."""
+    """A classifier and its method as one module, so that all computations of a step go through one `forward`."""
 
     def __init__(self, classifier: Classifier, method: TrainingMethod, frozen: bool) -> None:
         super().__init__()
@@ -206,15 +214,16 @@ class _Trained(nn.Module):
             self.classifier.backbone.eval()
         return self
 
-    def forward(self, images: Tensor, class_ids: Tensor, **told: Any) -> tuple[Tensor, Tensor]:
-        # Fabric takes the tensors apart from what holds them, and refuses a frozen dataclass.
-        return self.method.loss(self.classifier, TrainingBatch(images, class_ids, **told))
+    def forward(self, images: Tensor, class_ids: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+        # The batch is built here, because Fabric moves tensors inside containers and fails on a frozen dataclass.
+        return self.method.loss(self.classifier, TrainingBatch(images, class_ids, **settings))
 
 
 def _fit_and_save(job: _Job, path: Path, fabric: Fabric) -> None:
-    """Leaves the result in a file: the launcher waits for the processes before it takes what they return.
+    """Train, and save the result to a file.
 
-    What is larger than a pipe holds, 64 KiB, would be waited for from both sides, and for ever.
+    The launcher waits for the processes before it reads what they return, so a result that exceeds the 64 KiB of a pipe
+    would block both sides forever.
     """
     history = _fit_compiled(job, fabric)
     if fabric.is_global_zero:
@@ -222,19 +231,19 @@ def _fit_and_save(job: _Job, path: Path, fabric: Fabric) -> None:
 
 
 def _fit_compiled(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
-    if not job.compile:
+    if not job.machine.compile:
         return _fit(job, fabric)
-    try:  # on a line of code: what is missing shall be named before the data are read
+    try:  # on one line of code, so that a missing compiler is reported before the data are read
         torch.compile(lambda numbers: numbers + 1)(torch.zeros(8, device=fabric.device))
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise RuntimeError(
-            f"torch.compile does not work on {fabric.device.type} here ({type(error).__name__}: {told}); it needs a "
+            f"torch.compile does not work on {fabric.device.type} here ({type(error).__name__}: {reason}); it needs a "
             "C++ compiler on a CPU and Triton on a GPU. Install what is missing, or train with compile=False."
         ) from error
     before = job.classifier._compiled_call_impl
-    # In place, so that no module changes its name; not dynamic, so that a last batch, which is smaller, is compiled
-    # apart, and the others keep the code made for their size.
+    # In place, so that no module changes its name; not dynamic, so that a smaller last batch is compiled separately,
+    # and the other batches keep the code for their size.
     job.classifier.compile(dynamic=False)
     try:
         return _fit(job, fabric)
@@ -243,7 +252,7 @@ def _fit_compiled(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
 
 
 def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
-    classifier, settings, checkpoint = job.classifier, job.settings, job.checkpoint
+    classifier, settings, checkpoint = job.classifier, job.settings, job.checkpointing.path
     loader = _loader(fabric, job)
     trained = _Trained(classifier, job.method, settings.freeze_backbone)
     optimizer = make_optimizer(classifier, settings)
@@ -254,13 +263,13 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     _resume(fabric, checkpoint, state)
     first = len(state["history"])
     if first:
-        log.info("Training goes on after epoch %d of %d.", first, settings.epochs)
+        log.info("Training continues after epoch %d of %d.", first, settings.epochs)
     model.train()
     total = settings.epochs * len(loader)
     done = first * len(loader)
-    hide = None if job.progress and fabric.is_global_zero else True  # None: only where there is a terminal
+    hide = None if job.machine.progress and fabric.is_global_zero else True  # None: shown only in a terminal
     with (
-        # Of this device alone: reading the state of another would take memory on it.
+        # This device only, because reading the state of another device would take memory on it.
         torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []),
         tqdm(total=total, initial=done, desc="training", unit="step", disable=hide, leave=False) as bar,
     ):
@@ -271,7 +280,7 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
                 generator = _generator(job.seed, epoch, step, fabric.global_rank)
                 images = augment(batch.images.to(fabric.device, non_blocking=True), job.image_size, generator)
                 class_ids = batch.class_ids.to(fabric.device, non_blocking=True)
-                # Dropout draws from torch's own generators, which no checkpoint holds.
+                # Dropout draws from torch's own generators, which no checkpoint saves.
                 torch.manual_seed(generator.initial_seed() ^ _DROPOUT)
                 loss, logits = model(
                     images,
@@ -300,13 +309,13 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
             sums: Any = fabric.all_reduce(torch.tensor([losses, right, seen], dtype=torch.float64), reduce_op="sum")
             losses, right, seen = sums.tolist()
             seconds = time.perf_counter() - started
-            told = {"epoch": epoch + 1, "loss": losses / seen, "accuracy": right / seen, "seconds": seconds}
+            row = {"epoch": epoch + 1, "loss": losses / seen, "accuracy": right / seen, "seconds": seconds}
             if settings.select == "best":
-                told["val_accuracy"] = _accuracy(job, fabric)
-                if told["val_accuracy"] > state["best"].get("val_accuracy", -1):
-                    kept = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
-                    state["best"] = {"val_accuracy": told["val_accuracy"], "classifier": kept}
-            state["history"].append(told)
+                row["val_accuracy"] = _accuracy(job, fabric)
+                if row["val_accuracy"] > state["best"].get("val_accuracy", -1):
+                    weights = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
+                    state["best"] = {"val_accuracy": row["val_accuracy"], "classifier": weights}
+            state["history"].append(row)
             if checkpoint is not None:
                 _save(fabric, checkpoint, state)
     if state["best"]:
@@ -315,12 +324,12 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
 
 
 def _accuracy(job: _Job, fabric: Fabric) -> float:
-    """Top-1 on the validation images; ties count against the true class, as in the scores."""
-    assert job.validation is not None
+    """Return the top-1 accuracy on the validation images; ties count against the ground truth, as in the scores."""
+    assert job.checkpointing.validation is not None
     loader: DataLoader[Batch] = DataLoader(
-        job.validation,  # type: ignore[arg-type]
+        job.checkpointing.validation,  # type: ignore[arg-type]
         batch_size=job.settings.batch_size,
-        num_workers=job.workers,
+        num_workers=job.machine.workers,
         collate_fn=collate,
     )
     right, seen = 0, 0
@@ -344,8 +353,8 @@ def _loader(fabric: Fabric, job: _Job) -> DataLoader[Batch]:
         job.dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=job.workers,
-        persistent_workers=job.workers > 0,
+        num_workers=job.machine.workers,
+        persistent_workers=job.machine.workers > 0,
         collate_fn=collate,
         # Batch norm cannot be trained on a single image.
         drop_last=count % batch_size == 1 and count > batch_size,
@@ -353,7 +362,7 @@ def _loader(fabric: Fabric, job: _Job) -> DataLoader[Batch]:
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer:
-    """Over all parameters that learn; those of `classifier.backbone` at `lr`, all others at `head_lr`."""
+    """Return the optimizer of all trainable parameters: those of `classifier.backbone` at `lr`, others at `head_lr`."""
     head_lr = settings.lr if settings.head_lr is None else settings.head_lr
     trunk = {id(parameter) for parameter in classifier.backbone.parameters()}
     learning = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
@@ -367,7 +376,15 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer
 
 
 def lr_factor(epochs_done: float, settings: TrainSettings) -> float:
-    """What the learning rates are multiplied by, in [0, 1], after so many epochs, which may be a fraction."""
+    """Return the factor of the learning rates.
+
+    Args:
+        epochs_done: number of epochs so far, possibly a fraction.
+        settings: schedule, warmup and number of epochs.
+
+    Returns:
+        A factor in [0, 1].
+    """
     if epochs_done < settings.warmup_epochs:
         return max(epochs_done, 1e-3) / settings.warmup_epochs
     done = min(1.0, (epochs_done - settings.warmup_epochs) / max(1e-9, settings.epochs - settings.warmup_epochs))
@@ -395,7 +412,7 @@ def _resume(fabric: Fabric, checkpoint: Path | None, state: dict[str, Any]) -> N
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict[str, Any]) -> None:
-    aside = checkpoint.with_name(f".{checkpoint.name}.part")  # one name on all devices: only the first one writes
+    aside = checkpoint.with_name(f".{checkpoint.name}.part")  # one name for all devices; the first writes it
     fabric.save(aside, state)
     if fabric.is_global_zero:
         os.replace(aside, checkpoint)

@@ -12,6 +12,7 @@ from map_methods import make
 from networks import tiny_classifier
 from wsol.data.sample import Sample
 from wsol.identity import describe, restore
+from wsol.machine import Machine
 from wsol.maps.forward_pass import LAST, forward_pass, has_closed_form
 from wsol.maps.methods.acol_cam import ACoLCAM
 from wsol.maps.methods.cam import CAM
@@ -27,6 +28,7 @@ from wsol.training.base_method import TrainingBatch
 from wsol.training.methods.acol import ACoL
 from wsol.training.train import TrainSettings, train
 
+CPU = Machine(accelerator="cpu", progress=False)
 METHOD = ACoL(width=8)
 HEADS = [(GAP, "features"), (GMP, "features"), (GAP, "scores"), (GMP, "scores")]
 
@@ -258,7 +260,15 @@ def test_an_epoch(images, class_ids):
     ]
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     settings = TrainSettings(epochs=1, batch_size=2, lr=1e-3, head_lr=1e-2)
-    history = train(network, samples, settings, seed=0, image_size=16, method=METHOD, accelerator="cpu", progress=False)
+    history = train(
+        network,
+        samples,
+        settings,
+        seed=0,
+        image_size=16,
+        method=METHOD,
+        machine=CPU,
+    )
     assert len(history) == 1
     moved = {name.split(".")[0] for name, one in network.named_parameters() if not torch.equal(one, before[name])}
     assert moved == {"backbone", "branch_a", "branch_b", "fc"}

@@ -15,6 +15,7 @@ from map_methods import make
 from networks import tiny_classifier
 from wsol.data.sample import Sample
 from wsol.identity import describe, restore
+from wsol.machine import Machine
 from wsol.maps.forward_pass import has_closed_form
 from wsol.maps.methods.cam import CAM
 from wsol.maps.methods.grad_cam import GradCAM
@@ -30,6 +31,7 @@ from wsol.training.methods.spg import SPG
 from wsol.training.self_produced_guidance import guidance_mask, guided_loss
 from wsol.training.train import TrainSettings, train
 
+CPU = Machine(accelerator="cpu", progress=False)
 METHOD = SPG(stages=("backbone.block1", "backbone.block2"), width=8)
 HEADS = [(GAP, "features"), (GMP, "features"), (GAP, "scores"), (GMP, "scores")]
 
@@ -267,6 +269,14 @@ def test_an_epoch(frozen, images, class_ids):
     ]
     before = {name: parameter.detach().clone() for name, parameter in classifier.named_parameters()}
     settings = TrainSettings(epochs=1, batch_size=2, lr=1e-3, head_lr=1e-2, freeze_backbone=frozen)
-    train(classifier, samples, settings, seed=0, image_size=16, method=METHOD, accelerator="cpu", progress=False)
+    train(
+        classifier,
+        samples,
+        settings,
+        seed=0,
+        image_size=16,
+        method=METHOD,
+        machine=CPU,
+    )
     moved = {name.split(".")[0] for name, one in classifier.named_parameters() if not torch.equal(one, before[name])}
     assert moved == {"fc", "spg"} | (set() if frozen else {"backbone"})

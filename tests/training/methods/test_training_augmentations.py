@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from networks import tiny_classifier
 from wsol.data.sample import Sample
 from wsol.identity import describe, restore
+from wsol.machine import Machine
 from wsol.maps.forward_pass import forward_pass
 from wsol.maps.methods.cam import CAM
 from wsol.networks.backbone import Backbone
@@ -28,7 +29,7 @@ from wsol.training.methods.cutmix import CutMix
 from wsol.training.methods.erasing import RandomErasing
 from wsol.training.methods.has import HaS
 from wsol.training.methods.rand_augment import RandAugment
-from wsol.training.train import TrainSettings, train
+from wsol.training.train import Checkpointing, TrainSettings, train
 
 CONF = Path(__file__).parents[3] / "conf" / "method"
 METHODS = {
@@ -216,11 +217,14 @@ class Stripes(torch.utils.data.Dataset):
         return self.samples[index]
 
 
-def run(method, epochs, dataset=None, seed=0, **kwargs):
+CPU = Machine(accelerator="cpu", progress=False)
+
+
+def run(method, epochs, dataset=None, seed=0, checkpoint=None):
     classifier = method.attach(tiny_classifier(GAP(), 2, seed=seed))
-    told = {"seed": 3, "image_size": 16, "accelerator": "cpu", "progress": False, "method": method, **kwargs}
+    arguments = {"seed": 3, "image_size": 16, "machine": CPU, "method": method}
     settings = TrainSettings(epochs=epochs, batch_size=4, lr=1e-2, schedule="constant")
-    history = train(classifier, dataset or Stripes(), settings, **told)
+    history = train(classifier, dataset or Stripes(), settings, checkpointing=Checkpointing(checkpoint), **arguments)
     return torch.cat([tensor.flatten().float() for tensor in classifier.state_dict().values()]), history
 
 

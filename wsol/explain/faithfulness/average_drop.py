@@ -1,4 +1,4 @@
-"""How much of the class is left when only what the map lights up is shown."""
+"""Average Drop and Increase in Confidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ class AverageDrop:
 
         drop = max(0, y - o) / y,  increase = 1[y < o],  y = p(class | image), o = p(class | score map * image)
 
-    Source: Chattopadhay et al., "Grad-CAM++", WACV 2018; there a percentage, here a fraction.
+    Source: Chattopadhay et al., "Grad-CAM++", WACV 2018, as a percentage; here it is a fraction.
 
-    The image is multiplied after it is normalized, as the network sees it: what has the score 0 takes the mean colour
-    (`ExplainedBatch.mean_color`), the same that deletion paints with. In pixel values it would turn black, and a dark
-    map would be punished for the contrast it makes. A probability of 0 cannot drop: drop 0.
+    The normalized image is multiplied: pixels with the score 0 take the mean colour (`ExplainedBatch.mean_color`), with
+    which deletion paints, too. A product of pixel values would turn them black and penalize a dark map for the contrast
+    it makes. A probability of 0 cannot drop, so its drop is 0.
 
     Columns: `average_drop` in [0, 1], lower is better; `increase_in_confidence` 0 or 1, higher is better. A map that is
-    1 everywhere has drop 0, so it says nothing of how small the lit part is. Costs 2 forward passes an image, or 1
-    where another measure has asked for the image itself.
+    1 everywhere has drop 0, so the drop does not measure how small the map's region is. The cost is 2 forward passes
+    per image, or 1 if another measure has already classified the unchanged image.
     """
 
     columns: ClassVar[Mapping[str, Column]] = {
@@ -34,7 +34,7 @@ class AverageDrop:
     }
 
     def __call__(self, subject: ExplainedBatch) -> dict[str, NDArray[np.float64]]:
-        """Both columns of one batch, (N,) each."""
+        """Return both columns of one batch, (N,) each."""
         pixels, mean = subject.pixels, subject.mean_color
         # score * (pixel - mean) / std, back in pixel values: std cancels.
         shown = mean + subject.score_maps.to(pixels)[:, None] * (pixels - mean)

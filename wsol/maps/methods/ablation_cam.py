@@ -1,4 +1,4 @@
-"""Channels weighted by what the class score loses without them."""
+"""Ablation-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,17 +18,18 @@ class AblationCAM(LayerMap):
 
         M = ReLU(Σ_c w_c A_c),  w_c = (y - y_c) / y
 
-    Source: Desai and Ramaswamy, "Ablation-CAM", WACV 2020, eq. 1. As published, a negative score y turns the map
-    around. Where the score is exactly zero the loss itself is the weight.
+    Source: Desai and Ramaswamy, "Ablation-CAM", WACV 2020, eq. 1. As published, a negative score y inverts the map.
+    Where the score is exactly zero, the loss itself is the weight.
 
-    Behind the last layer of a pooling per channel and one linear layer the loss is `fc.weight` times what the pooled
-    channel loses, and no pass is needed; elsewhere one further pass for each channel, and one with all of them.
+    At the last layer of a head of pooling per channel and one linear layer, the loss is `fc.weight` times the loss of
+    the pooled channel, and no further pass is needed. Other layers need one further pass for each channel, and one with
+    all channels.
     """
 
     needs: ClassVar[Needs] = "calls"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         activation = self.activation(forward)
         network, layer = forward.network, self.target_layer
         if layer == LAST and has_closed_form(network) and network.pool_site == "features":
@@ -37,23 +38,24 @@ class AblationCAM(LayerMap):
             loss = loss * forward.class_weights(layer, class_ids)
             score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
         else:
-            # Replayed like the scores without a channel: bfloat16 rounds more off the pass's own than a channel adds.
+            # Replayed like the scores without a channel: in bfloat16 the pass's own score has a rounding error that
+            # exceeds the contribution of a channel.
             logits = replayed(network, forward.images, layer, forward.outputs[layer].detach())
             score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
             loss = score - self._ablated(forward, class_ids).to(activation.dtype)
         return combine(activation, loss / torch.where(score == 0, 1, score)).relu()
 
     def _ablated(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K, C) class scores without each channel."""
+        """Return the (N, K, C) class scores without each channel."""
         output = forward.outputs[self.target_layer].detach()
         axis = 1 if self.layout == "channels_first" else output.ndim - 1
         count = output.shape[axis]
-        found = torch.empty(*class_ids.shape, count, device=output.device)
-        for n, (image, one, classes) in enumerate(zip(forward.images, output, class_ids, strict=True)):
+        ablated = torch.empty(*class_ids.shape, count, device=output.device)
+        for n, (image, activation, classes) in enumerate(zip(forward.images, output, class_ids, strict=True)):
             for part in chunks(count, CHUNK):
                 channels = torch.arange(part.start, part.stop, device=output.device)
-                without = one.expand(len(channels), *one.shape).clone()
+                without = activation.expand(len(channels), *activation.shape).clone()
                 without.movedim(axis, 1)[torch.arange(len(channels)), channels] = 0
                 images = image.expand(len(channels), *image.shape)
-                found[n, :, part] = replayed(forward.network, images, self.target_layer, without)[:, classes].T
-        return found
+                ablated[n, :, part] = replayed(forward.network, images, self.target_layer, without)[:, classes].T
+        return ablated

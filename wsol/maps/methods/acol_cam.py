@@ -1,4 +1,4 @@
-"""The map of a classifier with two complementary branches."""
+"""Map of ACoL, for a classifier with two complementary branches."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,24 +12,24 @@ from wsol.networks.two_branches import TwoBranches
 
 @dataclass(frozen=True)
 class ACoLCAM(MapsOfClasses):
-    """ACoL's map: of both branches' class activation maps, each min-max normalized, the larger in each cell.
+    """ACoL's map: the cell-wise maximum of both branches' class activation maps, each min-max normalized.
 
         M = max(M_A, M_B),  M_B from the features without the cells where M_A > δ
 
-    Source: Zhang et al., "Adversarial Complementary Learning for Weakly Supervised Object Localization", CVPR 2018.
-    What B reads is erased by A's map of the class that the map is made for. One further run of branch B for each class.
-    A's map alone is CAM at the target layer `branch_a`. Raises ValueError for a classifier without two branches.
+    Source: Zhang et al., "Adversarial Complementary Learning for Weakly Supervised Object Localization", CVPR 2018. A's
+    map of the requested class erases the input of branch B, so branch B runs once more for each class. A's map alone is
+    CAM at the target layer `branch_a`. A classifier without two branches raises ValueError.
     """
 
     needs: ClassVar[Needs] = "activation"
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """The trunk, which both branches read."""
+        """The trunk, whose output both branches read."""
         return (LAST,)
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w) in [0, 1]."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, in [0, 1]."""
         network = forward.network
         if not isinstance(network, TwoBranches):
             raise ValueError(

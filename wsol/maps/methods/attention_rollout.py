@@ -1,4 +1,4 @@
-"""How much of each patch flows through all attention layers to what the head reads."""
+"""Attention rollout of vision transformers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +19,19 @@ _FUSIONS: dict[str, Callable[..., Tensor]] = {"mean": torch.mean, "max": torch.a
 class AttentionRollout(MapsOfClasses):
     """Attention rollout of a ViT: attention and skip connections, multiplied through the blocks.
 
-        M = patches of r Â_B ... Â_1,  Â_b the rows of (A_b + I) / 2 made to sum to one
+        M = patches of r Â_B ... Â_1,  Â_b the rows of (A_b + I) / 2 normalized to sum to one
 
-    Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. A_b is block b's attention, its
-    heads averaged. r picks the rows of what the head reads: the class token's; of a distilled DeiT the mean of its two
-    tokens'; of a head that pools patch tokens, as ours, the mean of the patches'. The map is the same for every class.
+    Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. A_b is the attention of block b,
+    averaged over its heads. r selects the rows of the tokens that the head reads: the class token; the mean of both
+    tokens of a distilled DeiT; the mean of the patches for a head that pools patch tokens, such as wsol's. The map is
+    the same for every class.
 
-    It costs one further forward pass. Takes a classifier of ours with a ViT backbone, or any network with one timm
-    VisionTransformer whose head is timm's own, and raises ValueError for others. Patches must be a square grid.
+    The method costs one further forward pass. It takes a wsol `Classifier` with a ViT backbone, or any network with one
+    timm VisionTransformer whose head is timm's own, and raises ValueError for others. The patches must be a square
+    grid.
 
     Attributes:
-        head_fusion: how a block's heads become one matrix. Differs from the paper for `max` and `min`, which take the
+        head_fusion: how the heads of a block are merged. Differs from the paper for `max` and `min`, which take the
             largest or smallest attention of any head.
     """
 
@@ -45,18 +47,21 @@ class AttentionRollout(MapsOfClasses):
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """None: it reads attention, not activations."""
+        """Empty, because the method reads attention, not activations."""
         return ()
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w) in [0, 1]; with the prefix tokens' shares the cells sum to one."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, in [0, 1].
+
+        The cells of a map and the shares of the prefix tokens sum to one.
+        """
         attention = self_attention(forward.network)
         fuse = _FUSIONS[self.head_fusion]
         matrices = attention.matrices(forward.network, forward.images, lambda heads: fuse(heads, dim=1))
         shares = torch.zeros_like(matrices[0][:, 0])  # (N, L)
         shares[:, attention.read] = 1
         shares /= shares.sum(dim=1, keepdim=True)
-        # From the last block down, a row at a time: the product of whole matrices is never needed.
+        # From the last block down, one row per image, which avoids the product of whole matrices.
         for matrix in reversed(matrices):
             shares = shares / (1 + matrix.sum(dim=2))
             shares = shares + (shares[:, None] @ matrix)[:, 0]

@@ -1,4 +1,4 @@
-"""Class activation maps without negative weights."""
+"""Class activation maps with negative weight clamping."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,19 +12,19 @@ from wsol.maps.forward_pass import ForwardPass
 
 @dataclass(frozen=True)
 class CAMNWC(LayerMap):
-    """CAM with negative weight clamping: channels that speak against the class do not lower its map.
+    """CAM with negative weight clamping: channels with negative weights do not lower the map.
 
         M = Σ_c max(w_c, 0) A_c
 
     Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization",
     ECCV 2020, whose other two parts are `pooling=tap` and `protocol=pas`. The logits keep all weights.
 
-    Raises ValueError where the head is not pooling + one linear layer.
+    A head other than pooling and one linear layer raises ValueError.
     """
 
     needs: ClassVar[Needs] = "weights"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w); not below 0 where no activation is."""
+        """Return the (N, K, h, w) maps of (N, K) class ids; >= 0 where all activations are."""
         weights = forward.class_weights(self.target_layer, class_ids, self.layout, self.prefix_tokens)
         return combine(self.activation(forward), weights.clamp(min=0))

@@ -1,4 +1,4 @@
-"""What speaks against a class."""
+"""Counterfactual Grad-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,16 +12,16 @@ from wsol.maps.forward_pass import ForwardPass
 
 @dataclass(frozen=True)
 class Counterfactual(LayerMap):
-    """Counterfactual Grad-CAM: Grad-CAM of the negated gradient. It lights up what lowers the score of the class.
+    """Counterfactual Grad-CAM: Grad-CAM of the negated gradient, positive where the image lowers the class score.
 
         M = ReLU(Σ_c mean_ij(-G_c) A_c)
 
-    Source: Selvaraju et al., "Grad-CAM", ICCV 2017. It is the part of the weighted sum that Grad-CAM cuts
-    off, so no cell is lit in both.
+    Source: Selvaraju et al., "Grad-CAM", ICCV 2017. The map is the part of the weighted sum that Grad-CAM cuts off, so
+    no cell is positive in both.
     """
 
     needs: ClassVar[Needs] = "gradient"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         return combine(self.activation(forward), -self.gradient(forward, class_ids).mean()).relu()

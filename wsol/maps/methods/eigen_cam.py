@@ -1,4 +1,4 @@
-"""The first principal component of the activations, without a class."""
+"""Eigen-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,17 +16,17 @@ class EigenCAM(LayerMap):
 
         M = A v,  A = U Σ Vᵀ as an (h w, C) matrix, v the first column of V
 
-    Source: Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020; the activations are not centred. The map is the
-    same for every class. A singular vector's sign is arbitrary; it is chosen so that the map's sum is positive.
+    Source: Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020. The activations are not centred. The map is the same for every
+    class. The sign of a singular vector is arbitrary; here it makes the sum of the map positive.
     """
 
     needs: ClassVar[Needs] = "activation"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), any range, mostly positive."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, any range, mostly positive."""
         activation = self.activation(forward)
         cells = activation.double().flatten(2).transpose(1, 2)  # (N, h w, C)
-        # Of A Aᵀ or Aᵀ A the smaller: a singular value decomposition of A itself takes ten times as long.
+        # The smaller of A Aᵀ and Aᵀ A: a singular value decomposition of A itself takes ten times as long.
         if cells.shape[1] <= cells.shape[2]:
             values, vectors = torch.linalg.eigh(cells @ cells.transpose(1, 2))
             projected = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()

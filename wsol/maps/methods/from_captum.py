@@ -1,4 +1,4 @@
-"""Every method of the package captum that gives an image a map, to compare with."""
+"""Maps by the methods of the package captum, for comparison."""
 
 import inspect
 import warnings
@@ -18,8 +18,8 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "absolute_sum": lambda attributions: attributions.abs().sum(dim=1),
     "absolute_max": lambda attributions: attributions.abs().amax(dim=1),
 }
-# Those that shuffle a feature over the batch make an image's map depend on its neighbours; a map of 2^pixels calls
-# never ends; the rest are bases, or made for something else than an image's map.
+# The permutation methods make an image's map depend on the other images of its batch; ShapleyValues needs 2^pixels
+# calls; the others are base classes, or make no map of an image.
 LEFT_OUT = ("FeaturePermutation", "LayerFeaturePermutation", "ShapleyValues", "LimeBase", "DataLoaderAttribution")
 EXPECTED_WARNINGS = (
     r"(?s)Setting forward, backward hooks and attributes on non-linear",
@@ -30,7 +30,7 @@ EXPECTED_WARNINGS = (
 
 @dataclass(frozen=True)
 class FromCaptum(PeerMap):
-    """A method of captum by its class's name there, such as LayerGradCam, IntegratedGradients, Saliency, Occlusion.
+    """A method of captum by the name of its class, such as LayerGradCam, IntegratedGradients, Saliency, Occlusion.
 
     Methods whose name begins with `Layer` (and InternalInfluence) attribute to the target layer's cells, and their maps
     are on its grid; all others attribute to pixels, and their maps have the image's size. GuidedGradCam reads the
@@ -38,11 +38,11 @@ class FromCaptum(PeerMap):
     `relu_attributions` is true, and Saliency is absolute unless `abs` is false.
 
     Options are arguments of the class (`multiply_by_inputs`) or of `attribute` (`n_steps`, `sliding_window_shapes`,
-    `strides`, `stdevs`). `baselines` is a number, the grey of an image in [0, 1]; black where the method needs one
-    and none is given. NoiseTunnel takes `base_method`, a name: with Saliency it is SmoothGrad.
+    `strides`, `stdevs`). `baselines` is a number, the grey of an image in [0, 1]; the default is black for methods that
+    need a baseline. NoiseTunnel takes `base_method`, a name; with Saliency it is SmoothGrad.
 
     Attributes:
-        channels: how attributions (N, C, h, w) become a map: `sum`, which is what captum's own pictures show,
+        channels: how attributions (N, C, h, w) are merged into a map: `sum`, as in captum's own pictures,
             `absolute_sum` or `absolute_max`.
     """
 
@@ -62,10 +62,10 @@ class FromCaptum(PeerMap):
             )
 
     def of_one_class(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N,) class ids -> (N, h, w), any range.
+        """Return the (N, h, w) maps of (N,) class ids, any range.
 
         Raises:
-            ImportError: where the package is not installed.
+            ImportError: if the package is not installed.
             ValueError: for a method, an option or a layer that does not exist, for several layers, or where the
                 layer gives no grid.
         """
@@ -78,9 +78,9 @@ class FromCaptum(PeerMap):
         base, whole = captum.attr.Attribution, vars(captum.attr)
         abstract = ("Attribution", "GradientAttribution", "PerturbationAttribution", "LayerAttribution")
         methods = {
-            name: one
-            for name, one in whole.items()
-            if inspect.isclass(one) and issubclass(one, base) and not name.startswith(("Neuron", "LLM", "Remote"))
+            name: kind
+            for name, kind in whole.items()
+            if inspect.isclass(kind) and issubclass(kind, base) and not name.startswith(("Neuron", "LLM", "Remote"))
             if name not in (*LEFT_OUT, *abstract)
         }
         method = self.named(self.method, methods)
@@ -113,11 +113,11 @@ class FromCaptum(PeerMap):
 
 
 def _fill_baselines(arguments: dict[str, Any], takes: Any, images: Tensor) -> None:
-    """Baselines as captum wants them: an image of one grey, where the method takes or needs it."""
+    """Set `baselines` to an image of one grey, in place, if the method accepts baselines and needs or has a grey."""
     if "baselines" not in takes:
         return
     needed = takes["baselines"].default is inspect.Parameter.empty
     grey = arguments.get("baselines", 0.0 if needed else None)
     if isinstance(grey, int | float):
-        # Where they are needed, they are a sample of images, and captum wants more than one.
+        # Required baselines are a sample of images, and captum expects more than one.
         arguments["baselines"] = torch.full_like(images[:1], grey).repeat(2 if needed else 1, 1, 1, 1).detach()

@@ -1,4 +1,4 @@
-"""Every method of the package grad-cam, to compare with."""
+"""Maps by the methods of the package grad-cam, for comparison."""
 
 import contextlib
 import inspect
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from wsol.maps.other_libraries import PeerMap
 from wsol.networks.token_grid import to_grid
 
-# Built on the others: no subclasses of the package's BaseCAM, but called like them.
+# Methods that wrap others: they are no subclasses of the package's BaseCAM, but are called like them.
 COMPOSED = ("FinerCAM", "RefineCAM", "SESS")
 
 
 @dataclass(frozen=True)
 class FromGradCAM(PeerMap):
-    """A method of grad-cam (`pytorch_grad_cam`) by its class's name there, such as XGradCAM, ScoreCAM, KPCA_CAM.
+    """A method of grad-cam (`pytorch_grad_cam`) by the name of its class, such as XGradCAM, ScoreCAM, KPCA_CAM.
 
-    The package cuts off what is negative, divides each map by its own range and upsamples it to the image. Here it
-    is stopped before the last step: maps are in [0, 1], on the layer's grid, so that a protocol chooses the
-    interpolation. Maps of several layers (the package's mean), FullGrad, RefineCAM and SESS cannot be stopped there;
-    their maps have the image's size. FullGrad reads all layers with a bias, whatever the target layer.
+    The package clips negative values, divides each map by its own range and upsamples it to the image. This class skips
+    the upsampling: maps are in [0, 1], on the layer's grid, so that a protocol chooses the interpolation. The
+    upsampling of several layers (the package's mean), FullGrad, RefineCAM and SESS cannot be skipped; their maps have
+    the image's size. FullGrad reads all layers with a bias, whatever the target layer.
 
     Options are arguments of the class (`k` of FEM, `batch_size` of AblationCAM and ScoreCAM) or of its call
     (`eigen_smooth`, `aug_smooth`); `base_method` is a name. FinerCAM runs image by image, because its own targets have
@@ -36,10 +36,10 @@ class FromGradCAM(PeerMap):
     method: str = "GradCAM"
 
     def of_one_class(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N,) class ids -> (N, h, w) in [0, 1].
+        """Return the (N, h, w) maps of (N,) class ids, in [0, 1].
 
         Raises:
-            ImportError: where the package is not installed.
+            ImportError: if the package is not installed.
             ValueError: for a method, an option or a layer that does not exist.
         """
         try:
@@ -49,9 +49,9 @@ class FromGradCAM(PeerMap):
         except ImportError as error:
             raise self.missing() from error
         methods = {
-            name: one
-            for name, one in vars(pytorch_grad_cam).items()
-            if inspect.isclass(one) and (issubclass(one, BaseCAM) or name in COMPOSED)
+            name: kind
+            for name, kind in vars(pytorch_grad_cam).items()
+            if inspect.isclass(kind) and (issubclass(kind, BaseCAM) or name in COMPOSED)
         }
         method = self.named(self.method, methods)
         layers = [] if self.method == "FullGrad" else self.modules(network)

@@ -1,4 +1,4 @@
-"""Every method of the package torchcam, to compare with."""
+"""Maps by the methods of the package torchcam, for comparison."""
 
 import inspect
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from wsol.networks.token_grid import to_grid
 
 @dataclass(frozen=True)
 class FromTorchCAM(PeerMap):
-    """A method of torchcam by its class's name there, such as CAM, GradCAMpp, SmoothGradCAMpp, ISCAM.
+    """A method of torchcam by the name of its class, such as CAM, GradCAMpp, SmoothGradCAMpp, ISCAM.
 
-    Maps are on the layer's grid and not normalized (`normalized=False`). Several layers are fused the package's own
-    way, by `fuse_cams`, which is made for normalized maps; so these, and RefineCAM's product, are made of normalized
-    ones. `CAM` reads the linear layer that `linear_head` finds, unless the option `fc_layer` names another.
+    Maps are on the layer's grid and not normalized (`normalized=False`). The package fuses several layers by
+    `fuse_cams`, which expects normalized maps; so fused maps, and RefineCAM's product, are made of normalized maps.
+    `CAM` reads the linear layer that `linear_head` finds, unless the option `fc_layer` names another.
 
     Options are arguments of the class (`num_samples`, `std`, `batch_size`) or of its call (`comparison_idx` of
     FinerCAM); `base_method` is a name.
@@ -29,10 +29,10 @@ class FromTorchCAM(PeerMap):
     method: str = "GradCAM"
 
     def of_one_class(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N,) class ids -> (N, h, w), any range.
+        """Return the (N, h, w) maps of (N,) class ids, any range.
 
         Raises:
-            ImportError: where the package is not installed.
+            ImportError: if the package is not installed.
             ValueError: for a method, an option or a layer that does not exist.
         """
         try:
@@ -40,12 +40,12 @@ class FromTorchCAM(PeerMap):
         except ImportError as error:
             raise self.missing() from error
         methods = {
-            name: one
-            for name, one in vars(torchcam.methods).items()
-            if inspect.isclass(one) and one.__module__.startswith("torchcam.")
+            name: kind
+            for name, kind in vars(torchcam.methods).items()
+            if inspect.isclass(kind) and kind.__module__.startswith("torchcam.")
         }
         method = self.named(self.method, methods)
-        self.modules(network)  # the names are checked, the package takes them as they are
+        self.modules(network)  # checks the names, because the package does not
         names: Any = list(self.layer_names)
         options: dict[str, Any] = {
             name: list(value) if isinstance(value, tuple) else value for name, value in dict(self.options).items()

@@ -17,12 +17,12 @@ class GradCAM(LayerMap):
         M = ReLU(Σ_c mean_ij(G_c) A_c)
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-    ICCV 2017, eqs. 1 and 2. At the last convolution of a head of one linear layer and any pooling whose gradients sum
-    to one (GAP, GMP) it is ReLU(CAM) / (h * w).
+    ICCV 2017, eqs. 1 and 2. At the last convolution, before one linear layer and any pooling whose gradients sum to one
+    (GAP, GMP), it is ReLU(CAM) / (h * w).
     """
 
     needs: ClassVar[Needs] = "gradient"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         return combine(self.activation(forward), self.gradient(forward, class_ids).mean()).relu()

@@ -1,4 +1,4 @@
-"""The gradient of the class score with respect to the pixels."""
+"""Gradient of the class score with respect to the pixels."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,13 @@ class Gradient(PixelMap):
         M = max_c |∂S_k / ∂x_c|
 
     Source: Simonyan et al., "Deep Inside Convolutional Networks: Visualising Image Classification Models and Saliency
-    Maps", ICLR workshop 2014. S_k is the score before softmax: a softmax could be raised by lowering other classes.
+    Maps", ICLR workshop 2014. S_k is the score before the softmax, which lower scores of other classes would also
+    raise.
 
-    To first order S_k(x + d) = S_k(x) + Σ ∂S_k/∂x d, so the map tells where a small change of a pixel matters, not what
-    the pixel gave to the score; it is noisy, since the gradient of a ReLU network jumps from cell to cell.
+    To first order S_k(x + d) = S_k(x) + Σ ∂S_k/∂x d, so the map shows where a small change of a pixel matters, not what
+    the pixel contributes to the score. It is noisy, because the gradient of a ReLU network jumps from cell to cell.
     """
 
     def attributions(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N, K, 3, H, W), any range."""
+        """Return the (N, K, 3, H, W) attributions, any range."""
         return input_gradients(network, images, class_ids)

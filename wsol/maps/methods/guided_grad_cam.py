@@ -1,4 +1,4 @@
-"""Grad-CAM tells where, guided backpropagation in what detail."""
+"""Guided Grad-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,16 +14,16 @@ from wsol.maps.methods.grad_cam import GradCAM
 
 @dataclass(frozen=True)
 class GuidedGradCAM(LayerMap):
-    """Guided Grad-CAM: guided backpropagation times Grad-CAM, which is brought to the size of the image.
+    """Guided Grad-CAM: guided backpropagation times Grad-CAM, upsampled to the size of the image.
 
         M = max_c |R_c| · upsample(ReLU(Σ_c mean_ij(G_c) A_c))
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-    ICCV 2017. Upsampled bilinearly, pixel centres on pixel centres. Grad-CAM is made of the true gradient, not of the
-    guided one. Raises ValueError for a network without ReLUs; see `guided_gradients`.
+    ICCV 2017. The upsampling is bilinear and aligns pixel centres. Grad-CAM reads the true gradient, not the guided
+    gradient. A network without ReLUs raises ValueError; see `guided_gradients`.
 
     Attributes:
-        channels: how the colours of the product become one number; see `merge_channels`.
+        channels: how the colours of the product are merged; see `merge_channels`.
     """
 
     needs: ClassVar[Needs] = "gradient"
@@ -34,12 +34,12 @@ class GuidedGradCAM(LayerMap):
         check_channels(self.channels)
 
     def attributions(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, 3, H, W) in colour, any range."""
+        """Return the (N, K, 3, H, W) attributions, in colour, of (N, K) class ids, any range."""
         where = GradCAM(self.target_layer, self.layout, self.prefix_tokens).maps(forward, class_ids)
         size = forward.images.shape[-2:]
         detail = guided_gradients(forward.network, forward.images, class_ids)
         return detail * interpolate(where, size, mode="bilinear", align_corners=False)[:, :, None]
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, H, W)."""
+        """Return the (N, K, H, W) maps of (N, K) class ids."""
         return merge_channels(self.attributions(forward, class_ids), self.channels)

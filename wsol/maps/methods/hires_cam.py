@@ -1,4 +1,4 @@
-"""Gradients kept cell by cell."""
+"""HiResCAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,12 +17,12 @@ class HiResCAM(LayerMap):
 
     Source: Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations", arXiv:2011.08891.
 
-    No ReLU: the cells add up to the class score where the head is linear. Under GAP it is CAM / (h * w); under GMP each
-    channel has one cell, its peak.
+    HiResCAM has no ReLU: the cells add up to the class score where the head is linear. Under GAP it is CAM / (h * w);
+    under GMP each channel contributes at one cell, its peak.
     """
 
     needs: ClassVar[Needs] = "gradient"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), any range."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, any range."""
         return self.gradient(forward, class_ids).weigh(self.activation(forward))

@@ -1,4 +1,4 @@
-"""Gradients added up on the way from a blank image."""
+"""Integrated gradients."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ class IntegratedGradients(PixelMap):
 
     Source: Sundararajan et al., "Axiomatic Attribution for Deep Networks", ICML 2017.
 
-    Completeness: with `channels="sum"` the map adds up to S_k(x) - S_k(b), as far as the quadrature is exact. It is
-    Gauss-Legendre with `steps` nodes, exact for polynomials of degree 2 steps - 1. A pixel that equals the baseline
-    gets 0, whatever the network makes of it.
+    Completeness: with `channels="sum"` the map adds up to S_k(x) - S_k(b), up to the error of the quadrature, which is
+    Gauss-Legendre with `steps` nodes, exact for polynomials of degree 2 steps - 1. A pixel that equals the baseline is
+    0 in the map, whatever its effect on the score.
 
     Attributes:
-        steps: nodes; each costs a pass. The paper takes 20 to 300.
+        steps: number of nodes; each costs a pass. The paper takes 20 to 300.
         baseline: gray value b of all colours, in [0, 1] before the pixels are normalized: 0 is black. For a network
             that takes normalized images, 0 is the mean colour.
     """
@@ -41,8 +41,8 @@ class IntegratedGradients(PixelMap):
             )
 
     def attributions(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N, K, 3, H, W), any range."""
-        way = to_pixels(network, images) - self.baseline
+        """Return the (N, K, 3, H, W) attributions, any range."""
+        difference = to_pixels(network, images) - self.baseline
         nodes, weights = np.polynomial.legendre.leggauss(self.steps)  # on [-1, 1]
-        copies = (self.baseline + float(node + 1) / 2 * way for node in nodes)
-        return way[:, None] * sum_of_gradients(network, copies, (weights / 2).tolist(), class_ids)
+        copies = (self.baseline + float(node + 1) / 2 * difference for node in nodes)
+        return difference[:, None] * sum_of_gradients(network, copies, (weights / 2).tolist(), class_ids)

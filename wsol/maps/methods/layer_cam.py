@@ -1,4 +1,4 @@
-"""Maps that stay sharp at earlier layers, and their fusion."""
+"""LayerCAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,17 +16,17 @@ from wsol.networks.token_grid import Layout
 class LayerCAM(MapsOfClasses):
     """LayerCAM: activations weighted cell by cell with their positive gradients, at one layer or fused over several.
 
-        M = ReLU(Σ_c ReLU(G_c) A_c);  fused: max over layers of tanh(scale M / max M), the deepest left as M / max M
+        M = ReLU(Σ_c ReLU(G_c) A_c);  fused: max over layers of tanh(scale M / max M), for the deepest M / max M
 
     Source: Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP 2021. Maps
-    are fused by their maximum; those of shallow layers are scaled up before, or their few strong cells would vanish.
-    Maps of several layers are brought to the size of the largest by bilinear interpolation.
+    are fused by their maximum; maps of shallow layers are scaled up first, because their few strong cells would vanish
+    otherwise. Maps of several layers are resized to the largest one by bilinear interpolation.
 
     Attributes:
-        target_layers: dotted module names, in the order in which they are run; the last one is the deepest.
-        scale: γ of the paper, by which the shallow maps are scaled.
-        layout: how these layers give their output; see `to_grid`.
-        prefix_tokens: of `layout="tokens"`: tokens before the patches.
+        target_layers: dotted module names, in the order in which they run; the last one is the deepest.
+        scale: γ of the paper, the factor of the shallow maps.
+        layout: layout of the layers' outputs; see `to_grid`.
+        prefix_tokens: number of tokens before the patches, for `layout="tokens"`.
     """
 
     needs: ClassVar[Needs] = "gradient"
@@ -39,18 +39,18 @@ class LayerCAM(MapsOfClasses):
     def __post_init__(self) -> None:
         if isinstance(self.target_layers, str) or not self.target_layers:
             raise ValueError(f"target_layers of LayerCAM must be a list of names, got {self.target_layers!r}.")
-        object.__setattr__(self, "target_layers", tuple(self.target_layers))  # a list, where it comes from a config
+        object.__setattr__(self, "target_layers", tuple(self.target_layers))  # a config gives a list
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         maps = [self._at(layer, forward, class_ids) for layer in self.target_layers]
         if len(maps) == 1:
             return maps[0]
-        size = max((one.shape[2:] for one in maps), key=lambda shape: shape[0] * shape[1])
+        size = max((layer_map.shape[2:] for layer_map in maps), key=lambda shape: shape[0] * shape[1])
         fused = []
-        for place, one in enumerate(maps):
-            peak = one.amax(dim=(2, 3), keepdim=True)
-            scaled = one / torch.where(peak > 0, peak, 1)
+        for place, layer_map in enumerate(maps):
+            peak = layer_map.amax(dim=(2, 3), keepdim=True)
+            scaled = layer_map / torch.where(peak > 0, peak, 1)
             enhanced = scaled if place == len(maps) - 1 else (self.scale * scaled).tanh()
             fused.append(interpolate(enhanced, size, mode="bilinear", align_corners=False))
         return torch.stack(fused).amax(dim=0)

@@ -1,4 +1,4 @@
-"""What the network says of an image with random parts hidden."""
+"""RISE."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,20 +15,20 @@ from wsol.networks.pixels import mean_color, to_pixels
 
 @dataclass(frozen=True)
 class RISE(MapsOfClasses):
-    """RISE: the mean of random masks, each weighted with the probability of the class where only it is seen.
+    """RISE: the mean of random masks, each weighted by the class probability of the masked image.
 
         M = Σ_m P(class | X ∘ M_m) M_m / (count · p)
 
-    Source: Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018: masks are
-    drawn on a coarse grid, upsampled bilinearly to a little more than the image, and cropped at a random place. What a
-    mask hides becomes the network's mean. All images get the same masks, so that a map does not hang on its batch.
+    Source: Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018. Masks are
+    drawn on a coarse grid, upsampled bilinearly to a little more than the image, and cropped at a random place. Hidden
+    pixels get the network's mean colour. All images get the same masks, so that a map does not depend on its batch.
 
     Attributes:
-        masks: how many, and so how many forward passes an image takes; the paper has 4,000 for VGG-16 and 8,000 for
-            ResNet-50.
+        masks: number of masks, which is the number of forward passes per image; the paper uses 4,000 for VGG-16 and
+            8,000 for ResNet-50.
         cells: side of the coarse grid; 7 in the paper.
-        keep: probability that a cell is seen; 0.5 in the paper.
-        seed: of the masks.
+        keep: probability that a cell is visible; 0.5 in the paper.
+        seed: seed of the masks.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -47,24 +47,24 @@ class RISE(MapsOfClasses):
 
     @property
     def target_layers(self) -> tuple[str, ...]:
-        """None: it reads images and probabilities alone."""
+        """Empty, because the method reads images and probabilities only."""
         return ()
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, H, W), >= 0."""
+        """Return the (N, K, H, W) maps of (N, K) class ids, >= 0."""
         images, generator = to_pixels(forward.network, forward.images), torch.Generator().manual_seed(self.seed)
         height, width = images.shape[-2:]
         hidden = mean_color(forward.network)
-        found = torch.zeros(*class_ids.shape, height, width, device=images.device)
+        maps = torch.zeros(*class_ids.shape, height, width, device=images.device)
         for part in chunks(self.masks, CHUNK):
             masks = self.draw(part.stop - part.start, height, width, generator).to(images.device)
             for n, classes in enumerate(class_ids):
                 probability = scores(forward.network, hidden + masks * (images[n] - hidden)).softmax(dim=1)[:, classes]
-                found[n] += torch.einsum("mk,mhw->khw", probability.float(), masks[:, 0])
-        return found / (self.masks * self.keep)
+                maps[n] += torch.einsum("mk,mhw->khw", probability.float(), masks[:, 0])
+        return maps / (self.masks * self.keep)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """(count, 1, height, width) float masks in [0, 1]."""
+        """Draw (count, 1, height, width) float masks in [0, 1]."""
         cell = (-(-height // self.cells), -(-width // self.cells))
         coarse = (torch.rand(count, 1, self.cells, self.cells, generator=generator) < self.keep).float()
         size = ((self.cells + 1) * cell[0], (self.cells + 1) * cell[1])
@@ -72,4 +72,4 @@ class RISE(MapsOfClasses):
         tops = torch.randint(cell[0], (count,), generator=generator).tolist()
         lefts = torch.randint(cell[1], (count,), generator=generator).tolist()
         crops = zip(large, tops, lefts, strict=True)
-        return torch.stack([one[:, top : top + height, left : left + width] for one, top, left in crops])
+        return torch.stack([mask[:, top : top + height, left : left + width] for mask, top, left in crops])

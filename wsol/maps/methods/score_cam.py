@@ -1,4 +1,4 @@
-"""Channels weighted by what the network says when it sees only them."""
+"""Score-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,19 +16,19 @@ from wsol.networks.pixels import mean_color, to_pixels
 
 @dataclass(frozen=True)
 class ScoreCAM(LayerMap):
-    """Score-CAM: a channel's weight is the class score of the image seen through that channel.
+    """Score-CAM: a channel's weight is the class score of the image masked by that channel.
 
         M = ReLU(Σ_c w_c A_c),  w = softmax over c of f(X ∘ H_c),  H_c = A_c upsampled, min-max normalized
 
     Source: Wang et al., "Score-CAM", CVPR workshops 2020. The score of the blank image, which the paper subtracts from
-    each f, is the same for all channels and drops out of the softmax. Upsampling is bilinear. What a mask hides becomes
-    the network's mean; a constant channel hides everything.
+    each f, is the same for all channels and cancels in the softmax. The upsampling is bilinear. Hidden pixels get the
+    network's mean colour; a constant channel hides everything.
 
-    One further forward pass for each channel and image, whatever the number of classes.
+    The method costs one further forward pass for each channel and image, whatever the number of classes.
 
     Attributes:
-        channels: as published None, all of them. A number: only those with the largest activation of each image are
-            asked, and the others weigh nothing.
+        channels: number of channels to score, those with the largest activation of each image; the others have zero
+            weight. None, as published: all channels.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -40,7 +40,7 @@ class ScoreCAM(LayerMap):
             raise ValueError(f"channels of ScoreCAM must be a positive number or null, got {self.channels}.")
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         activation, images = self.activation(forward), to_pixels(forward.network, forward.images)
         weights = [
             self._weights(forward, image[None], channels, classes)
@@ -49,16 +49,17 @@ class ScoreCAM(LayerMap):
         return combine(activation, torch.stack(weights)).relu()
 
     def _weights(self, forward: ForwardPass, image: Tensor, channels: Tensor, classes: Tensor) -> Tensor:
-        """(K, C) of one image (1, 3, H, W) with channels (C, h, w)."""
+        """Return the (K, C) weights for one image (1, 3, H, W) with channels (C, h, w)."""
         count = len(channels) if self.channels is None else min(self.channels, len(channels))
-        asked = channels.flatten(1).sum(dim=1).argsort(descending=True, stable=True)[:count]
-        seen, hidden = [], mean_color(forward.network)
+        strongest = channels.flatten(1).sum(dim=1).argsort(descending=True, stable=True)[:count]
+        class_scores, hidden = [], mean_color(forward.network)
         for part in chunks(count):
-            masks = interpolate(channels[asked[part]][:, None], image.shape[-2:], mode="bilinear", align_corners=False)
+            masks = channels[strongest[part]][:, None]
+            masks = interpolate(masks, image.shape[-2:], mode="bilinear", align_corners=False)
             lowest = masks.amin(dim=(2, 3), keepdim=True)
             span = masks.amax(dim=(2, 3), keepdim=True) - lowest
             masks = (masks - lowest) / torch.where(span > 0, span, 1)
-            seen.append(scores(forward.network, hidden + masks * (image - hidden))[:, classes])
+            class_scores.append(scores(forward.network, hidden + masks * (image - hidden))[:, classes])
         weights = torch.zeros(len(classes), len(channels), dtype=channels.dtype, device=channels.device)
-        weights[:, asked] = torch.cat(seen).softmax(dim=0).T.to(channels.dtype)
+        weights[:, strongest] = torch.cat(class_scores).softmax(dim=0).T.to(channels.dtype)
         return weights

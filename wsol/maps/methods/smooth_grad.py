@@ -1,4 +1,4 @@
-"""The mean gradient of noisy copies of the image."""
+"""SmoothGrad."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class SmoothGrad(PixelMap):
 
     Source: Smilkov et al., "SmoothGrad: removing noise by adding noise", arXiv:1706.03825, 2017.
 
-    The mean is an estimate of the gradient of the score smoothed by a Gaussian, which does not jump where a ReLU
-    switches. Signs are kept while averaging and lost after, in `channels`. The noise is the same for every image and
-    comes from a generator on the CPU, so that maps depend neither on the batch nor on the device. It is added to the
-    pixels before they are normalized, and noisy pixels are not cut to their range.
+    The mean estimates the gradient of the score smoothed by a Gaussian, which does not jump where a ReLU switches.
+    Signs are kept while averaging; `channels` removes them afterwards. The noise is the same for every image and comes
+    from a generator on the CPU, so that maps depend neither on the batch nor on the device. It is added to the pixels
+    before the normalization, and noisy pixels are not clipped to their range.
 
     Attributes:
-        samples: noisy copies; each costs a pass.
-        noise: σ as a share of the image's range; the paper finds 0.1 to 0.2 good.
-        seed: of the noise.
+        samples: number of noisy copies; each costs a pass.
+        noise: σ as a share of the image's range; the paper recommends 0.1 to 0.2.
+        seed: seed of the noise.
     """
 
     samples: int = 25
@@ -42,7 +42,7 @@ class SmoothGrad(PixelMap):
             )
 
     def attributions(self, network: nn.Module, images: Tensor, class_ids: Tensor) -> Tensor:
-        """(N, K, 3, H, W), any range."""
+        """Return the (N, K, 3, H, W) attributions, any range."""
         weights = [1 / self.samples] * self.samples
         return sum_of_gradients(network, self._copies(to_pixels(network, images)), weights, class_ids)
 

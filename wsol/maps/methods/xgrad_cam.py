@@ -1,4 +1,4 @@
-"""Grad-CAM with gradients weighted by where the activation is."""
+"""XGrad-CAM."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,14 +17,14 @@ class XGradCAM(LayerMap):
 
         M = ReLU(Σ_c w_c A_c),  w_c = Σ_ij A_cij G_cij / Σ_ij A_cij
 
-    Source: Fu et al., "Axiom-based Grad-CAM", BMVC 2020. A channel without activation has the weight 0. Under
-    GAP it is Grad-CAM; under GMP its weights are the peak's share of a channel's activation times the class weight.
+    Source: Fu et al., "Axiom-based Grad-CAM", BMVC 2020. A channel without activation has the weight 0. Under GAP it is
+    Grad-CAM; under GMP a weight is the peak's share of the channel's activation times the class weight.
     """
 
     needs: ClassVar[Needs] = "gradient"
 
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
-        """(N, K) class ids -> (N, K, h, w), >= 0."""
+        """Return the (N, K, h, w) maps of (N, K) class ids, >= 0."""
         activation = self.activation(forward)
         total = activation.sum(dim=(2, 3))[:, None]
         weights = self.gradient(forward, class_ids).sum_with(activation) / torch.where(total == 0, 1, total)

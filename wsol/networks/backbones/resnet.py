@@ -1,4 +1,4 @@
-"""ResNets of torchvision, cut before their head."""
+"""Build backbones from torchvision's ResNets."""
 
 from collections import OrderedDict
 
@@ -13,31 +13,31 @@ _STRIDED_STAGES = {32: (), 16: ("layer4",), 8: ("layer3", "layer4")}
 
 
 def resnet18(weights: str | None = "imagenet", output_stride: int = 32, dilate: bool = True) -> Backbone:
-    """ResNet-18 up to layer4 (512 channels; 11,176,512 parameters); see `resnet50`."""
+    """Build ResNet-18 up to layer4 (512 channels; 11,176,512 parameters); see `resnet50`."""
     return _resnet("resnet18", weights, output_stride, dilate)
 
 
 def resnet50(weights: str | None = "imagenet", output_stride: int = 32, dilate: bool = True) -> Backbone:
-    """ResNet-50 up to layer4 (2048 channels; 7 x 7 cells for 224 px at stride 32; 23,508,032 parameters).
+    """Build ResNet-50 up to layer4 (2048 channels; 7 x 7 cells for 224 px at stride 32; 23,508,032 parameters).
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 
-    At stride 16 or 8 and not dilated it is the ResNet-50 of Choe et al., "Evaluating Weakly Supervised Object
+    At stride 16 or 8 without dilation it is the ResNet-50 of Choe et al., "Evaluating Weakly Supervised Object
     Localization Methods Right", CVPR 2020, as released (github.com/clovaai/wsolevaluation): 14 x 14 or 28 x 28 cells
-    for 224 px (their `large_feature_map`). Differs from it in the weights: torchvision's default ones are of a later
-    training than those that it loads.
+    for 224 px (their `large_feature_map`). Differs from the release in the weights: torchvision's default weights come
+    from a later training than those that the release loads.
 
     Args:
         weights: `imagenet`: torchvision's default weights, downloaded on first use; None: random.
-        output_stride: 32 as published; 16 or 8 remove the stride of layer4, or of layer3 and layer4. All weights are
-            kept.
-        dilate: the 3x3 convolutions behind a removed stride are dilated, so that each weight still meets the pixels
-            that it was trained on (as torchvision's `replace_stride_with_dilation`); without, they read the finer grid
-            as it is.
+        output_stride: pixels per cell. 32 as published; 16 or 8 remove the stride of layer4, or of layer3 and layer4,
+            and keep all weights.
+        dilate: dilate the 3x3 convolutions behind a removed stride, so that each weight still meets the pixels that it
+            was trained on (as torchvision's `replace_stride_with_dilation`); if False, they read the finer grid
+            undilated.
 
     Raises:
         ValueError: for another output stride or other weights.
-        ConnectionError: if the weights cannot be had.
+        ConnectionError: if the weights cannot be downloaded.
     """
     return _resnet("resnet50", weights, output_stride, dilate)
 
@@ -57,12 +57,12 @@ def _resnet(name: str, weights: str | None, output_stride: int, dilate: bool) ->
 
 
 def remove_strides(network: ResNet, stages: tuple[str, ...], dilate: bool = True) -> None:
-    """Set the stride of these stages to 1 and dilate what comes behind; torchvision refuses this for basic blocks.
+    """Set the stride of some stages to 1 and dilate the convolutions behind; torchvision refuses this for basic blocks.
 
     Args:
         network: changed in place.
         stages: names among layer2, layer3 and layer4, in order.
-        dilate: or leave what comes behind as it is.
+        dilate: dilate the convolutions behind a removed stride; if False, leave them unchanged.
     """
     dilation = 1
     for stage in stages:

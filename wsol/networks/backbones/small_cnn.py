@@ -1,4 +1,4 @@
-"""A small convolutional network for small images."""
+"""Build a small convolutional network for small images."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from wsol.networks.backbone import Backbone
 
 
 def small_cnn(channels: Sequence[int] = (16, 32, 64, 128)) -> Backbone:
-    """Blocks of 3x3 convolution, batch norm and ReLU, with 2x2 max pooling between them; random weights.
+    """Build blocks of 3x3 convolution, batch norm and ReLU, with 2x2 max pooling between them and random weights.
 
     Args:
-        channels: one block each; the output stride is 2 ** (len(channels) - 1), so 64 px give maps of 8 x 8 cells.
+        channels: width of each block. The output stride is 2 ** (len(channels) - 1), so 64 px give 8 x 8 cells.
 
     Raises:
-        ValueError: if there is no block.
+        ValueError: if `channels` is empty.
     """
     if not channels:
-        raise ValueError("small_cnn needs at least one block of channels.")
+        raise ValueError("channels of small_cnn must be at least one block, got none. Try channels=[16,32].")
     trunk, before = nn.Sequential(), 3
     for index, width in enumerate(channels, start=1):
         layers = [nn.MaxPool2d(2)] if index > 1 else []

@@ -1,4 +1,4 @@
-"""Any network of timm by its name, cut before its head."""
+"""Build a backbone from any network of timm, by its name."""
 
 from collections import OrderedDict
 from typing import Any, Literal, get_args
@@ -21,28 +21,28 @@ def timm_network(
     output_stride: int | None = None,
     tokens: Tokens = "patches",
 ) -> Backbone:
-    """A network up to what its `forward_features` gives, as (N, C, h, w).
+    """Build a network of timm up to the output of its `forward_features`, as (N, C, h, w).
 
-    Its modules keep their names below `network`: `layer4` is the target layer `backbone.network.layer4`. All that
-    comes after is removed: pooling, norms of pooled features, layers on them, classifier. The mean and standard
-    deviation are those of the weights.
+    The modules keep their names below `network`: `layer4` is the target layer `backbone.network.layer4`. All later
+    modules are removed: pooling, norms of pooled features, layers on them, classifier. The mean and standard deviation
+    are those of the weights.
 
     Args:
-        name: as in `timm.list_models()`, with or without the tag of its weights: `vit_small_patch14_dinov2`,
+        name: name in `timm.list_models()`, with or without the tag of its weights: `vit_small_patch14_dinov2`,
             `convnext_tiny.fb_in22k`.
         weights: `imagenet`: the pretrained weights of this tag, or timm's default ones, whatever they were trained on,
             downloaded on first use; None: random.
-        image_size: height and width in pixels; None: what the weights were trained with. It binds networks with
-            positions or windows of one size, which timm then resamples by its own rules; others take any size.
-        output_stride: pixels a cell, where the family can remove late strides (dilating what comes behind); None: as
-            published.
-        tokens: of a transformer: `patches`: the patch tokens, without class token, distillation token and registers;
-            `class_and_patches`: 2C channels, for `wsol.networks.pooling.class_token`.
+        image_size: height and width in pixels; None: the size that the weights were trained with. It binds networks
+            with positions or windows of one size, which timm then resamples by its own rules; others take any size.
+        output_stride: pixels per cell, for families that can remove late strides (and dilate the convolutions behind);
+            None: as published.
+        tokens: tokens of a transformer to read. `patches`: the patch tokens, without class token, distillation token
+            and registers; `class_and_patches`: 2C channels, for `wsol.networks.pooling.class_token`.
 
     Raises:
-        ValueError: for a name that timm does not have, weights that it does not have, an image size or output stride
-            that the network cannot have, a network without a grid of features or, where it is asked for, a class token.
-        ConnectionError: if the weights cannot be had.
+        ValueError: for a name or weights that timm lacks, an image size or output stride that the network cannot have,
+            a network without a grid of features or, with `class_and_patches`, without a class token.
+        ConnectionError: if the weights cannot be downloaded.
     """
     if tokens not in get_args(Tokens):
         raise ValueError(f"tokens of {name} must be {' or '.join(get_args(Tokens))}, got {tokens!r}.")
@@ -87,7 +87,7 @@ def timm_network(
         channels *= 2
     elif layout != "channels_first":
         trunk["patches"] = TokenGrid(layout, prefix if layout == "tokens" else 0)
-        if isinstance(network, timm.models.VisionTransformer):  # what the head reads; attention rollout asks for it
+        if isinstance(network, timm.models.VisionTransformer):  # the head reads patches; attention rollout checks this
             network.global_pool, network.pool_include_prefix = "avg", False
     return Backbone(nn.Sequential(trunk), channels, mean, std)
 
@@ -106,7 +106,7 @@ def _set_image_size(network: Any, name: str, size: int) -> None:
     own = network.pretrained_cfg["input_size"][-1]
     if size == own:
         return
-    cell = max((one["reduction"] for one in getattr(network, "feature_info", None) or []), default=1)
+    cell = max((stage["reduction"] for stage in getattr(network, "feature_info", None) or []), default=1)
     if size % cell:  # cells at the border would cover other pixels than those of the image, or none
         raise ValueError(f"image_size of {name} must be a multiple of {cell}, got {size}.")
     if not hasattr(network, "set_input_size"):

@@ -1,4 +1,4 @@
-"""Any classification network of torchvision by its name, cut before its head."""
+"""Build a backbone from any classification network of torchvision, by its name."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from wsol.networks.library_networks import check_name, layout_of, try_features
 from wsol.networks.pretrained import torchvision_weights
 from wsol.networks.transformers import ImageSize, TokenGrid
 
-# What torchvision calls the parts of its heads; all other children run in order.
+# torchvision's names of the parts of its heads; all other children run in order.
 _HEAD = {"avgpool", "flatten", "dropout", "fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits"}
 _STRIDED_STAGES = {32: (), 16: ("layer4",), 8: ("layer3", "layer4")}
 
@@ -23,23 +23,23 @@ _STRIDED_STAGES = {32: (), 16: ("layer4",), 8: ("layer3", "layer4")}
 def torchvision_network(
     name: str, weights: str | None = "imagenet", image_size: int | None = None, output_stride: int | None = None
 ) -> Backbone:
-    """A network up to the last features of its trunk, as (N, C, h, w).
+    """Build a network of torchvision up to the last features of its trunk, as (N, C, h, w).
 
-    Its modules keep their names: `layer4` is the target layer `backbone.layer4`. Poolings that torchvision counts among
+    The modules keep their names: `layer4` is the target layer `backbone.layer4`. Poolings that torchvision counts among
     the features stay, like the last one of VGG.
 
     Args:
-        name: of a classification network, as in `torchvision.models.list_models(torchvision.models)`.
+        name: name of a classification network, as in `torchvision.models.list_models(torchvision.models)`.
         weights: `imagenet`: torchvision's default weights, downloaded on first use; None: random.
         image_size: height and width in pixels; None: 224. It binds ViT and MaxViT, whose positions are resampled to it;
             others take any size.
-        output_stride: pixels a cell; 16 or 8 for the ResNet family (with ResNeXt and Wide ResNet), as
-            `wsol.networks.backbones.resnet` does it; None: as published.
+        output_stride: pixels per cell; 16 or 8 for the ResNet family (with ResNeXt and Wide ResNet), as in
+            `wsol.networks.backbones.resnet`; None: as published.
 
     Raises:
-        ValueError: for a name that torchvision does not have, other weights, or an image size or output stride that the
-            network cannot have.
-        ConnectionError: if the weights cannot be had.
+        ValueError: for a name that torchvision lacks, other weights, or an image size or output stride that the network
+            cannot have.
+        ConnectionError: if the weights cannot be downloaded.
     """
     check_name(name, models.list_models(module=models), "torchvision")
     state, mean, std = torchvision_weights(name, weights)
@@ -51,7 +51,7 @@ def torchvision_network(
     if state is not None:
         network.load_state_dict(_resampled(network, state))
     if isinstance(network, models.GoogLeNet | models.Inception3):
-        # Their weights were trained with these, and torchvision's networks translate (`transform_input`).
+        # These weights were trained on images in [-1, 1]; torchvision's networks convert them (`transform_input`).
         mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if output_stride is not None:
         if not isinstance(network, models.ResNet) or output_stride not in _STRIDED_STAGES:
@@ -68,14 +68,14 @@ def torchvision_network(
 
 
 class ClassTokenFirst(nn.Module):
-    """Patches row by row, the class token before them."""
+    """Module that flattens patches row by row and puts the class token before them."""
 
     def __init__(self, class_token: nn.Parameter) -> None:
         super().__init__()
         self.class_token = class_token  # (1, 1, C)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, 1 + L, C)."""
+        """Map patches (N, C, h, w) to tokens (N, 1 + L, C)."""
         return torch.cat([self.class_token.expand(len(patches), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
 
 
@@ -101,7 +101,7 @@ def _settings(name: str, size: int) -> dict[str, Any]:
         return {"image_size": size}
     if name.startswith("maxvit_"):
         return {"input_size": (size, size)}
-    # Said, because torchvision warns that the default will change.
+    # Explicit, because torchvision warns that the default will change.
     return {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
 
 

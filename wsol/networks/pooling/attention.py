@@ -13,16 +13,16 @@ class Attention(Pooling):
 
         y = Σ_i a_i x_i,  a = softmax_i(wᵀ (tanh(V x_i) ⊙ sigm(U x_i))),  x_i in R^C
 
-    A cell's weight hangs on all its channels, so the gradient methods have no closed form under it.
+    The weight of a cell depends on all its channels, so the gradient methods have no closed form for this pooling.
 
-    Source: Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", ICML 2018, eqs. 7 and 9: no
-    biases, and L = 128 in their experiments.
+    Source: Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", ICML 2018, eqs. 7 and 9. The
+    paper uses no biases, and L = 128 in its experiments.
 
     Args:
-        width: L, rows of V and U.
+        width: L, number of rows of V and U.
 
     Raises:
-        ValueError: if the width is not an int from 1.
+        ValueError: if the width is not an int of at least 1.
     """
 
     sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
@@ -36,10 +36,10 @@ class Attention(Pooling):
         self.score: nn.Linear | None = None  # w
 
     def prepare(self, channels: int) -> int:
-        """Draw V, U and w for this number of channels; a second call with the same number changes nothing.
+        """Draw V, U and w for a number of channels; a second call with the same number changes nothing.
 
         Raises:
-            ValueError: for another number than before.
+            ValueError: for another number of channels than in the first call.
         """
         if self.branches is None:
             self.branches = nn.Linear(channels, 2 * self.width, bias=False)
@@ -51,7 +51,7 @@ class Attention(Pooling):
         return channels
 
     def attention(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, h, w) float, at least float32, positive, of sum 1.
+        """Return the (N, h, w) weights of the cells of features (N, C, h, w): at least float32, positive, of sum 1.
 
         Raises:
             ValueError: before `prepare`.
@@ -60,11 +60,11 @@ class Attention(Pooling):
             raise ValueError("Attention has no weights yet; call prepare(channels) first, as Classifier does.")
         of_values, of_gates = self.branches(features.permute(0, 2, 3, 1)).chunk(2, dim=-1)
         scores = self.score(of_values.tanh() * of_gates.sigmoid())[..., 0]
-        # Half precision has no room for the small weights of many cells.
+        # Half precision cannot represent the small weights of many cells.
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         return scores.flatten(1).softmax(dim=1).view_as(scores)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         weights = self.attention(features).to(features.dtype)
         return torch.einsum("nchw,nhw->nc", features, weights)

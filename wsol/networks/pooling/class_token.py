@@ -1,4 +1,4 @@
-"""The class token instead of a pooling."""
+"""Class token in place of a pooling."""
 
 from typing import ClassVar
 
@@ -13,9 +13,9 @@ class ClassToken(Pooling):
 
     Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, eq. 4.
 
-    It reads the second half of the channels; their mean over the cells is the token, for all cells are equal. The
-    linear layer behind it has no weight for a patch, so there is no CAM; and no gradient reaches the patch tokens after
-    the last attention, so gradient methods need an earlier target layer (see `wsol.networks.token_grid`).
+    The pooling reads the second half of the channels; their mean over the cells is the token, because all cells are
+    equal. The linear layer behind it has no weight for a patch, so CAM is undefined. No gradient reaches the patch
+    tokens after the last attention, so gradient methods need an earlier target layer (see `wsol.networks.token_grid`).
     """
 
     map_hint: ClassVar[str] = (
@@ -25,7 +25,7 @@ class ClassToken(Pooling):
     )
 
     def prepare(self, channels: int) -> int:
-        """2C -> C.
+        """Return C for 2C channels.
 
         Raises:
             ValueError: for an odd number of channels.
@@ -35,13 +35,13 @@ class ClassToken(Pooling):
         return channels // 2
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, 2C, h, w) -> (N, C).
+        """Map (N, 2C, h, w) to (N, C).
 
         Raises:
-            ValueError: if the second half of the channels is not the same in all cells, as a class token is.
+            ValueError: if the second half of the channels differs between cells, unlike a class token.
         """
         token = features[:, features.shape[1] // 2 :]
-        # Without this check any network with an even number of channels would pass, half of it unread.
+        # Without this check any network with an even number of channels would pass, with half of its channels unread.
         if not torch.compiler.is_compiling() and not torch.equal(token, token[:, :, :1, :1].expand_as(token)):
             raise ValueError(f"pooling=class_token found cells that differ where the class token should be; {_REMEDY}.")
         return token.mean(dim=(2, 3))

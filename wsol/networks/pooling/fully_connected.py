@@ -1,4 +1,4 @@
-"""The fully connected layers of VGG-16 and AlexNet."""
+"""Fully connected layers of VGG-16 and AlexNet in place of a pooling."""
 
 from typing import Literal, get_args
 
@@ -23,8 +23,8 @@ class FullyConnected(Pooling):
     `classifier.1` and `classifier.4`). 119,545,856 parameters, AlexNet 54,534,144. fc8 is new for any weights.
 
     Args:
-        network: whose layers: `vgg16` reads 512 channels, `alexnet` 256.
-        weights: `imagenet`: torchvision's default weights, downloaded on first use, when the classifier is made; None:
+        network: network that the layers come from: `vgg16` reads 512 channels, `alexnet` 256.
+        weights: `imagenet`: torchvision's default weights, downloaded when the classifier is first built; None:
             random.
 
     Raises:
@@ -40,7 +40,7 @@ class FullyConnected(Pooling):
         self.classifier = nn.Sequential()  # empty until `prepare`
 
     def prepare(self, channels: int) -> int:
-        """Make the layers; a second call leaves them as they are.
+        """Build the layers; a second call leaves them unchanged.
 
         Args:
             channels: C of the features.
@@ -50,7 +50,7 @@ class FullyConnected(Pooling):
 
         Raises:
             ValueError: for another number of channels than the network's, or other weights.
-            ConnectionError: if the weights cannot be had.
+            ConnectionError: if the weights cannot be downloaded.
         """
         expected = {"vgg16": 512, "alexnet": 256}[self.network]
         if channels != expected:
@@ -67,7 +67,7 @@ class FullyConnected(Pooling):
         return 4096
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, 4096)."""
+        """Map (N, C, h, w) to (N, 4096)."""
         if not self.classifier:
             raise ValueError("FullyConnected has no layers yet: put it into a Classifier, or call `prepare`.")
         return self.classifier(self.avgpool(features).flatten(1))

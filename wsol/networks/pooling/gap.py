@@ -18,5 +18,5 @@ class GAP(ChannelPooling):
     homogeneous: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         return features.mean(dim=(2, 3))

@@ -14,17 +14,17 @@ class GeM(ChannelPooling):
 
         y = ((1/n) Σ_i max(x_i, eps)^p)^(1/p)
 
-    p = 1 is the mean and p -> inf the maximum. Computed as exp((1/p) log((1/n) Σ_i exp(p log x_i))), so that no power
-    of a small cell is lost. Cells below eps, which are all that a ReLU has cut off, count as eps and have no gradient;
-    equal cells have the same. Class scores may be negative, so it pools features alone. Above eps it is homogeneous;
-    not everywhere, as eps does not grow with the cells.
+    p = 1 is the mean and p -> inf the maximum. The pooling is computed as exp((1/p) log((1/n) Σ_i exp(p log x_i))), so
+    that powers of small cells do not underflow. Cells below eps, such as all cells that a ReLU has cut off, count as
+    eps and have no gradient; equal cells have equal gradients. GeM pools features alone, because class scores may be
+    negative. It is homogeneous above eps only, because eps does not scale with the cells.
 
     Source: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019, eq. 3.
-    Differs from their learned p: its logarithm is learned, so that p stays above 0.
+    Differs from the paper's learned p: the logarithm of p is learned, so that p stays above 0.
 
     Args:
-        power: p, above 0; where it is learned, what it starts from.
-        eps: the least that a cell counts, above 0, in units of the features.
+        power: p, above 0; the initial value if it is learned.
+        eps: lower bound of each cell, above 0, in units of the features.
         learned: p = exp(log_power) is trained, one for all channels.
 
     Raises:
@@ -45,15 +45,15 @@ class GeM(ChannelPooling):
 
     @property
     def power(self) -> float | Tensor:
-        """p, as it is now."""
+        """Current value of p."""
         return self.initial_power if self.log_power is None else self.log_power.exp()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C), at least eps."""
+        """Map (N, C, h, w) to (N, C), at least eps."""
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
         logs = cells.clamp(min=self.eps).log()
         power = self.power
         peak = logs.detach().amax(dim=(2, 3), keepdim=True)
-        # As in LSE: with expm1 and log1p a small p does not divide a rounding error by itself.
+        # expm1 and log1p keep the precision for small p, where log(mean(exp)) / p would amplify rounding errors.
         above = torch.expm1(power * (logs - peak)).mean(dim=(2, 3)).log1p() / power
         return (peak[:, :, 0, 0] + above).exp().to(features.dtype)

@@ -13,19 +13,19 @@ class GWRP(ChannelPooling):
 
         y = Σ_j d^j x_(j) / Σ_j d^j,  x_(0) >= x_(1) >= ...
 
-    d = 0 is the maximum and d = 1 the mean. Equal cells share the weights of their ranks, and so their gradient, which
-    changes no value: no cell is preferred for its place in memory.
+    d = 0 is the maximum and d = 1 the mean. Equal cells share the weights of their ranks and hence their gradient, so
+    no cell is preferred for its place in memory; no value changes.
 
     Source: Kolesnikov and Lampert, "Seed, Expand and Constrain: Three Principles for Weakly-Supervised Image
-    Segmentation", ECCV 2016, who pool class scores, and take d = 0.996 on 41 x 41 cells for classes that are there. The
-    highest tenth of the cells has half of the weight then; so it has with d = 0.9 on 8 x 8 cells (0.87 on 7 x 7, 0.965
+    Segmentation", ECCV 2016, who pool class scores, with d = 0.996 on 41 x 41 cells for classes that are present. The
+    highest tenth of the cells then has half of the weight, as it has with d = 0.9 on 8 x 8 cells (0.87 on 7 x 7, 0.965
     on 14 x 14).
 
     Args:
         decay: d in [0, 1].
 
     Raises:
-        ValueError: if the decay is not.
+        ValueError: if the decay lies outside [0, 1].
     """
 
     shift_equivariant: ClassVar[bool] = True
@@ -38,12 +38,12 @@ class GWRP(ChannelPooling):
         self.decay = float(decay)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         cells = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
         weights = torch.pow(self.decay, torch.arange(cells.shape[2], dtype=cells.dtype, device=cells.device))
-        taken = torch.cat([weights.new_zeros(1), weights.cumsum(dim=0)])  # by the highest 0, 1, ..., n cells
+        taken = torch.cat([weights.new_zeros(1), weights.cumsum(dim=0)])  # total weight of the highest 0 ... n cells
         values = cells.detach().contiguous()
-        # Of the ascending values, those before `first` are lower than a cell, and those from `end` on higher.
+        # In ascending order, values before `first` are lower than a cell, and values from `end` on are higher.
         ascending = values.sort(dim=2).values
         first = torch.searchsorted(ascending, values)
         end = torch.searchsorted(ascending, values, right=True)

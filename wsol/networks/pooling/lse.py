@@ -12,15 +12,15 @@ class LSE(SharpPooling):
         y = (1/r) log((1/n) Σ_i exp(r x_i))
 
     The sharpness r leads from the mean (r -> 0) to the maximum (r -> inf). The gradient is softmax(r x): positive, and
-    the same for equal cells.
+    equal for equal cells.
 
     Source: Pinheiro and Collobert, "From Image-level to Pixel-level Labeling with Convolutional Networks", CVPR 2015,
-    who pool class scores; used to find objects in Sun et al., "ProNet: Learning to Propose Object-Specific Boxes for
-    Cascaded Neural Networks", CVPR 2016. With r = 3 the channels of an ImageNet network's last ReLU on 8 x 8 cells are
-    pooled about halfway between their mean and their maximum; r = 10 is close to the maximum.
+    who pool class scores; Sun et al., "ProNet: Learning to Propose Object-Specific Boxes for Cascaded Neural Networks",
+    CVPR 2016, use it to find objects. On 8 x 8 cells of an ImageNet network's last ReLU, r = 3 pools about halfway
+    between the mean and the maximum of a channel; r = 10 is close to the maximum.
 
     Args:
-        sharpness: r, above 0, in units of 1 / features; where it is learned, what it starts from.
+        sharpness: r, above 0, in units of 1 / features; the initial value if it is learned.
         learned: r = exp(log_sharpness) is trained, one for all channels.
 
     Raises:
@@ -31,10 +31,10 @@ class LSE(SharpPooling):
         super().__init__(sharpness, learned)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
         sharpness = self.sharpness
         peak = cells.detach().amax(dim=(2, 3), keepdim=True)
-        # With expm1 and log1p a small r does not divide a rounding error by itself, as log(mean(exp)) / r would.
+        # expm1 and log1p keep the precision for small r, where log(mean(exp)) / r would amplify rounding errors.
         above = torch.expm1(sharpness * (cells - peak)).mean(dim=(2, 3)).log1p() / sharpness
         return (peak[:, :, 0, 0] + above).to(features.dtype)

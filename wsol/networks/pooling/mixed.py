@@ -1,4 +1,4 @@
-"""A blend of maximum and mean."""
+"""Mixed max-average pooling."""
 
 import math
 from typing import ClassVar
@@ -17,15 +17,15 @@ class Mixed(ChannelPooling):
     Equal maxima share the maximum's gradient.
 
     Source: Lee, Gallagher and Tu, "Generalizing Pooling Functions in Convolutional Neural Networks: Mixed, Gated, and
-    Tree", AISTATS 2016, mixed max-average pooling with one a for a layer; there it stands for the pooling between
-    convolutions. Differs from it: the learned a is the sigmoid of a parameter, so that it stays in (0, 1).
+    Tree", AISTATS 2016, mixed max-average pooling with one a per layer; the paper pools between convolutions. Differs
+    from the paper: the learned a is the sigmoid of a parameter, so that it stays in (0, 1).
 
     Args:
-        share: a in [0, 1], the maximum's part; where it is learned, what it starts from, in (0, 1).
+        share: a in [0, 1], the weight of the maximum; the initial value, in (0, 1), if it is learned.
         learned: a = sigmoid(logit) is trained, one for all channels.
 
     Raises:
-        ValueError: if a is out of its range.
+        ValueError: if the share lies outside its range.
     """
 
     shift_equivariant: ClassVar[bool] = True
@@ -41,11 +41,11 @@ class Mixed(ChannelPooling):
 
     @property
     def share(self) -> float | Tensor:
-        """a, as it is now."""
+        """Current value of a."""
         return self.initial_share if self.logit is None else self.logit.sigmoid()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
         share = self.share
         return (share * cells.amax(dim=(2, 3)) + (1 - share) * cells.mean(dim=(2, 3))).to(features.dtype)

@@ -13,11 +13,11 @@ class TAP(ChannelPooling):
 
         y = Σ_i 1(x_i > θ m) x_i / Σ_i 1(x_i > θ m),  m = max_i x_i
 
-    The area of a channel does not lower its value, as the zeros around it do under GAP. Where no cell is positive none
-    exceeds the threshold, and y is the maximum, which is what the mean tends to as m falls to 0; signed features come
-    from transformers and from layers without a ReLU. All cells that count have the same gradient, 1 / their number: the
-    gradients of a channel sum to one although a shift of all cells moves the threshold. A fraction of the maximum
-    means nothing for class scores, which may be negative, so it pools features alone.
+    Cells around the object do not lower the value of a channel, as their zeros do under GAP. Where no cell is positive,
+    none exceeds the threshold, and y is the maximum, which is the limit of the mean as m falls to 0; signed features
+    come from transformers and from layers without a ReLU. All cells that count have the same gradient, 1 / their
+    number, so the gradients of a channel sum to one although a shift of all cells moves the threshold. TAP pools
+    features alone, because a fraction of the maximum is undefined for class scores, which may be negative.
 
     Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization",
     ECCV 2020.
@@ -26,7 +26,7 @@ class TAP(ChannelPooling):
         threshold: θ in [0, 1), as a fraction of the maximum.
 
     Raises:
-        ValueError: if the threshold is not.
+        ValueError: if the threshold lies outside [0, 1).
     """
 
     sites: ClassVar[tuple[PoolSite, ...]] = ("features",)
@@ -39,7 +39,7 @@ class TAP(ChannelPooling):
         self.threshold = float(threshold)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
         peak = cells.detach().amax(dim=(2, 3), keepdim=True)
         counted = ((cells > self.threshold * peak) | (cells == peak)).to(cells.dtype)

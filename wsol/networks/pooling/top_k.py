@@ -11,18 +11,18 @@ from wsol.networks.base_pooling import ChannelPooling
 class TopK(ChannelPooling):
     """The mean of the k highest cells of each channel.
 
-    k = 1 is the maximum and k = n the mean. Cells that tie for the last places share them, and so their gradient: no
+    k = 1 is the maximum and k = n the mean. Cells that tie for the last places share them and their gradient, so no
     cell is preferred for its place in memory.
 
     Source: Li and Vasconcelos, "Multiple Instance Learning for Soft Bags via Top Instances", CVPR 2015; the first term
     of WILDCAT (Durand et al., CVPR 2017).
 
     Args:
-        k: an int: so many cells, or all where a map has fewer; a float in (0, 1]: this fraction of the cells, rounded,
-            at least one. 1 is one cell and 1.0 is all of them.
+        k: an int is a number of cells (all cells where a map has fewer); a float in (0, 1] is a fraction of the cells,
+            rounded, at least one cell. 1 is one cell and 1.0 is all cells.
 
     Raises:
-        ValueError: if k is neither.
+        ValueError: if k is neither an int of at least 1 nor a float in (0, 1].
     """
 
     shift_equivariant: ClassVar[bool] = True
@@ -36,11 +36,11 @@ class TopK(ChannelPooling):
         self.k = k
 
     def count(self, cells: int) -> int:
-        """How many of this number of cells are averaged."""
+        """Return how many of a number of cells are averaged."""
         return min(self.k, cells) if isinstance(self.k, int) else max(1, round(self.k * cells))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C)."""
+        """Map (N, C, h, w) to (N, C)."""
         cells = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
         count = self.count(cells.shape[2])
         last = cells.detach().topk(count, dim=2).values[:, :, -1:]

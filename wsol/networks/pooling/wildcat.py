@@ -1,4 +1,4 @@
-"""WILDCAT's pooling."""
+"""Pooling of WILDCAT."""
 
 import math
 from typing import ClassVar
@@ -19,18 +19,18 @@ class WILDCAT(ChannelPooling):
     last places share them, as in `TopK`.
 
     Source: Durand et al., "WILDCAT: Weakly Supervised Learning of Deep ConvNets for Image Classification, Pointwise
-    Localization and Segmentation", CVPR 2017; the defaults are those that its authors' code is shown with for VOC 2007.
-    Differs from that code, which also halves y. The mean of M maps for each class is linear like what stands before it:
-    one map with the mean of M weights is the same function, and M changes how it starts and learns.
+    Localization and Segmentation", CVPR 2017; the defaults are those of the authors' example for VOC 2007. Differs from
+    the authors' code, which also halves y. The mean of M maps per class is linear, as is the layer before it: one map
+    with the mean of M weights is the same function, and M changes only the initialization and the learning.
 
     Args:
-        highest: k+, cells or a fraction of them; see `TopK`.
-        lowest: k-, likewise.
-        alpha: weight of the lowest cells, from 0.
-        maps_per_class: M, from 1.
+        highest: k+, a number of cells or a fraction of them; see `TopK`.
+        lowest: k-, a number of cells or a fraction of them.
+        alpha: weight of the lowest cells, at least 0.
+        maps_per_class: M, at least 1.
 
     Raises:
-        ValueError: if one of them is out of its range.
+        ValueError: if an argument lies outside its range.
     """
 
     sites: ClassVar[tuple[PoolSite, ...]] = ("scores",)
@@ -49,7 +49,7 @@ class WILDCAT(ChannelPooling):
         self.maps_per_class = maps_per_class
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, K, h, w) class maps -> (N, K)."""
-        # In half precision the difference would have the rounding errors of two larger numbers.
+        """Map class maps (N, K, h, w) to (N, K)."""
+        # In half precision the difference would keep the rounding errors of two larger numbers.
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
         return (self.highest(cells) - self.alpha * self.lowest(-cells)).to(features.dtype)

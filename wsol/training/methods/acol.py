@@ -11,23 +11,24 @@ from wsol.training.base_method import TrainingBatch, TrainingMethod
 
 @dataclass(frozen=True)
 class ACoL(TrainingMethod):
-    """ACoL: a second branch learns the class from what is left when the first one's strongest cells are erased.
+    """ACoL: a second branch learns the class from the features without the first branch's strongest cells.
 
-        L = CE(A(F)) + CE(B(F ∘ [M_A <= δ])),  M_A: A's map of the true class, min-max normalized
+        L = CE(A(F)) + CE(B(F ∘ [M_A <= δ])),  M_A: A's map of the ground-truth class, min-max normalized
 
     Source: Zhang et al., "Adversarial Complementary Learning for Weakly Supervised Object Localization", CVPR 2018:
-    two 3x3 convolutions with 1024 channels in each branch, δ = 0.6. Their map is the larger of both branches' in each
-    cell: `maps=[acol_cam]`. The logits are A's, as in the code of Choe et al., CVPR 2020, where δ is 0.7 by default.
+    two 3x3 convolutions with 1024 channels in each branch, δ = 0.6. The paper's map is the cell-wise maximum of both
+    branches' maps: `maps=[acol_cam]`. Branch A gives the logits, as in the code of Choe et al., CVPR 2020, where δ is
+    0.7 by default.
 
-    The pooling of the classifier stands in both branches, so that `gap` gives the published head; any other pooling
-    of single channels may, on features or on scores. No gradient flows through M_A.
+    Both branches have the pooling of the classifier: `gap` gives the published head, and any other pooling of single
+    channels works, on features or on scores. No gradient flows through M_A.
 
-    Differs from the authors' code: a cell at the threshold itself stays, a constant map erases nothing instead of being
-    0 / 0, and features are not averaged over 3x3 cells first.
+    Differs from the authors' code: a cell exactly at the threshold stays, a constant map erases nothing instead of
+    giving 0 / 0, and features are not averaged over 3x3 cells first.
 
     Attributes:
-        width: channels of the branches' convolutions; another number than the backbone's.
-        threshold: δ in [0, 1).
+        width: number of channels of the branches' convolutions; it must differ from the backbone's.
+        threshold: score threshold δ, in [0, 1).
     """
 
     width: int = 1024
@@ -40,18 +41,18 @@ class ACoL(TrainingMethod):
             raise ValueError(f"threshold of method=acol must lie in [0, 1), got {self.threshold}.")
 
     def attach(self, classifier: Classifier) -> Classifier:
-        """A `TwoBranches` on this classifier's trunk.
+        """Return a `TwoBranches` on this classifier's trunk.
 
         Raises:
-            ValueError: if the pooling mixes channels, or the width is that of the backbone.
+            ValueError: if the pooling mixes channels, or the width equals that of the backbone.
         """
         return TwoBranches(classifier, self.width, self.threshold)
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The cross entropies of both branches, added, and the logits of A.
+        """Return the sum of both branches' cross entropies, and the logits of A.
 
         Raises:
-            ValueError: if the classifier has not been through `attach`.
+            ValueError: if `attach` has not prepared the classifier.
         """
         if not isinstance(classifier, TwoBranches):
             raise ValueError(

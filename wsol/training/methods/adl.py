@@ -1,4 +1,4 @@
-"""Attention-based dropout layer: the most activated cells are hidden from what follows."""
+"""Attention-based dropout layer."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -14,24 +14,26 @@ from wsol.training.base_method import TrainingBatch, TrainingMethod
 
 @dataclass(frozen=True)
 class ADL(TrainingMethod):
-    """The output of some layers is multiplied with a map of its own self-attention, the mean of its channels.
+    """ADL: the output of some layers is masked by its own self-attention, which is the mean of its channels.
 
         A = mean_c x_c;  x <- x * 1[A < γ max A]  with probability `drop_rate`,  else  x <- x * sigmoid(A)
 
-    The maximum is each image's own; the choice is drawn once for each layer and step. It is made in training steps
-    alone: the network that is tested and asked for maps has neither mask. Made for layers behind a ReLU: where a
-    maximum is below 0, nothing is dropped.
+    The maximum is taken per image; the choice is drawn once for each layer and step. Only training steps have masks:
+    testing and map methods use the plain network. ADL assumes layers behind a ReLU: where a maximum is below 0, nothing
+    is dropped.
 
     Source: Choe and Shim, "Attention-based Dropout Layer for Weakly Supervised Object Localization", CVPR 2019, section
     3. The defaults are those of Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR
     2020, in their published code; its ResNet-50 has the layers `backbone.layer3.0`, `backbone.layer4.0` and
-    `backbone.layer4.2`. They draw both rates uniformly from [0, 1]. As there, a cell right at the threshold is dropped.
+    `backbone.layer4.2`. They draw both rates uniformly from [0, 1]. As in their code, a cell exactly at the threshold
+    is dropped.
 
     Attributes:
         layers: dotted names below the classifier; each must give (N, C, h, w) and run once. `backbone` is the last
             features, which the head reads.
-        drop_rate: probability of the drop mask, in [0, 1]; otherwise the importance map. At 0 training is not plain.
-        drop_threshold: γ, the share of the maximum from which on cells are dropped, in [0, 1].
+        drop_rate: probability of the drop mask, in [0, 1]; otherwise the importance map applies, so a rate of 0 is not
+            plain training.
+        drop_threshold: γ in [0, 1], the share of the maximum at and above which cells are dropped.
     """
 
     layers: Sequence[str] = ("backbone",)
@@ -46,10 +48,10 @@ class ADL(TrainingMethod):
                 raise ValueError(f"{name} of ADL must lie in [0, 1], got {getattr(self, name)}.")
 
     def attach(self, classifier: Classifier) -> Classifier:
-        """Nothing is added; see `loss`.
+        """Check the layers and return the classifier unchanged; see `loss`.
 
         Raises:
-            ValueError: if a layer does not exist, naming close ones.
+            ValueError: if a layer does not exist, naming close names.
         """
         modules = [name for name, _ in classifier.named_modules() if name]
         for name in self.layers:
@@ -59,20 +61,20 @@ class ADL(TrainingMethod):
         return classifier
 
     def attend(self, features: Tensor, drop: bool) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w), times the drop mask or the importance map."""
+        """Multiply features (N, C, h, w) by the drop mask or the importance map."""
         attention = features.mean(dim=1, keepdim=True)
         if drop:
             return features * (attention < self.drop_threshold * attention.amax(dim=(2, 3), keepdim=True))
         return features * attention.sigmoid()
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The cross entropy and the logits (N, K) of the network with the masks.
+        """Return the cross entropy and the logits (N, K) of the network with the masks.
 
-        Hooks hold them for this one pass, so the network keeps its names and its state, can be copied and pickled, and
-        has no masks anywhere else. They work on a frozen backbone too: then the head alone learns with masked features.
+        Hooks apply the masks in this one pass, so the network keeps its names and its state, can be copied and pickled,
+        and has no masks elsewhere. With a frozen backbone the head learns from masked features.
 
         Raises:
-            ValueError: if a layer does not exist, gives no (N, C, h, w), or is not run exactly once.
+            ValueError: if a layer does not exist, gives no (N, C, h, w), or does not run exactly once.
         """
         self.attach(classifier)
         drops = (torch.rand(len(self.layers), generator=batch.generator) < self.drop_rate).tolist()
@@ -94,8 +96,8 @@ class ADL(TrainingMethod):
     def _hook(self, name: str, drop: bool, runs: dict[str, int]) -> Callable[[nn.Module, Any, Any], Tensor]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor) or output.ndim != 4:
-                found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"Layer {name!r} of ADL must give (N, C, h, w), got {found}; name a layer that does.")
+                given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"Layer {name!r} of ADL must give (N, C, h, w), got {given}; name a layer that does.")
             runs[name] += 1
             return self.attend(output, drop)
 

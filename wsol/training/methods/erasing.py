@@ -1,4 +1,4 @@
-"""Random erasing: a random rectangle of the training images is painted over."""
+"""Random erasing."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,20 +13,20 @@ from wsol.training.base_method import TrainingBatch, TrainingMethod
 
 @dataclass(frozen=True)
 class RandomErasing(TrainingMethod):
-    """One rectangle of some images is painted over: an augmentation to compare the localization methods with.
+    """Random erasing: one rectangle of some images is painted over; a baseline augmentation for localization methods.
 
     Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, algorithm 1; the defaults are the paper's.
 
-    Differs from the paper in that the aspect ratio is drawn among those at which the rectangle fits, where the paper
-    draws area and ratio again until it does, which makes large areas rarer. Sides are rounded to whole pixels. In
-    images that are not square the ratio is relative to the image's own.
+    Differs from the paper in the aspect ratio, which is drawn among those at which the rectangle fits; the paper draws
+    area and ratio again until it fits, which makes large areas rarer. Sides are rounded to whole pixels. In images that
+    are not square the ratio is relative to the image's own.
 
     Attributes:
-        probability: of each image to be erased, in [0, 1].
-        min_area: least share of the image's area, above 0; drawn uniformly between the two.
+        probability: probability that an image is erased, in [0, 1].
+        min_area: least share of the image's area, above 0; the share is drawn uniformly up to `max_area`.
         max_area: largest share, at most 1.
-        min_aspect: least height / width, in (0, 1]; drawn uniformly between it and 1 / min_aspect.
-        fill: `random`: each pixel and channel uniformly among the 256 values; `mean`: the colour that the network
+        min_aspect: least height / width, in (0, 1]; the ratio is drawn uniformly up to 1 / min_aspect.
+        fill: `random`: each pixel and channel is uniform among the 256 values; `mean`: the colour that the network
             normalizes to zero.
     """
 
@@ -50,8 +50,9 @@ class RandomErasing(TrainingMethod):
             raise ValueError(f"fill of RandomErasing must be random or mean, got {self.fill!r}.")
 
     def erased(self, count: int, height: int, width: int, generator: Generator) -> Tensor:
-        """(count, 1, height, width) bool on the CPU: the pixels that are erased."""
-        # Of one image all five are drawn, erased or not. In float64 a number below 1 times a length stays below it.
+        """Draw the erased pixels, (count, 1, height, width) bool on the CPU."""
+        # All five numbers are drawn for every image, erased or not. In float64 a number below 1 times a length stays
+        # below the length.
         chosen, area, aspect, *places = torch.rand(5, count, generator=generator, dtype=torch.float64)
         area = self.min_area + (self.max_area - self.min_area) * area
         least = area.clamp(min=self.min_aspect)  # at height / width = area the rectangle is as wide as the image
@@ -65,7 +66,7 @@ class RandomErasing(TrainingMethod):
         return (chosen < self.probability)[:, None, None, None] & rows[:, None, :, None] & columns[:, None, None, :]
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The cross entropy and the logits (N, K) of the erased images."""
+        """Return the cross entropy and the logits (N, K) of the erased images."""
         pixels = to_pixels(classifier, batch.images)
         count, _, height, width = pixels.shape
         erased = self.erased(count, height, width, batch.generator)
@@ -79,7 +80,7 @@ class RandomErasing(TrainingMethod):
 
 
 def _intervals(sides: Tensor, length: int, places: Tensor) -> Tensor:
-    """(N, length) bool: one interval each, of a relative length in [0, 1], at a relative place in [0, 1)."""
+    """Return N intervals, (N, length) bool, of relative lengths in [0, 1] at relative places in [0, 1)."""
     extents = (sides * length).round().long().clamp(1, length)
     starts = (places * (length - extents + 1)).long()
     pixels = torch.arange(length)

@@ -1,4 +1,4 @@
-"""Hide-and-Seek: random patches of the training images are hidden."""
+"""Hide-and-Seek."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,23 +13,23 @@ from wsol.training.base_method import TrainingBatch, TrainingMethod
 
 @dataclass(frozen=True)
 class HaS(TrainingMethod):
-    """Each cell of a grid over the image is hidden with one probability, for each image and step anew.
+    """Hide-and-Seek: each cell of a grid over the image is hidden at random, independently for each image and step.
 
-    Hidden pixels take the colour that the network normalizes to zero, the mean colour of the data that its weights come
-    from; no image is changed at test time.
+    Hidden pixels take the colour that the network normalizes to zero, which is the mean colour of the data that its
+    weights were trained on. No image is changed at test time.
 
     Source: Singh and Lee, "Hide-and-Seek: Forcing a Network to be Meticulous for Weakly-Supervised Object and Action
-    Localization", ICCV 2017: half of all patches hidden, patches of 56, 44, 32 or 16 px in images of 224 px, which are
-    grids of 4, about 5, 7 and 14 cells, or one of these sizes at random. Choe et al., "Evaluating Weakly Supervised
-    Object Localization Methods Right", CVPR 2020, search the drop rate and the patch's size over their whole ranges,
-    the drop rate uniformly within [0, 1].
+    Localization", ICCV 2017. The paper hides half of all patches, with patches of 56, 44, 32 or 16 px in images of 224
+    px, which are grids of 4, about 5, 7 and 14 cells, or one of these sizes at random. Choe et al., "Evaluating Weakly
+    Supervised Object Localization Methods Right", CVPR 2020, search the drop rate and the patch size over their whole
+    ranges, the drop rate uniformly within [0, 1].
 
-    Differs from the paper in that the grid is given in cells, which is the same for every image size, and that sides
-    that the cells do not divide are shared out to within one pixel, where the paper leaves a smaller last patch.
+    Differs from the paper in the grid, whose size is a number of cells, the same for every image size. If the cells do
+    not divide a side, their sizes differ by at most one pixel; the paper has a smaller last patch.
 
     Attributes:
-        cells: along each side of the image; of several numbers each image draws one.
-        drop_rate: probability of each cell to be hidden, in [0, 1).
+        cells: number of cells along each side of the image, or several numbers, of which each image draws one.
+        drop_rate: probability that a cell is hidden, in [0, 1).
     """
 
     cells: int | Sequence[int] = 4
@@ -37,7 +37,7 @@ class HaS(TrainingMethod):
 
     def __post_init__(self) -> None:
         grids = self._grids()
-        if not grids or not all(isinstance(one, int) and one >= 1 for one in grids):
+        if not grids or not all(isinstance(cells, int) and cells >= 1 for cells in grids):
             raise ValueError(f"cells of HaS must be a whole number from 1 on, or a list of them, got {self.cells!r}.")
         if not 0 <= self.drop_rate < 1:
             raise ValueError(f"drop_rate of HaS must lie in [0, 1), got {self.drop_rate}; at 1 no image is left.")
@@ -46,7 +46,7 @@ class HaS(TrainingMethod):
         return self.cells if isinstance(self.cells, Sequence) else [self.cells]
 
     def hidden(self, count: int, height: int, width: int, generator: Generator) -> Tensor:
-        """(count, 1, height, width) bool on the CPU: the pixels that are hidden."""
+        """Draw the hidden pixels, (count, 1, height, width) bool on the CPU."""
         grids = torch.tensor(self._grids())
         cells = grids[torch.randint(len(grids), (count,), generator=generator)][:, None]
         largest = int(grids.max())
@@ -55,7 +55,7 @@ class HaS(TrainingMethod):
         return drops[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The cross entropy and the logits (N, K) of the images with hidden patches."""
+        """Return the cross entropy and the logits (N, K) of the images with hidden patches."""
         pixels = to_pixels(classifier, batch.images)
         count, _, height, width = pixels.shape
         hidden = self.hidden(count, height, width, batch.generator)

@@ -16,30 +16,30 @@ from wsol.networks.two_branches import class_attention
 from wsol.training.base_method import TrainingBatch, TrainingMethod
 from wsol.training.self_produced_guidance import Guidance, guidance_mask, guided_loss
 
-_PROBE = (96, 128)  # px, of the image that tells the channels of the stages; not square, so that axes show
+_PROBE = (96, 128)  # px, size of the image that reveals the stages' channels; not square, so that the axes differ
 
 
 @dataclass(frozen=True)
 class SPG(TrainingMethod):
-    """SPG: foreground maps from earlier stages learn from the attention of later ones, as far as that is sure.
+    """SPG: foreground maps from earlier stages learn from the confident pixels of later attention maps.
 
         L = CE(A) + BCE(B2; M_A) + BCE(B1; σ(B2)) + BCE(C; (σ(B1) + σ(B2)) / 2)
 
-    M_A is the true class's activation map, min-max normalized. All maps are resized to the image, and each target is
-    cut by a pair of thresholds into foreground, background and pixels that are ignored: see `guidance_mask`. No
-    gradient flows through a target. The branches are there in training alone: logits and maps are the classifier's.
+    M_A is the activation map of the ground-truth class, min-max normalized. All maps are resized to the image, and two
+    thresholds divide each target into foreground, background and ignored pixels: see `guidance_mask`. No gradient flows
+    through a target. The branches work in training only; logits and maps are the classifier's.
 
     Source: Zhang et al., "Self-produced Guidance for Weakly-supervised Object Localization", ECCV 2018, with widths and
     thresholds of their released code; stages for ResNet-50 as in the code of Choe et al., CVPR 2020, which has 0.01 for
     the first lower threshold.
 
-    Differs from their code, where branch A ends in convolutions of its own with dropout: here A is the classifier, with
-    any pooling of single channels. Where all pixels of a target are ignored its loss is 0, not 0 / 0.
+    Differs from the released code, where branch A ends in convolutions of its own with dropout: here A is the
+    classifier, with any pooling of single channels. Where all pixels of a target are ignored, its loss is 0, not 0 / 0.
 
     Attributes:
         stages: dotted names of the layers that B1 and B2 read, the earlier one first; they give (N, C, h, w).
         thresholds: (high, low) for the targets of B2, B1 and C, in this order, 0 <= low <= high < 1.
-        width: channels of the branches' convolutions.
+        width: number of channels of the branches' convolutions.
     """
 
     stages: tuple[str, str] = ("backbone.layer3.0", "backbone.layer3")
@@ -65,15 +65,15 @@ class SPG(TrainingMethod):
             )
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width of method=spg must be an int from 1, got {self.width!r}.")
-        object.__setattr__(self, "stages", tuple(self.stages))  # lists, where they come from a config
+        object.__setattr__(self, "stages", tuple(self.stages))  # a config gives lists
         object.__setattr__(self, "thresholds", pairs)
 
     def attach(self, classifier: Classifier) -> Classifier:
-        """The same classifier with the branches as `spg`; how wide its stages are is asked with an image.
+        """Add the branches to the classifier as `spg`; a test image reveals the channels of the stages.
 
         Raises:
-            ValueError: if the pooling mixes channels, a stage is not there or gives no map, or the network does not
-                take images of 96 x 128 px, as transformers do not.
+            ValueError: if the pooling mixes channels, a stage does not exist or gives no map, or the network does not
+                take images of 96 x 128 px, such as a transformer.
         """
         if not isinstance(classifier.pooling, ChannelPooling):
             raise ValueError(
@@ -101,10 +101,10 @@ class SPG(TrainingMethod):
         return classifier
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """The cross entropy and the losses of the three branches, added, and the classifier's logits.
+        """Return the sum of the cross entropy and the three branches' losses, and the classifier's logits.
 
         Raises:
-            ValueError: if the classifier has not been through `attach`.
+            ValueError: if `attach` has not prepared the classifier.
         """
         guidance = getattr(classifier, "spg", None)
         if not isinstance(guidance, Guidance):
@@ -113,8 +113,8 @@ class SPG(TrainingMethod):
         logits = classifier.head(features)
         size = (batch.images.shape[-2], batch.images.shape[-1])
         b1, b2, c = (
-            interpolate(one.float(), size, mode="bilinear", align_corners=False)[:, 0]
-            for one in guidance(*stages, features)
+            interpolate(output.float(), size, mode="bilinear", align_corners=False)[:, 0]
+            for output in guidance(*stages, features)
         )
         of_b1, of_b2 = b1.detach().sigmoid(), b2.detach().sigmoid()
         attention = class_attention(features, classifier.class_weights()[batch.class_ids], size)
@@ -125,17 +125,18 @@ class SPG(TrainingMethod):
         return loss, logits
 
     def _check_names(self, classifier: Classifier) -> None:
-        known = [name for name, _ in classifier.named_modules()]
+        modules = [name for name, _ in classifier.named_modules()]
+        candidates = [name for name in modules if name.startswith("backbone")]
         for name in self.stages:
-            if name not in known or not f"{name}.".startswith("backbone."):
-                close = difflib.get_close_matches(name, [one for one in known if one.startswith("backbone")], n=3)
+            if name not in modules or not f"{name}.".startswith("backbone."):
+                close = difflib.get_close_matches(name, candidates, n=3)
                 raise ValueError(
                     f"The backbone has no stage {name!r} for method=spg; close names: {', '.join(close) or 'none'}. "
                     "Set method.stages to two layers of this network."
                 )
 
     def _run(self, classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The features, and the outputs of the stages."""
+        """Return the features, and the outputs of the stages."""
         outputs: dict[str, Tensor] = {}
         handles = []
         try:
@@ -155,6 +156,6 @@ def _keep(name: str, outputs: dict[str, Tensor]) -> Callable[..., None]:
     def hook(module: Any, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise ValueError(f"stage {name!r} must give a tensor, got {type(output).__name__}.")
-        outputs[name] = output.clone()  # an in-place ReLU that follows must not change what was kept
+        outputs[name] = output.clone()  # an in-place ReLU that follows must not change the kept output
 
     return hook

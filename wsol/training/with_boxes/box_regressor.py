@@ -1,4 +1,4 @@
-"""A network that gives one box for an image, whatever the class."""
+"""Define and train a network that gives one box per image, whatever the class."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from torch.utils.data import Dataset
 
 from wsol.data.sample import Sample
 from wsol.geometry import Size
+from wsol.machine import THIS_MACHINE, Machine
 from wsol.networks.backbone import Backbone
-from wsol.training.train import TrainSettings
-from wsol.training.with_boxes.train import seeded, train_on_boxes
+from wsol.training.with_boxes.train import BoxTraining, seeded, train_on_boxes
 
-LOSS_WEIGHT = 50.0  # of the squared error, in the published code of PSOL; it matters to sgd alone
+LOSS_WEIGHT = 50.0  # factor of the squared error in the published code of PSOL; it matters for sgd only
 
 
 class BoxRegressor(nn.Module):
     """A trunk, the mean over its cells, two linear layers: a box as (x, y, w, h), each a share of the image's side.
 
-    Source: Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020; the
-    head as in their published code: 512 units, ReLU, and a sigmoid on the four numbers.
+    Source: Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020. The head
+    follows their published code: 512 units, ReLU, and a sigmoid on the four numbers.
 
     Args:
-        backbone: images -> features (N, C, h, w).
-        hidden: units between the two linear layers.
+        backbone: maps images to features (N, C, h, w).
+        hidden: number of units between the two linear layers.
     """
 
     def __init__(self, backbone: Backbone, hidden: int = 512) -> None:
@@ -36,24 +36,25 @@ class BoxRegressor(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8, or float in [0, 1] -> (N, 4) in [0, 1]: left and upper edge, width, height."""
+        """Map images (N, 3, H, W), uint8 or float in [0, 1], to (N, 4) in [0, 1]: left, top, width, height."""
         return self.box(self.backbone(images).mean(dim=(2, 3)))
 
 
 def regression_loss(predicted: Tensor, boxes: list[NDArray[np.float32]], size: Size) -> Tensor:
-    """The mean squared error of the four numbers, times 50, as in the published code of PSOL.
+    """Return 50 times the mean squared error of the four numbers, as in the published code of PSOL.
 
-    A box that a random crop cut is learned as what is left of it; an image whose box lies outside its crop is left out.
+    The target of a box that a random crop clips is its visible part. Images whose box lies outside their crop are left
+    out.
 
     Args:
-        predicted: (N, 4) as of `BoxRegressor`.
+        predicted: (N, 4) output of `BoxRegressor`.
         boxes: N arrays (1, 4), edges in pixels.
         size: (H, W) of the images.
 
     Raises:
-        ValueError: if an image has not one box, or a box is not finite.
+        ValueError: if an image does not have exactly one box, or a box is not finite.
     """
-    counts = {len(its) for its in boxes}
+    counts = {len(image_boxes) for image_boxes in boxes}
     if counts != {1}:
         raise ValueError(f"A box regressor learns one box for each image, got images with {sorted(counts)} boxes.")
     edges = np.concatenate(boxes)
@@ -62,55 +63,33 @@ def regression_loss(predicted: Tensor, boxes: list[NDArray[np.float32]], size: S
     height, width = size
     x0, y0, x1, y1 = edges.T
     shares = np.stack([x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height], axis=1)
-    there = torch.from_numpy((x1 > x0) & (y1 > y0)).to(predicted)
+    visible = torch.from_numpy((x1 > x0) & (y1 > y0)).to(predicted)
     error = (predicted - torch.from_numpy(shares).to(predicted)).square().mean(dim=1)
-    return LOSS_WEIGHT * (error * there).sum() / there.sum().clamp(min=1)
+    return LOSS_WEIGHT * (error * visible).sum() / visible.sum().clamp(min=1)
 
 
 def train_regressor(
     backbone: Backbone,
     images: Dataset[Sample],
-    settings: TrainSettings,
-    *,
-    seed: int,
-    image_size: int,
-    steps: int,
-    accelerator: str = "auto",
-    workers: int = 0,
-    progress: str = "",
+    training: BoxTraining,
+    machine: Machine = THIS_MACHINE,
 ) -> tuple[BoxRegressor, list[dict[str, Any]]]:
     """Train a box regressor.
 
     Args:
-        backbone: built as the run's own; trained in place.
+        backbone: a new backbone like the run's own; trained in place.
         images: samples with one box each, as large as the run's training images, such as `PseudoBoxed`.
-        settings: the run's own; see `train_on_boxes` for what of them is read.
-        seed: of the linear layers, the order of the images and their augmentation.
-        image_size: side of the random crops in pixels.
-        steps: how many batches.
-        accelerator: Fabric's: auto, cpu, gpu.
-        workers: processes that load samples; 0 loads them in this one.
-        progress: what a progress bar says; empty for none.
+        training: settings, seed, crop size and number of steps; the seed also draws the weights of the head.
+        machine: accelerator, loading processes and progress bar; one device is used.
 
     Returns:
-        The network in eval mode on the training device, and its losses; `wsol.runs.folder.save_classifier` keeps both.
+        The network in eval mode on the training device, and its losses; `wsol.runs.folder.save_classifier` saves both.
 
     Raises:
-        ValueError: if an image has not one box.
+        ValueError: if an image does not have exactly one box.
         FloatingPointError: if the loss is NaN or infinite.
     """
-    with seeded(seed):
+    with seeded(training.seed):
         network = BoxRegressor(backbone)
-    history = train_on_boxes(
-        network,
-        images,
-        regression_loss,
-        settings,
-        seed=seed,
-        image_size=image_size,
-        steps=steps,
-        accelerator=accelerator,
-        workers=workers,
-        progress=progress,
-    )
+    history = train_on_boxes(network, images, regression_loss, training, machine, "box regressor")
     return network, history

@@ -1,4 +1,4 @@
-"""Train a network on boxes to find the cells of an image that are foreground."""
+"""Define and train a network that finds the foreground cells of an image, from boxes."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from wsol.data.image_set import ImageSet
 from wsol.geometry import Size, as_boxes
+from wsol.machine import THIS_MACHINE, Machine
 from wsol.networks.backbone import Backbone
-from wsol.training.train import TrainSettings
-from wsol.training.with_boxes.train import seeded, train_on_boxes
+from wsol.training.with_boxes.train import BoxTraining, seeded, train_on_boxes
 
-SALIENCY = "saliency"  # the name of its maps, where those of a classifier have their method's
+SALIENCY = "saliency"  # name of the network's maps, in place of a map method's
 
 
 def box_coverage(boxes: NDArray[np.floating], size: Size, grid: Size) -> NDArray[np.float32]:
-    """The share of each cell's area that lies inside at least one box; what two boxes share counts once.
+    """Compute the share of each cell's area that lies inside at least one box; overlaps of boxes count once.
 
     Args:
-        boxes: (B, 4) edges on an image of this size; what reaches out of it is left out.
+        boxes: (B, 4) edges in pixels; parts outside the image are ignored.
         size: (H, W) of the image.
         grid: (h, w) of the cells, which divide the image evenly.
 
@@ -30,7 +30,7 @@ def box_coverage(boxes: NDArray[np.floating], size: Size, grid: Size) -> NDArray
     """
     (height, width), (rows, columns) = size, grid
     x0, y0, x1, y1 = as_boxes(boxes).astype(np.float64).T
-    # All edges, of cells and of boxes, cut the image into pieces that lie inside a box wholly or not at all.
+    # The edges of cells and of boxes cut the image into pieces, each of which lies inside a box wholly or not at all.
     x = np.unique(np.concatenate([np.linspace(0, width, columns + 1), np.clip([*x0, *x1], 0, width)]))
     y = np.unique(np.concatenate([np.linspace(0, height, rows + 1), np.clip([*y0, *y1], 0, height)]))
     x_middle, y_middle = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
@@ -44,13 +44,13 @@ def box_coverage(boxes: NDArray[np.floating], size: Size, grid: Size) -> NDArray
 
 
 class SaliencyNetwork(nn.Module):
-    """A trunk and a 1x1 convolution: one foreground score for each cell, whatever the class.
+    """A trunk and a 1x1 convolution that gives a foreground score for each cell, whatever the class.
 
     Source: the few-shot learning baseline of Choe et al., "Evaluating Weakly Supervised Object Localization Methods
     Right", CVPR 2020.
 
     Args:
-        backbone: images -> features (N, C, h, w).
+        backbone: maps images to features (N, C, h, w).
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -59,15 +59,15 @@ class SaliencyNetwork(nn.Module):
         self.score = nn.Conv2d(backbone.out_channels, 1, kernel_size=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8, or float in [0, 1] -> logits (N, h, w)."""
+        """Map images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, h, w)."""
         return self.score(self.backbone(images))[:, 0]
 
 
 def saliency_loss(logits: Tensor, boxes: list[NDArray[np.float32]], size: Size) -> Tensor:
-    """The mean binary cross entropy of all cells.
+    """Return the mean binary cross entropy of all cells.
 
-    Choe et al. train every pixel against a mask made of the boxes. Here a cell's target is the share of its area that
-    lies inside a box, at the map's own resolution: what the mask's mean over the cell is.
+    Differs from Choe et al., who train every pixel against a mask made of the boxes. Here the target of a cell is the
+    share of its area that lies inside a box, which is the mean of that mask over the cell.
 
     Args:
         logits: (N, h, w).
@@ -75,37 +75,26 @@ def saliency_loss(logits: Tensor, boxes: list[NDArray[np.float32]], size: Size) 
         size: (H, W) of the images.
     """
     grid = (logits.shape[1], logits.shape[2])
-    targets = torch.from_numpy(np.stack([box_coverage(its, size, grid) for its in boxes]))
+    targets = torch.from_numpy(np.stack([box_coverage(image_boxes, size, grid) for image_boxes in boxes]))
     return F.binary_cross_entropy_with_logits(logits, targets.to(logits))
 
 
 def train_saliency(
     backbone: Backbone,
     images: ImageSet,
-    settings: TrainSettings,
-    *,
-    seed: int,
-    image_size: int,
-    steps: int,
-    accelerator: str = "auto",
-    workers: int = 0,
-    progress: str = "",
+    training: BoxTraining,
+    machine: Machine = THIS_MACHINE,
 ) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
     """Train a saliency network on images with boxes.
 
     Args:
-        backbone: built as the run's own; trained in place.
-        images: all with boxes, as large as the run's training images.
-        settings: the run's own; see `train_on_boxes` for what of them is read.
-        seed: of the 1x1 convolution, the order of the images and their augmentation.
-        image_size: side of the random crops in pixels.
-        steps: how many batches.
-        accelerator: Fabric's: auto, cpu, gpu.
-        workers: processes that load samples; 0 loads them in this one.
-        progress: what a progress bar says; empty for none.
+        backbone: a new backbone like the run's own; trained in place.
+        images: images with boxes, as large as the run's training images.
+        training: settings, seed, crop size and number of steps; the seed also draws the weights of the head.
+        machine: accelerator, loading processes and progress bar; one device is used.
 
     Returns:
-        The network in eval mode on the training device, and its losses; `wsol.runs.folder.save_classifier` keeps both.
+        The network in eval mode on the training device, and its losses; `wsol.runs.folder.save_classifier` saves both.
 
     Raises:
         ValueError: for an image without a box, naming it.
@@ -117,19 +106,8 @@ def train_saliency(
             f"{images.name}: {len(without)} of {len(images)} images have no box to learn from, the first is "
             f"{images.image_ids[int(without[0])]!r}; train on images with boxes alone."
         )
-    with seeded(seed):
+    with seeded(training.seed):
         network = SaliencyNetwork(backbone)
     images.preload()
-    history = train_on_boxes(
-        network,
-        images,
-        saliency_loss,
-        settings,
-        seed=seed,
-        image_size=image_size,
-        steps=steps,
-        accelerator=accelerator,
-        workers=workers,
-        progress=progress,
-    )
+    history = train_on_boxes(network, images, saliency_loss, training, machine, images.name)
     return network, history

@@ -1,9 +1,10 @@
-"""Training a network on images with boxes; what it learns of them is its loss."""
+"""Train a network on images with boxes, by any loss of its output and the boxes."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,50 @@ from tqdm import tqdm
 
 from wsol.data.sample import Batch, Sample, collate
 from wsol.geometry import Size
+from wsol.machine import THIS_MACHINE, Machine
 from wsol.training.augment import augment_with_boxes
 from wsol.training.train import TrainSettings, lr_factor, make_optimizer
 
 # (output, N arrays of (B, 4) boxes in pixels of the crop, size of the crop) -> loss, a scalar
 BoxLoss = Callable[[Tensor, list[NDArray[np.float32]], Size], Tensor]
 
-_REPORTS = 20  # rows of the history
+_REPORTS = 20  # largest number of rows of the history
+
+
+@dataclass(frozen=True)
+class BoxTraining:
+    """Settings of a training on boxes.
+
+    Attributes:
+        settings: the classifier's own; `label_smoothing` and `select` have no effect, and `epochs` and `warmup_epochs`
+            are shares of the steps.
+        seed: draws the order of the images, their augmentation, and what is random in the network.
+        image_size: side of the random crops in pixels.
+        steps: number of batches, at least 1.
+
+    Raises:
+        ValueError: if `steps` is below 1.
+    """
+
+    settings: TrainSettings
+    seed: int
+    image_size: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}.")
 
 
 def training_steps(images: int, settings: TrainSettings) -> int:
-    """How many steps `wsol.training.train.train` takes on so many images, on one device."""
+    """Return the number of steps that `wsol.training.train.train` takes on one device.
+
+    Args:
+        images: number of training images.
+        settings: batch size and number of epochs.
+    """
     batches, rest = divmod(images, settings.batch_size)
-    # A last batch of one image is left out, unless it is all there is.
+    # `train` drops a last batch of one image, unless it is the only batch.
     return settings.epochs * (batches + 1 if rest > 1 or not batches else batches)
 
 
@@ -37,96 +69,85 @@ def train_on_boxes(
     network: nn.Module,
     images: Dataset[Sample],
     loss: BoxLoss,
-    settings: TrainSettings,
-    *,
-    seed: int,
-    image_size: int,
-    steps: int,
-    accelerator: str = "auto",
-    workers: int = 0,
-    progress: str = "",
+    training: BoxTraining,
+    machine: Machine = THIS_MACHINE,
+    label: str = "",
 ) -> list[dict[str, Any]]:
     """Train a network in place, with the crops, mirror images, optimizer and schedule of `wsol.training.train.train`.
 
-    What is drawn depends on (seed, step) alone. Of the settings, those of classification say nothing here:
-    `label_smoothing`, and `select`, since nothing is left to choose a step by; `epochs` and `warmup_epochs` are shares
-    of the steps. Images are read pass by pass, each in an order of its own, and a batch may reach into the next pass:
-    `batch_size` images, or all of them where there are fewer, but never one, on which batch norm cannot be trained.
+    Random numbers depend on (seed, step) alone. Images are read pass by pass, each in its own order, and a batch may
+    reach into the next pass. A batch has `batch_size` images, or all images if there are fewer, but never one, because
+    batch norm cannot be trained on a single image.
 
     Args:
-        network: with a `backbone`, whose parameters learn at `lr`, all others at `head_lr`; comes back in eval mode on
-            the training device.
+        network: a network with a `backbone`, whose parameters learn at `lr`, all others at `head_lr`; it ends in eval
+            mode on the training device.
         images: samples of one size, at least `image_size` on each side, with their boxes.
-        loss: of a batch.
-        settings: how to train.
-        seed: of order and augmentation, and of what is random in the network.
-        image_size: side of the random crops in pixels.
-        steps: how many batches.
-        accelerator: Fabric's: auto, cpu, gpu; one device is used.
-        workers: processes that load samples; 0 loads them in this one.
-        progress: what a progress bar says; empty for none.
+        loss: loss of a batch.
+        training: settings, seed, crop size and number of steps.
+        machine: accelerator, loading processes and progress bar; one device is used.
+        label: text before the progress bar.
 
     Returns:
-        Up to twenty dicts, evenly spaced: step, and the mean loss since the one before.
+        Up to twenty dicts at even intervals: step, and the mean loss since the previous dict.
 
     Raises:
-        ValueError: if there is no step to take.
         FloatingPointError: if the loss is NaN or infinite.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    settings, seed, steps = training.settings, training.seed, training.steps
     count = len(images)  # type: ignore[arg-type]
     batch_size = min(settings.batch_size, max(2, count))
     loader: DataLoader[Batch] = DataLoader(
         images,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=_Passes(count, steps * batch_size, seed),
-        num_workers=workers,
+        num_workers=machine.workers,
         collate_fn=collate,
     )
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
+    fabric = Fabric(accelerator=machine.accelerator, devices=1, precision=settings.precision)
     if settings.freeze_backbone:
         network.get_submodule("backbone").requires_grad_(False)
-    optimizer = make_optimizer(network, settings)  # type: ignore[arg-type]  # of a classifier it reads the backbone alone
+    optimizer = make_optimizer(network, settings)  # type: ignore[arg-type]  # make_optimizer reads only `backbone`
     model, wrapped = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
     scheduler = LambdaLR(wrapped, lambda step: lr_factor(step / steps * settings.epochs, settings))
     model.train()
     if settings.freeze_backbone:
         network.get_submodule("backbone").eval()
-    every, since, history = math.ceil(steps / _REPORTS), list[float](), list[dict[str, Any]]()
-    with seeded(seed), tqdm(loader, desc=progress, unit="step", disable=None if progress else True, leave=False) as bar:
+    interval, losses, history = math.ceil(steps / _REPORTS), list[float](), list[dict[str, Any]]()
+    hidden, size = None if machine.progress else True, (training.image_size, training.image_size)
+    with seeded(seed), tqdm(loader, desc=label, unit="step", disable=hidden, leave=False) as bar:
         for step, batch in enumerate(bar, start=1):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-            crops, boxes = augment_with_boxes(batch.images, batch.boxes, image_size, generator)
-            value = loss(model(crops.to(fabric.device)).float(), boxes, (image_size, image_size))
-            since.append(value.item())
-            if not math.isfinite(since[-1]):
+            crops, boxes = augment_with_boxes(batch.images, batch.boxes, training.image_size, generator)
+            value = loss(model(crops.to(fabric.device)).float(), boxes, size)
+            losses.append(value.item())
+            if not math.isfinite(losses[-1]):
                 raise FloatingPointError(
-                    f"Training on boxes diverged: loss {since[-1]} in step {step}, at learning rates "
+                    f"Training on boxes diverged: loss {losses[-1]} in step {step}, at learning rates "
                     f"{scheduler.get_last_lr()}; lower train.lr or train.head_lr."
                 )
             wrapped.zero_grad()
             fabric.backward(value)
             wrapped.step()
             scheduler.step()
-            if step % every == 0 or step == steps:
-                history.append({"step": step, "loss": sum(since) / len(since)})
+            if step % interval == 0 or step == steps:
+                history.append({"step": step, "loss": sum(losses) / len(losses)})
                 bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", refresh=False)
-                since.clear()
+                losses.clear()
     network.eval()
     return history
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's own generators start at this seed; afterwards they go on from where they were."""
+    """Seed torch's own generators inside a `with` block, and restore their states afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 class _Passes(Sampler[int]):
-    """Pass after pass over all images, each shuffled anew, up to a number of images."""
+    """Sampler of successive passes over all images, each in a new random order, up to a total number of images."""
 
     def __init__(self, count: int, total: int, seed: int) -> None:
         self._count, self._total, self._seed = count, total, seed
