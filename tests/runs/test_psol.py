@@ -40,6 +40,7 @@ from wsol.scoring.scores.top_k_loc import top_k_loc
 from wsol.scoring.supervision import NOTHING, TRAIN_LABELS, VAL_BOXES
 from wsol.training.train import TrainSettings
 from wsol.training.with_boxes.box_regressor import LOSS_WEIGHT, BoxRegressor, regression_loss, train_regressor
+from wsol.training.with_boxes.train import BoxTraining
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, lr=1e-2)
 CPU = torch.device("cpu")
