@@ -1,17 +1,17 @@
-"""Data sets: which there are, how to get them, and whether what is at hand can be used.
+"""List the known data sets, download them, and check whether the images and annotations on disk can be used.
 
 python benchmarks/data.py list [data_root=DIR]
 python benchmarks/data.py fetch NAME [data_root=DIR]
 python benchmarks/data.py check NAME [data.KEY=VALUE ...] [data_root=DIR] [out=FILE.csv] [duplicates=no]
 
 list shows the data sets of the catalog, and the readers: the options data=... of benchmarks/run.py. fetch downloads,
-checks and unpacks one of the catalog. check decodes every image that a reader finds and holds every annotation against
-it; NAME is a reader, with its settings:
+verifies and unpacks one of the catalog. check decodes every image that a reader finds and compares it with every
+annotation; NAME is a reader, with its settings:
 
 python benchmarks/data.py check folder data.images=photos data.boxes=boxes.csv
 
 data_root is WSOL_DATA_ROOT, or data. All problems are listed in results/data/NAME-check.csv, with a summary beside it.
-Exit status: 1 where there are problems, 2 where something was wrong with what was given.
+Exit status: 1 if there are problems, 2 if a setting is wrong.
 """
 
 import argparse
@@ -50,7 +50,7 @@ _WIDTHS = [17, 34, 9, 34, 22, 12]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(prog="data.py", description=__doc__, formatter_class=raw)
     commands = made.add_subparsers(dest="command", required=True, metavar="list | fetch NAME | check NAME")
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings_of(words: Sequence[str], known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The command's own settings, and those of the reader.
+    """Return the settings of the command itself, and the words that set up the reader.
 
     Raises:
         ValueError: for a word that is neither.
@@ -77,7 +77,7 @@ def settings_of(words: Sequence[str], known: Sequence[str]) -> tuple[dict[str, s
         elif equals and value and key in known:
             own[key] = value
         else:
-            listed = ", ".join(f"{one}KEY=VALUE" if one.endswith(".") else f"{one}=VALUE" for one in known)
+            listed = ", ".join(f"{key}KEY=VALUE" if key.endswith(".") else f"{key}=VALUE" for key in known)
             raise ValueError(f"{word}: expected {listed}.")
     return own, of_reader
 
@@ -98,18 +98,18 @@ def list_all(data_root: Path) -> None:
     headers = ["name", "what", "download", "terms", "how", "there"]
     print(f"Data sets, to get with: python benchmarks/data.py fetch NAME. Looked for in {data_root}.\n")
     print(tabulate(rows, headers, tablefmt="simple", maxcolwidths=_WIDTHS, disable_numparse=True))
-    print("\nthere: the folder is; whether it is whole, check NAME tells. by hand: fetch NAME tells how.")
+    print("\nthere: whether the folder exists; check NAME shows whether it is whole. by hand: fetch NAME explains.")
     print("\nReaders, to use with data=NAME, and to try with: python benchmarks/data.py check NAME\n")
     print(tabulate([[name, _comment(name)] for name in readers()], ["name", "reads"], maxcolwidths=[None, 100]))
 
 
 def readers() -> list[str]:
-    """The options of `data`."""
+    """Return the options of `data`."""
     return list(option_files("data"))
 
 
 def _comment(name: str) -> str:
-    """What the option's file says of it."""
+    """Return what the comment at the top of an option's file says."""
     lines = option_file("data", name).read_text(encoding="utf-8").splitlines()
     text = []
     for line in lines:
@@ -127,8 +127,8 @@ def _size(size: int | None) -> str:
 
 def _presence(source: Source, data_root: Path) -> str:
     if not source.files:
-        found = [one for one in _BY_HAND.get(source.name, ()) if (data_root / one).is_dir()]
-        return f"yes, {found[0]}" if found else "no"
+        folders = [folder for folder in _BY_HAND.get(source.name, ()) if (data_root / folder).is_dir()]
+        return f"yes, {folders[0]}" if folders else "no"
     there = [file.target for file in source.files if is_present(file, data_root)]
     if len(there) == len(source.files):
         return "yes"
@@ -136,7 +136,7 @@ def _presence(source: Source, data_root: Path) -> str:
 
 
 def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[DictConfig, Splits]:
-    """The configuration, and what the reader finds.
+    """Return the configuration, and the splits that the reader returns.
 
     Raises:
         ValueError: for an unknown reader, or one that lacks a setting; and as the reader.
@@ -149,13 +149,13 @@ def read(name: str, settings: Sequence[str], data_root: str | None) -> tuple[Dic
         cfg.machine.data_root = data_root
     missing = sorted(OmegaConf.missing_keys(cfg.data))
     if missing:
-        raise ValueError(f"data={name} needs {' and '.join(missing)}; say {'=... '.join(missing)}=...")
+        raise ValueError(f"data={name} needs {' and '.join(missing)}; set {'=... '.join(missing)}=...")
     return cfg, build_data(cfg.data, cfg.machine)
 
 
 @contextmanager
 def problem_list(out: Path) -> Iterator[Callable[[Problem], None]]:
-    """A CSV file of problems, one a line, which is there when the block has ended."""
+    """Open a CSV file of problems, one a line, which takes its name when the block ends."""
     with whole_file(out) as aside, aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["split", "image_id", "kind", "message"])
@@ -163,37 +163,37 @@ def problem_list(out: Path) -> Iterator[Callable[[Problem], None]]:
 
 
 def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
-    """Print and write what is found; the exit status is 1 if there are problems."""
-    logging.getLogger("wsol").setLevel(logging.INFO)  # the reader tells what it takes the files for
+    """Print and write what the check finds; return exit status 1 if there are problems."""
+    logging.getLogger("wsol").setLevel(logging.INFO)  # the reader reports what it reads
     out = Path(own.get("out", Path(configuration([]).machine.results) / "data" / f"{name}-check.csv"))
     try:
         cfg, splits = read(name, settings, own.get("data_root"))
     except (MissingFiles, UnreadableImages) as error:  # the reader needs them, so that nothing else can be checked yet
-        with problem_list(out) as tell:
+        with problem_list(out) as write_problem:
             for path, message in error.problems:
                 kind = Kind.MISSING if isinstance(error, MissingFiles) else Kind.UNDECODABLE
-                tell(Problem("", str(path), kind, message))
+                write_problem(Problem("", str(path), kind, message))
         count = f"{len(error.problems):,} problem{'s' if len(error.problems) > 1 else ''}"
         text = f"# {name}: {count}\n\n{error}\n\nAll of them are listed in {out}."
         write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")  # a summary of before would stand beside the list
         print(text)
         return 1
-    with problem_list(out) as tell:
-        found = check(
+    with problem_list(out) as write_problem:
+        report = check(
             splits,
             published_for(name, cfg.data),
-            tell=tell,
+            on_problem=write_problem,
             duplicates=own.get("duplicates", "yes") == "yes",
             progress=cfg.machine.progress,
         )
-    text = summary(found, out)
+    text = summary(report, out)
     write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")
-    print(f"{text}\n{speed(found)}; written to {out} and {out.with_suffix('.md').name}")
-    return 0 if found.is_ready else 1
+    print(f"{text}\n{speed(report)}; written to {out} and {out.with_suffix('.md').name}")
+    return 0 if report.is_ready else 1
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     made = parser()
     arguments = made.parse_args(command_words() if words is None else words)
     known = ["data_root", "out", "duplicates", "data."] if arguments.command == "check" else ["data_root"]

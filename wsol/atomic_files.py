@@ -52,7 +52,7 @@ def regular_file(path: Path) -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the yielded path; it takes the name `path` when the block ends well, and vanishes when it does not.
 
-    The temporary name is drawn anew each time, so that two writers never write into one file: not two threads, nor two
+    The temporary name is drawn at random each time, so that two writers never share a file: not two threads, nor two
     containers, whose processes can have one number.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,5 +76,5 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote."""
+    """Read a JSON file that `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 def as_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
-    """(B, 4) float32 array of boxes; an empty list becomes (0, 4).
+    """Return a (B, 4) float32 array of boxes; an empty list becomes (0, 4).
 
     Raises:
         ValueError: if the last axis does not hold four numbers.
@@ -28,18 +28,18 @@ def as_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
 
 
 def from_inclusive(boxes: ArrayLike) -> NDArray[np.float32]:
-    """Boxes whose last pixel (x1, y1) lies inside them, as edges."""
+    """Convert boxes whose last pixel (x1, y1) lies inside them to edges."""
     return as_boxes(boxes) + np.array([0, 0, 1, 1], dtype=np.float32)
 
 
 def from_xywh(boxes: ArrayLike) -> NDArray[np.float32]:
-    """Boxes given as (x0, y0, width, height), as edges."""
+    """Convert boxes given as (x0, y0, width, height) to edges."""
     x, y, width, height = as_boxes(boxes).T
     return np.stack([x, y, x + width, y + height], axis=1)
 
 
 def box_area(boxes: ArrayLike) -> NDArray[np.float32]:
-    """(B,) areas in square pixels; a box whose edges have crossed has area 0."""
+    """Return (B,) areas in square pixels; a box whose edges have crossed has area 0."""
     x0, y0, x1, y1 = as_boxes(boxes).T
     return np.maximum(x1 - x0, 0) * np.maximum(y1 - y0, 0)
 
@@ -77,7 +77,7 @@ def _far_edges(size: ArrayLike) -> NDArray[np.float32]:
 
 
 def box_iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
-    """Intersection over union of every box of one list with every box of another.
+    """Compute the intersection over union of every box of one list with every box of another.
 
     Args:
         first: (A, 4) boxes.
@@ -97,7 +97,7 @@ def box_iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
 
 
 def resize_boxes(boxes: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np.float32]:
-    """Boxes after their image went from one size (height, width) to another."""
+    """Scale boxes with their image from one size (height, width) to another."""
     (from_h, from_w), (to_h, to_w) = from_size, to_size
     scale = np.array([to_w / from_w, to_h / from_h] * 2)
     return (as_boxes(boxes) * scale).astype(np.float32)

@@ -11,12 +11,12 @@ U = TypeVar("U")
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """function(item) of each item, in order, on all processors that this process may use; for what leaves the GIL.
+    """Yield function(item) of each item, in order, from threads on all processors that this process may use.
 
     Threads work only a few items ahead of the caller, so that results do not pile up where the caller is slower.
     """

@@ -33,39 +33,39 @@ def check_setting(name: str, value: Any, kind: Any) -> None:
     """
     if _fits(value, kind):
         return
-    mapping = next((one for one in _alternatives(kind) if get_origin(one) in _MAPPINGS), None)
+    mapping = next((alternative for alternative in _alternatives(kind) if get_origin(alternative) in _MAPPINGS), None)
     if mapping is not None and isinstance(value, Mapping):
-        for key, one in value.items():
-            check_setting(f"{name}.{key}", one, get_args(mapping)[1])
-    raise ValueError(f"{name} must be {_told(kind)}, got {_shown(value)}{_as_text(name, value, kind)}.")
+        for key, item in value.items():
+            check_setting(f"{name}.{key}", item, get_args(mapping)[1])
+    raise ValueError(f"{name} must be {_expected(kind)}, got {_shown(value)}{_as_text(name, value, kind)}.")
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) in _UNIONS:
-        return tuple(one for part in get_args(kind) for one in _alternatives(part))
+        return tuple(alternative for part in get_args(kind) for alternative in _alternatives(part))
     return (NoneType,) if kind is None else (kind,)
 
 
 def _fits(value: Any, kind: Any) -> bool:
     if value == _MISSING or (isinstance(value, Mapping) and "_target_" in value):
-        return True  # not given yet, which building says; or a node, of which something else is made
+        return True  # not given yet, which building reports; or a node, of which something else is made
     if not isinstance(value, bool | int | float | str | list | tuple | Mapping | NoneType):
         return True
-    return any(_fits_one(value, one) for one in _alternatives(kind))
+    return any(_fits_one(value, alternative) for alternative in _alternatives(kind))
 
 
 def _fits_one(value: Any, kind: Any) -> bool:
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
-        return any(value == one and type(value) is type(one) for one in inner)
+        return any(value == literal and type(value) is type(literal) for literal in inner)
     if origin in _LISTS:
         if not isinstance(value, list | tuple):
             return False
         if origin is tuple and inner and inner[-1] is not Ellipsis:
             return len(value) == len(inner) and all(map(_fits, value, inner))
-        return not inner or all(_fits(one, inner[0]) for one in value)
+        return not inner or all(_fits(item, inner[0]) for item in value)
     if origin in _MAPPINGS:
-        return isinstance(value, Mapping) and (not inner or all(_fits(one, inner[1]) for one in value.values()))
+        return isinstance(value, Mapping) and (not inner or all(_fits(item, inner[1]) for item in value.values()))
     if kind in (str, Path):
         return isinstance(value, str)
     if kind in (int, float):
@@ -75,14 +75,14 @@ def _fits_one(value: Any, kind: Any) -> bool:
     return True  # of no plain type
 
 
-def _told(kind: Any, many: bool = False) -> str:
-    """What a value must be, in words; or many of them."""
+def _expected(kind: Any, many: bool = False) -> str:
+    """Return in words what a value, or many of them, must be."""
     words: list[str] = []
     kinds = _alternatives(kind)
-    for one in kinds:
-        if (one is Path and str in kinds) or (one is int and float in kinds):
+    for alternative in kinds:
+        if (alternative is Path and str in kinds) or (alternative is int and float in kinds):
             continue  # text is a path, and a whole number is a number
-        words += [word for word in _words(one, many) if word not in words]
+        words += [word for word in _words(alternative, many) if word not in words]
     *first, last = words
     return f"{', '.join(first)} or {last}" if first else last
 
@@ -90,11 +90,11 @@ def _told(kind: Any, many: bool = False) -> str:
 def _words(kind: Any, many: bool) -> list[str]:
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
-        return [str(one) for one in inner]
+        return [str(literal) for literal in inner]
     if origin in _LISTS:
         return [("lists" if many else "a list") + _items(origin, inner)]
     if origin in _MAPPINGS:
-        of = f" to {_told(inner[1], many=True)}" if inner and inner[1] is not Any else ""
+        of = f" to {_expected(inner[1], many=True)}" if inner and inner[1] is not Any else ""
         return [("mappings" if many else "a mapping") + of]
     return [(_MANY if many else _ONE).get(kind, str(kind))]
 
@@ -104,24 +104,28 @@ def _items(origin: Any, inner: tuple[Any, ...]) -> str:
         return ""
     fixed = origin is tuple and inner[-1] is not Ellipsis
     count = f"{len(inner)} " if fixed else ""
-    return f" of {count}{_told(inner[0], many=True)}"
+    return f" of {count}{_expected(inner[0], many=True)}"
 
 
 def _shown(value: Any) -> str:
-    """A value as a command says it, text in quotes."""
+    """Return a value as it is typed in a command, text in quotes."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_shown(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + "}"
     return repr(value)
 
 
 def _as_text(name: str, value: Any, kind: Any) -> str:
-    """How a number, true or false is typed where text is asked for: the shell takes the outer quotes."""
-    taken = [one for one in _alternatives(kind) if one in (str, Path) or get_origin(one) is Literal]
+    """Return how to type a number, true or false where text is expected: the shell takes the outer quotes."""
+    taken = [
+        alternative
+        for alternative in _alternatives(kind)
+        if alternative in (str, Path) or get_origin(alternative) is Literal
+    ]
     if not taken or not isinstance(value, bool | int | float):
         return ""
     text = _shown(value)
-    return f"; as text it is '{name}=\"{text}\"'" if any(_fits_one(text, one) for one in taken) else ""
+    return f"; as text it is '{name}=\"{text}\"'" if any(_fits_one(text, taken_kind) for taken_kind in taken) else ""

@@ -1,4 +1,4 @@
-"""What made a result: package versions and the commit of this code."""
+"""Versions of packages and of this code that made a result."""
 
 import importlib.metadata
 import platform
@@ -9,18 +9,18 @@ _PACKAGES = ("wsol", "torch", "torchvision", "timm", "lightning", "numpy", "numb
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that can change a number."""
+    versions_of = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions_of[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions_of[package] = "not installed"
+    return versions_of
 
 
 def commit() -> str:
-    """Short commit of this code, with `+changes` if files differ from it; `unknown` outside a git checkout."""
+    """Return the short commit of this code, `+changes` if files differ from it; `unknown` outside a git checkout."""
     folder = Path(__file__).parent
     try:
         head = _git(folder, "rev-parse", "--short=10", "HEAD")

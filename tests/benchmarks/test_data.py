@@ -223,7 +223,7 @@ def test_ones_own_images(call, tmp_path):
     [
         (["cub"], "error: No CUB-200-2011 at data. "),
         (["birds"], "error: there is no reader 'birds'; choose from coco, cub, folder, "),
-        (["metadata"], "error: data=metadata needs data.name; say data.name=..."),
+        (["metadata"], "error: data=metadata needs data.name; set data.name=..."),
         (["cub", "data.colour=red"], "error: Could not override 'data.colour'"),
     ],
 )

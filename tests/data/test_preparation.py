@@ -77,7 +77,7 @@ class TestPrepare:
             splits_of([0, 0])
 
     def test_an_image_in_two_splits_is_named(self):
-        with pytest.raises(ValueError, match="'r0' comes twice"):
+        with pytest.raises(ValueError, match="'r0' occurs twice"):
             prepare(Indices("set", ["a"], entries("r", [0]), entries("r", [0]), entries("t", [0])), Preparation(8, 8))
 
     def test_training_images_may_not_be_smaller_than_their_crops(self):

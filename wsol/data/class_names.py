@@ -1,4 +1,4 @@
-"""Finding classes by what people call them."""
+"""Find classes by number, name or part of a name."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ Classes = int | Sequence[str | int] | None
 
 
 def imagenet_names() -> tuple[str, ...]:
-    """The 1,000 classes of ILSVRC by class id, with all their synonyms; they come with timm."""
+    """Return the 1,000 classes of ILSVRC by class id, with all their synonyms, from timm."""
     info = ImageNetInfo("imagenet-1k")
     return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
 def find_class(wanted: str, class_names: Sequence[str]) -> int:
-    """The class id that a number, a name, or a part of one name stands for.
+    """Return the class id that a number, a name, or a part of one name identifies.
 
     A whole name, or one of its synonyms between commas, is preferred to a part; capitals do not matter.
 
@@ -35,18 +35,18 @@ def find_class(wanted: str, class_names: Sequence[str]) -> int:
     text = wanted.casefold()
     names = [name.casefold() for name in class_names]
     whole = [index for index, name in enumerate(names) if text == name or text in name.split(", ")]
-    found = whole or [index for index, name in enumerate(names) if text and text in name]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matches = whole or [index for index, name in enumerate(names) if text and text in name]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         raise ValueError(f"no class is called {wanted!r}; give a class id, or a part of one of the names.")
-    listed = ", ".join(f"{index} {class_names[index]!r}" for index in found[:_LISTED])
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    raise ValueError(f"class {wanted!r} could be any of {len(found)}: {listed}{more}; give a class id.")
+    listed = ", ".join(f"{index} {class_names[index]!r}" for index in matches[:_LISTED])
+    more = f" and {len(matches) - _LISTED} more" if len(matches) > _LISTED else ""
+    raise ValueError(f"class {wanted!r} could be any of {len(matches)}: {listed}{more}; give a class id.")
 
 
 def choose_classes(class_names: Sequence[str], classes: Classes) -> list[int]:
-    """The class ids of a subset, ascending: ImageNet-100 is `classes=100`.
+    """Return the class ids of a subset, ascending: ImageNet-100 is `classes=100`.
 
     Args:
         class_names: K names, by class id.
@@ -65,11 +65,11 @@ def choose_classes(class_names: Sequence[str], classes: Classes) -> list[int]:
     if isinstance(classes, str):
         raise ValueError(f"classes must be a number or a list, got {classes!r}; write classes=[{classes}].")
     try:
-        chosen = [find_class(str(one), class_names) for one in classes]
+        chosen = [find_class(str(name), class_names) for name in classes]
     except ValueError as error:
         some = ", ".join(repr(name) for name in class_names[:_LISTED]) + (", ..." if count > _LISTED else "")
         raise ValueError(f"classes: {error} There are {count}: {some}.") from None
-    twice = [class_names[one] for one in chosen if chosen.count(one) > 1]
+    twice = [class_names[class_id] for class_id in chosen if chosen.count(class_id) > 1]
     if twice or not chosen:
         raise ValueError(f"classes names {twice[0]!r} twice." if twice else "classes=[] leaves none; null keeps all.")
     return sorted(chosen)

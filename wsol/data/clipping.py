@@ -1,4 +1,4 @@
-"""Boxes that reach out of their image: clipped to it and counted, or refused where nothing of them is inside."""
+"""Clip and count boxes that reach out of their image; refuse boxes with nothing inside it."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Image files of every kind as upright RGB arrays."""
+"""Decode image files of every kind to upright RGB arrays."""
 
 import io
 import warnings
@@ -19,7 +19,7 @@ from wsol.geometry import Size
 # the same, but there it is a warning up to twice as much, and any library may move it.
 MAX_PIXELS = 89_478_485
 
-# Pillow goes by content, not by name, and would start Ghostscript on an EPS file that is called .jpg.
+# Pillow goes by content, not by name, and would start Ghostscript on an EPS file that is named .jpg.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 
@@ -30,7 +30,7 @@ def read_image(source: Path | bytes, name: str = "", upright: bool = True) -> ND
     applied, so the array is what a viewer shows.
 
     Args:
-        source: a file, or its bytes, which stand in a table.
+        source: a file, or its bytes from a table.
         name: what messages call an image that has no file.
         upright: False: the pixels as they are stored, whatever EXIF says.
 
@@ -76,7 +76,7 @@ def read_reduced(path: Path, at_least: Size) -> tuple[NDArray[np.uint8], Size]:
 
 
 def read_size(source: Path | bytes, name: str = "") -> Size:
-    """(height, width) of an image as `read_image` returns it; most kinds of files are read no further than their head.
+    """Read the (height, width) that `read_image` returns; of most formats only the head is read.
 
     Args:
         source: a file, or its bytes.
@@ -91,12 +91,12 @@ def read_size(source: Path | bytes, name: str = "") -> Size:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """(H, W) uint8 gray values of a mask file; errors as in `read_image`."""
+    """Return the (H, W) uint8 gray values of a mask file; errors are those of `read_image`."""
     return np.asarray(Image.fromarray(read_image(path)).convert("L"))
 
 
 class _Quiet:
-    """Drops warnings while any thread is inside: broken EXIF and palette oddities warn, and change no pixel.
+    """Context that drops warnings: broken EXIF and palette oddities cause some, and change no pixel.
 
     The filters of warnings are shared by all threads. Were they kept and put back for each image, two threads could
     put them back in the wrong order, and warnings would stay dropped, or come up while another image is read.
@@ -127,7 +127,7 @@ _quiet = _Quiet()
 def _opened(
     source: Path | bytes, name: str = "", failure: str = "cannot be decoded ({}); it is truncated or no image"
 ) -> Iterator[Image.Image]:
-    """An image that is not decoded yet and not too large; whatever fails, here or in the block, names it."""
+    """Open an image without decoding it; errors, also those of the block, name the image and the remedy."""
     in_table = isinstance(source, bytes)
     what = f"{name}: the image" if isinstance(source, bytes) else f"Image {source}"
     anew = "take the row out, or make the data set again" if in_table else "unpack its archive again"
@@ -146,7 +146,7 @@ def _opened(
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{what} is refused: {error} Resize it or take it out.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        # Of bytes Pillow names the address in memory, which tells nothing.
+        # For bytes Pillow names the address in memory, which helps nobody.
         reason = "of no known format" if in_table and isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{what} {failure.format(reason)}: {anew}.") from None
 
@@ -160,7 +160,7 @@ def _upright_size(file: Image.Image) -> Size:
 
 
 def _lies(file: Image.Image) -> bool:
-    """Whether the file's rows are the columns of the upright image."""
+    """Return whether the file's rows are the columns of the upright image."""
     return file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 

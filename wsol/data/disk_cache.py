@@ -22,7 +22,7 @@ from wsol.identity import digest
 log = logging.getLogger(__name__)
 
 _STAMPS = b"wsol_stamps"
-# Some file systems tell times to two seconds: what changed so shortly before it was read may change again unseen.
+# Some file systems store times to two seconds: a file that changed just before it was read may change again unseen.
 _TICK = 2.0
 
 _VERSION = 1
@@ -30,14 +30,14 @@ _THREADS = 16
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: WSOL_CACHE, or the user's cache folder."""
+    """Return the folder of what can be made again: WSOL_CACHE, or the user's cache folder."""
     return Path(os.environ.get("WSOL_CACHE") or platformdirs.user_cache_dir("wsol"))
 
 
 def cached_table(
     kind: str, version: int, sources: Iterable[Path], build: Callable[[], tuple[pa.Table, Iterable[Path]]]
 ) -> pa.Table:
-    """What `build` makes, from the cache if nothing that it read has changed since.
+    """Return the table that `build` makes, from the cache if nothing that it read has changed since.
 
     Changed means: another time or size of a file, or another time of a folder, which adding, removing or renaming an
     entry changes. Of the times both are looked at, that of the contents, which copying programs put back, and that of
@@ -46,20 +46,20 @@ def cached_table(
     Args:
         kind: what the table holds, for its file's name.
         version: of its form; a new one ignores old files.
-        sources: what tells this table from others of its kind; made absolute.
+        sources: paths that identify this table among others of its kind; made absolute.
         build: makes the table, and names all files and folders that it has read.
     """
-    told = [str(Path(one).absolute()) for one in sources]
-    path = cache_folder() / "tables" / f"{kind}-{digest([version, *told])}.parquet"
-    found = _load(path)
-    if found is not None:
-        return found
+    absolute = [str(Path(source).absolute()) for source in sources]
+    path = cache_folder() / "tables" / f"{kind}-{digest([version, *absolute])}.parquet"
+    cached = _load(path)
+    if cached is not None:
+        return cached
     started = time.time()
     with _plain_memory():
         table, read = build()
-    stamps = {str(Path(one).absolute()): _stamp(one) for one in read}
+    stamps = {str(Path(path_read).absolute()): _stamp(path_read) for path_read in read}
     if any(stamp is None or stamp[0] > (started - _TICK) * 1e9 for stamp in stamps.values()):
-        log.info("%s: changed just now, so that its index is not kept yet.", told[0])
+        log.info("%s: changed just now, so that its index is not kept yet.", absolute[0])
         return table
     try:
         with whole_file(path) as aside:
@@ -87,14 +87,14 @@ def _load(path: Path) -> pa.Table | None:
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         log.warning("The index %s cannot be read (%s); it is made again.", path, error)
         return None
-    if any(_stamp(Path(one)) != stamp for one, stamp in stamps.items()):
+    if any(_stamp(Path(file_path)) != stamp for file_path, stamp in stamps.items()):
         return None
     return table
 
 
 @contextmanager
 def _plain_memory() -> Iterator[None]:
-    """Arrow takes memory from the system: its own pool would keep over 100 MB more after a list of a million files."""
+    """Let Arrow take memory from the system: its own pool would keep 100 MB after a list of a million files."""
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -104,7 +104,7 @@ def _plain_memory() -> Iterator[None]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Times of modification and of change in ns, and the size of a file; None where nothing is."""
+    """Return times of modification and of change in ns, and the size of a file; None if it does not exist."""
     try:
         stat = path.stat()
     except OSError:
@@ -113,7 +113,7 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def mask_digest(index: Index) -> str:
-    """Stands for the contents of all mask files of the images, wherever they lie; empty where there are none.
+    """Return a digest of the contents of all mask files, wherever they lie; empty if there are none.
 
     Ten thousand files take seconds to read, so the digest is kept until one of them changes.
 
@@ -122,7 +122,11 @@ def mask_digest(index: Index) -> str:
     """
     if index.rest is None:
         return ""
-    files = [path for one in index.rest for path in (*one.mask_paths, *([one.ignore_path] if one.ignore_path else []))]
+    files = [
+        path
+        for masks in index.rest
+        for path in (*masks.mask_paths, *([masks.ignore_path] if masks.ignore_path else []))
+    ]
     if not files:
         return ""
     table = cached_table("masks", _VERSION, files, lambda: (pa.table({"digest": [_digest(index, files)]}), files))
@@ -132,12 +136,12 @@ def mask_digest(index: Index) -> str:
 def _digest(index: Index, files: list[Path]) -> str:
     with ThreadPoolExecutor(_THREADS) as pool:
         read = pool.map(_of_file, files)
-        found = iter(list(tqdm(read, "reading masks", len(files), unit="mask", delay=2, leave=False, disable=None)))
+        digests = iter(list(tqdm(read, "reading masks", len(files), unit="mask", delay=2, leave=False, disable=None)))
     text = hashlib.sha256()
-    for image_id, one in zip(index.image_ids, index.rest or (), strict=True):
-        told = [next(found) for _ in one.mask_paths]
-        ignored = next(found) if one.ignore_path else ""
-        text.update(f"{image_id}\t{one.mask_above}\t{told}\t{ignored}\n".encode())
+    for image_id, masks in zip(index.image_ids, index.rest or (), strict=True):
+        of_masks = [next(digests) for _ in masks.mask_paths]
+        ignored = next(digests) if masks.ignore_path else ""
+        text.update(f"{image_id}\t{masks.mask_above}\t{of_masks}\t{ignored}\n".encode())
     return text.hexdigest()
 
 

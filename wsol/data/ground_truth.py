@@ -1,4 +1,4 @@
-"""What a split is scored against, without its pixels."""
+"""Ground truth of a split: the annotations without the images' pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.geometry import Size
 
-# What a mask says of a pixel.
+# Values of a mask.
 BACKGROUND, OBJECT, IGNORED = 0, 1, 255
 
 
@@ -29,23 +29,23 @@ class GroundTruth:
         return len(self.image_ids)
 
     def size(self, index: int) -> Size:
-        """(height, width) of one image's grid."""
+        """Return the (height, width) of one image's grid."""
         height, width = self.sizes[index]
         return int(height), int(width)
 
     @property
     def has_boxes(self) -> bool:
-        """Can boxes be scored? False where masks alone are known."""
+        """Whether boxes can be scored: False if there are masks alone."""
         return any(len(boxes) > 0 for boxes in self.boxes)
 
 
 def same_size(count: int, size: Size) -> NDArray[np.int64]:
-    """`sizes` of images that all have one size."""
+    """Return the `sizes` of images that all have one size."""
     return np.tile(np.array(size, dtype=np.int64), (count, 1))
 
 
 def truth_of(predictions: pd.DataFrame) -> GroundTruth:
-    """The ground truth that travels with a run's predictions, so that scoring needs neither images nor network."""
+    """Return the ground truth in a run's predictions, so that scoring needs neither images nor network."""
     height, width = predictions.attrs["size"]
     return GroundTruth(
         image_ids=predictions["image_id"].to_numpy(dtype=np.str_),

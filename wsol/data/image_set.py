@@ -50,7 +50,7 @@ def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
 
 
 def _read_as_annotated(entry: Entry, at_least: Size | None) -> tuple[NDArray[np.uint8], Size]:
-    """The pixels on the grid that the boxes are on, upright, or as stored where the annotations say that size.
+    """Read the pixels on the grid of the boxes: upright, or as stored if the annotations say that size.
 
     Returns:
         The image, and the size of that grid, which is the image's own unless it was decoded at a fraction of it.
@@ -125,7 +125,7 @@ class ImageSet(Dataset[Sample]):
 
     @cached_property
     def sizes(self) -> NDArray[np.int32]:
-        """Height and width of the grid that each image's boxes are on, (N, 2), as loading finds it.
+        """(N, 2) height and width of the grid of each image's boxes, as loading finds it.
 
         Sizes that annotations state are taken as they are; loading compares them with the image. Others are read from
         the heads of the files, in threads.
@@ -212,7 +212,7 @@ def prepared_as(
     max_cache_bytes: float = 2**30,
     name: str = "",
 ) -> ImageSet:
-    """Images of one split, decoded and resized like those of another: `val` as large as `train`, or the other way.
+    """Return images of one split, decoded and resized like those of another.
 
     What a split does not show, boxes and masks of `train`, stays hidden.
 

@@ -1,4 +1,4 @@
-"""Which image files lie below a folder."""
+"""List the image files below a folder."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class ImageTree:
 
     Attributes:
         files: N paths from there with forward slashes, sorted; each after the prefix that was asked for.
-        folders: names of the folders at the top that hold some, sorted; "" stands for the top itself.
+        folders: names of the folders at the top that hold some, sorted; "" means the top itself.
         folder_ids: (N,) int64, which of them each file is in, at any depth.
     """
 
@@ -38,13 +38,13 @@ class ImageTree:
 
 
 def list_images(root: Path, prefix: str = "") -> ImageTree:
-    """All files whose suffix is an image's; hidden ones are passed over, links to folders are followed once.
+    """List all files with the suffix of an image; hidden ones are skipped, linked folders followed once.
 
     A million files take seconds, or minutes over a network, so the list is kept until a folder changes.
 
     Args:
         root: the folder.
-        prefix: stands before every path; `train/` for the folder train of a data set.
+        prefix: put before every path; `train/` for the folder train of a data set.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -75,7 +75,7 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
                     seen.add((stat.st_dev, stat.st_ino))
                     new.append(folder)
             level = []
-            for folder, (files, below) in zip(new, pool.map(lambda one: _list(root, one), new), strict=True):
+            for folder, (files, below) in zip(new, pool.map(lambda path: _list(root, path), new), strict=True):
                 folders.append(root / folder)
                 parts.append(_as_array(root, files))
                 level += below
@@ -89,8 +89,8 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
     if prefix:
         files = pc.binary_join_element_wise(pa.scalar(prefix, files.type), files, pa.scalar("", files.type))
     # A name of a folder holds no slash.
-    told = {_FOLDERS: "/".join(tops.dictionary.take(order).to_pylist())}
-    return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(told), folders
+    metadata = {_FOLDERS: "/".join(tops.dictionary.take(order).to_pylist())}
+    return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(metadata), folders
 
 
 def _as_array(root: Path, files: list[str]) -> pa.Array:
@@ -101,7 +101,7 @@ def _as_array(root: Path, files: list[str]) -> pa.Array:
 
 
 def _list(root: Path, folder: str) -> tuple[list[str], list[tuple[bool, str]]]:
-    """Images and folders inside one folder, as paths from the root; of a folder also whether it is a link."""
+    """List images and folders inside one folder, as paths from the root; of a folder also whether it is a link."""
     files, folders = [], []
     for entry in _entries(root / folder):
         path = f"{folder}/{entry.name}" if folder else entry.name

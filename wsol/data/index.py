@@ -1,4 +1,4 @@
-"""What is known of the images of a split before any is decoded."""
+"""Index of a split: annotations and paths of its images before any is decoded."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,9 +22,9 @@ class Entry:
         class_id: in 0 ... K - 1.
         boxes: (B, 4) edges, in pixels of the original image.
         path: its file.
-        origin: where the boxes stand, for messages.
+        origin: file and line of the boxes, for messages.
         size: (height, width) that the annotations say; None: they do not.
-        box_origins: where each box stands; empty: at `origin`.
+        box_origins: file and line of each box; empty: at `origin`.
         mask_paths: files of its objects' masks.
         ignore_path: file of the region that scores of pixels leave out.
         mask_above: gray values above this one count as set.
@@ -44,13 +44,13 @@ class Entry:
     part_points: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def box_origin(self, place: int) -> str:
-        """Return where one of the boxes stands, for messages."""
+        """Return file and line of a box, for messages."""
         return self.box_origins[place] if self.box_origins else self.origin or str(self.path)
 
 
 @dataclass(frozen=True)
 class _Rest:
-    """What few data sets have."""
+    """Fields that few data sets have."""
 
     mask_paths: tuple[Path, ...]
     ignore_path: Path | None
@@ -76,9 +76,9 @@ class Index(Sequence[Entry]):
         boxes: (M, 4) float32 edges, those of image i at box_ends[i] ... box_ends[i + 1].
         box_ends: (N + 1,) int64.
         sizes: (N, 2) int32 height and width by the annotations; 0, 0 where they say none; None: nowhere.
-        origins: where the boxes stand; None: nowhere.
+        origins: file and line of the boxes; None: unknown.
         box_origins: M places, one for each box; None: those of their images.
-        rest: N records of what few data sets have, or None.
+        rest: N records of the fields that few data sets have, or None.
     """
 
     image_ids: Strings
@@ -94,7 +94,7 @@ class Index(Sequence[Entry]):
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "Index":
-        """From entries; an index comes back as it is."""
+        """Make an index of entries; return an index as it is."""
         if isinstance(entries, Index):
             return entries
         entries = list(entries)
@@ -112,12 +112,14 @@ class Index(Sequence[Entry]):
             box_origins=Strings.of(entry.box_origin(place) for entry in entries for place in range(len(entry.boxes)))
             if any(entry.box_origins for entry in entries)
             else None,
-            rest=rest if any(one.mask_paths or one.ignore_path or one.part_points for one in rest) else None,
+            rest=rest
+            if any(record.mask_paths or record.ignore_path or record.part_points for record in rest)
+            else None,
         )
 
     @classmethod
     def of_files(cls, folder: Path, files: Strings, class_ids: NDArray[np.int64]) -> "Index":
-        """Images without boxes: files below a folder, whose image ids are their paths from there."""
+        """Make an index of images without boxes: files below a folder, whose ids are their paths from there."""
         return cls(
             image_ids=files,
             class_ids=torch.from_numpy(np.asarray(class_ids, np.int64)),
@@ -144,7 +146,7 @@ class Index(Sequence[Entry]):
             path=Path(self.folder, self.paths[place]),
             origin="" if self.origins is None else self.origins[place],
             size=None if size is None or 0 in size else size,
-            box_origins=() if self.box_origins is None else tuple(self.box_origins[one] for one in range(start, end)),
+            box_origins=() if self.box_origins is None else tuple(self.box_origins[box] for box in range(start, end)),
             mask_paths=rest.mask_paths,
             ignore_path=rest.ignore_path,
             mask_above=rest.mask_above,
@@ -157,16 +159,16 @@ class Index(Sequence[Entry]):
 
     @property
     def box_counts(self) -> NDArray[np.int64]:
-        """(N,) how many boxes each image has."""
+        """(N,) number of boxes of each image."""
         return np.diff(self.box_ends.numpy())
 
     def box_origin(self, place: int) -> str:
-        """Return where one of the M boxes stands, for messages."""
+        """Return file and line of a box, for messages."""
         image = int(np.searchsorted(self.box_ends.numpy(), place, side="right")) - 1
         return self[image].box_origin(place - int(self.box_ends[image]))
 
     def select(self, places: NDArray[np.int64]) -> "Index":
-        """The images at these places, in this order."""
+        """Return the images at these places, in this order."""
         places = np.asarray(places, np.int64)
         chosen = torch.from_numpy(places)
         counts = self.box_counts[places]
@@ -189,7 +191,7 @@ class Index(Sequence[Entry]):
         )
 
     def without_boxes(self) -> "Index":
-        """The same images with class labels alone."""
+        """Return the same images with class labels alone."""
         return replace(
             self,
             boxes=torch.zeros(0, 4),
@@ -200,7 +202,7 @@ class Index(Sequence[Entry]):
         )
 
     def with_classes(self, new_ids: NDArray[np.int64]) -> "Index":
-        """The images of some classes, under new class ids.
+        """Return the images of some classes, under new class ids.
 
         Args:
             new_ids: (K,) the new id of each class; -1: its images are left out.

@@ -1,4 +1,4 @@
-"""Read masks of ground truth, and bring them to the size of a map."""
+"""Read masks of ground truth, and resize them to the grid of a map."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class MaskFiles:
     above: float
 
     def read(self, index: int, size: Size) -> NDArray[np.uint8]:
-        """(H, W) of BACKGROUND, OBJECT and IGNORED.
+        """Return (H, W) of BACKGROUND, OBJECT and IGNORED.
 
         Raises:
             FileNotFoundError, ValueError: naming a file that is missing or damaged.
@@ -49,27 +49,27 @@ class MaskFiles:
 
 
 def resize_mask(mask: NDArray, size: Size) -> NDArray:
-    """A mask on another grid of (height, width), each pixel the nearest old one."""
+    """Resize a mask to another grid of (height, width), each pixel the nearest old one."""
     rows, columns = (_nearest(old, new) for old, new in zip(mask.shape, size, strict=True))
     return mask[rows[:, None], columns]
 
 
 def _nearest(length: int, new_length: int) -> NDArray[np.int64]:
-    """The pixel that each new one is taken from, as OpenCV's nearest neighbour does: by left edges, not by centres."""
+    """Return the old pixel of each new one, as OpenCV's nearest neighbour: by left edges, not by centres."""
     step = 1 / (new_length / length)
     return np.minimum((np.arange(new_length) * step).astype(np.int64), length - 1)
 
 
 def true_masks(images: ImageSet) -> ReadMask | None:
-    """What reads the mask of an image on any grid; None where an image has none.
+    """Return a function that reads the mask of an image on any grid; None if images have none.
 
     Masks are read from their files, at their own size, where there are files: resized once and not twice.
     """
     entries = images.entries
-    if entries.rest is not None and all(one.mask_paths for one in entries.rest):
+    if entries.rest is not None and all(record.mask_paths for record in entries.rest):
         return MaskFiles(
-            [one.mask_paths for one in entries.rest],
-            [one.ignore_path for one in entries.rest],
+            [record.mask_paths for record in entries.rest],
+            [record.ignore_path for record in entries.rest],
             above=entries.rest[0].mask_above,
         ).read
     if images[0].mask is None:

@@ -1,4 +1,4 @@
-"""An error that knows all the files that are not there."""
+"""Errors that list all missing files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ _SHOWN = 3
 
 
 class MissingFiles(FileNotFoundError):
-    """Images that annotations name and that are not there.
+    """Error for images that annotations name and that do not exist.
 
     Attributes:
         paths: all of them.
@@ -21,7 +21,7 @@ class MissingFiles(FileNotFoundError):
 
 
 def missing_images(paths: Sequence[Path], count: int, source: Path) -> MissingFiles:
-    """The error of a data set that lacks some of the images in its own lists.
+    """Return the error for a data set that lacks some of the images in its own lists.
 
     Args:
         paths: of those missing.

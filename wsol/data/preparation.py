@@ -144,7 +144,7 @@ def _check_ids(name: str, parts: Sequence[Index]) -> None:
     repeated = [part.twice() for part in ids] + [part.shared(other) for part, other in combinations(ids, 2)]
     twice = next((image_id for image_id in repeated if image_id is not None), None)
     if twice is not None:
-        raise ValueError(f"{name}: image id {twice!r} comes twice; every image may be in one split, once.")
+        raise ValueError(f"{name}: image id {twice!r} occurs twice; every image may be in one split, once.")
 
 
 def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indices]], Callable[..., Splits]]:

@@ -1,4 +1,4 @@
-"""One image with its labels, and how it is brought to the size a network reads."""
+"""Samples (images with annotations): batches, and resizing to the size that a network reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from wsol.geometry import Size, as_boxes, resize_boxes
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is known of it. Images stay uint8 until the device; the backbone normalizes them."""
+    """One image with its annotations. Images stay uint8 until the device; the backbone normalizes them."""
 
     image: NDArray[np.uint8]  # (H, W, 3), RGB
     class_id: int
@@ -30,7 +30,7 @@ class Sample:
         return self.image.shape[0], self.image.shape[1]
 
     def without_boxes(self) -> "Sample":
-        """The same image with its class label alone: all that weakly supervised training may see."""
+        """Return the same image with its class label alone: all that weakly supervised training may see."""
         return replace(self, boxes=as_boxes([]), mask=None, part_boxes={}, part_points={})
 
 

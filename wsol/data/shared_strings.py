@@ -16,7 +16,7 @@ class Strings(Sequence[str]):
     """N strings as one run of UTF-8 bytes.
 
     A list of a million Python strings takes 100 MB, and as much again in every loader process: looking at one changes
-    its count of references, and so the memory page it stands on is copied. Two tensors are never copied: forked
+    its count of references, and so the memory page that contains it is copied. Two tensors are never copied: forked
     processes go on reading the same pages, and spawned ones are handed them as shared memory.
     """
 
@@ -25,12 +25,12 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "Strings":
-        """From Python strings."""
+        """Make it of Python strings."""
         return cls.from_arrow(pa.array(strings, pa.large_string()))
 
     @classmethod
     def from_arrow(cls, array: pa.Array | pa.ChunkedArray) -> "Strings":
-        """From an Arrow array of strings without nulls."""
+        """Make it of an Arrow array of strings without nulls."""
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
         array = array.cast(pa.large_string())
@@ -44,8 +44,8 @@ class Strings(Sequence[str]):
         return cls(text[first:last], offsets - first if first else offsets)
 
     def to_arrow(self) -> pa.Array:
-        """As an Arrow array that reads the same memory."""
-        ends, data = (pa.py_buffer(one.numpy()) for one in (self.ends, self.data))
+        """Return an Arrow array that reads the same memory."""
+        ends, data = (pa.py_buffer(tensor.numpy()) for tensor in (self.ends, self.data))
         return pa.Array.from_buffers(pa.large_string(), len(self), [None, ends, data])
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Strings(Sequence[str]):
         yield from self.to_arrow().to_pylist()
 
     def __eq__(self, other: object) -> bool:
-        """Equal to the same strings, in a list too."""
+        """Compare with other strings or a list of them."""
         if isinstance(other, Strings):
             return torch.equal(self.ends, other.ends) and torch.equal(self.data, other.data)
         return isinstance(other, list) and list(self) == other
@@ -69,7 +69,7 @@ class Strings(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def select(self, places: NDArray[np.int64]) -> "Strings":
-        """Those at these places, in this order."""
+        """Return the strings at these places, in this order."""
         return Strings.from_arrow(self.to_arrow().take(pa.array(places, pa.int64())))
 
     def first_match(self, pattern: str) -> str | None:
@@ -79,15 +79,15 @@ class Strings(Sequence[str]):
         return array[place].as_py() if place >= 0 else None
 
     def twice(self) -> str | None:
-        """A string that comes more than once; None if all differ."""
+        """Return a string that occurs more than once; None if all differ."""
         array = self.to_arrow()
         if pc.all(pc.less(array[:-1], array[1:])).as_py():  # files are listed in order, and this is quickly seen
             return None
-        found = array.value_counts() if pc.count_distinct(array).as_py() < len(self) else []
-        return next((one["values"].as_py() for one in found if one["counts"].as_py() > 1), None)
+        counts = array.value_counts() if pc.count_distinct(array).as_py() < len(self) else []
+        return next((count["values"].as_py() for count in counts if count["counts"].as_py() > 1), None)
 
     def shared(self, other: "Strings") -> str | None:
-        """A string that comes in both; None if there is none."""
+        """Return a string that occurs in both; None if there is none."""
         many, few = sorted((self, other), key=len, reverse=True)
         both = many.to_arrow().filter(pc.is_in(many.to_arrow(), few.to_arrow()))
         return both[0].as_py() if len(both) else None

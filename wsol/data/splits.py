@@ -20,7 +20,7 @@ _AT_ONCE = 20_000  # images whose text is made at a time
 
 @dataclass(frozen=True)
 class Splits:
-    """What every reader returns.
+    """The data set that every reader returns.
 
     Attributes:
         name: of the data set.
@@ -41,14 +41,14 @@ class Splits:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.class_names)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that stand for ids, labels, boxes and masks, so that results of two subsets never mix.
+        """16 hex digits that identify ids, labels, boxes and masks, so that results of two subsets never mix.
 
-        An image is its id: that its pixels are the published ones, the check of the data tells.
+        An image is identified by its id; whether its pixels are the published ones, the check of the data finds out.
         """
         text = hashlib.sha256(repr(self.class_names).encode())
         for split, images in (("train", self.train), ("val", self.val), ("test", self.test)):
@@ -59,15 +59,15 @@ class Splits:
 
 
 def _lines(split: str, index: Index) -> Iterator[bytes]:
-    """A line of text for each image, in pieces."""
+    """Yield a line of text for each image, in pieces."""
     if len(index.boxes):
         boxes, ends = index.boxes.tolist(), index.box_ends.tolist()
         of_image = (boxes[start:end] for start, end in pairwise(ends))
-        for image_id, class_id, its in zip(index.image_ids, index.class_ids.tolist(), of_image, strict=True):
-            yield f"{split}\t{image_id}\t{class_id}\t{its}\n".encode()
+        for image_id, class_id, boxes_of_image in zip(index.image_ids, index.class_ids.tolist(), of_image, strict=True):
+            yield f"{split}\t{image_id}\t{class_id}\t{boxes_of_image}\n".encode()
         return
     # A training split can have a million images: Arrow makes the same text a hundred times as fast.
-    name, nothing, tab = (pa.scalar(one, pa.large_string()) for one in (split, "[]\n", "\t"))
+    name, nothing, tab = (pa.scalar(text, pa.large_string()) for text in (split, "[]\n", "\t"))
     ids = index.image_ids.to_arrow()
     for start in range(0, len(index), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
@@ -103,7 +103,7 @@ def hold_out(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Inde
 
 
 def hold_out_boxed(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Index, Index]:
-    """The same of those images that have boxes; a class's only image with boxes is never held out.
+    """Hold out images that have boxes; a class's only image with boxes is never held out.
 
     Raises:
         ValueError: if no class has two images with boxes, or the fraction is not inside (0, 1).

@@ -65,7 +65,7 @@ def split_up(make_entry):
 def run(splits, **kwargs):
     """The report, and what was told."""
     told = []
-    report = check(splits, tell=told.append, progress=False, **kwargs)
+    report = check(splits, on_problem=told.append, progress=False, **kwargs)
     return report, told
 
 

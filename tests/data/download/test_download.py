@@ -76,11 +76,11 @@ def test_a_file_that_is_there_and_right_is_not_fetched_again(get, server, tmp_pa
 
 
 @pytest.mark.parametrize("old", [b"short", b"\0" * len(BODY)])
-def test_a_file_that_is_there_and_wrong_is_fetched_anew_and_that_is_said(get, tmp_path, caplog, old):
+def test_a_file_that_is_there_and_wrong_is_downloaded_again_with_a_warning(get, tmp_path, caplog, old):
     (tmp_path / "file.bin").write_bytes(old)
     assert get() is True
     assert (tmp_path / "file.bin").read_bytes() == BODY
-    assert "fetching it anew" in caplog.text
+    assert "downloading it again" in caplog.text
 
 
 def test_sha256_goes_before_md5(tmp_path):

@@ -59,7 +59,7 @@ def test_a_box_without_width_is_named():
 
 
 def test_pixels_that_are_said_to_be_normalized_are_named():
-    with pytest.raises(ValueError, match=r"line 2: the box \(0, 0, 20, 1\) is said to be normalized .* say edges"):
+    with pytest.raises(ValueError, match=r"line 2: the box \(0, 0, 20, 1\) is read as normalized .* say edges"):
         check([[0, 0, 1, 1], [0, 0, 20, 1]], "normalized")
     check([[-0.1, 0, 1.2, 1]], "normalized")  # reaches out of its image, which is no sign of pixels
 

@@ -54,7 +54,7 @@ def test_columns_x_y_w_h_state_it_too(path):
     assert table.stated == "xywh"
     assert table.rows[0].numbers == (1, 2, 3, 4)
     path.write_text("# boxes: edges\nimage,x,y,w,h\na,1,2,3,4\n")
-    with pytest.raises(ValueError, match="columns x, y, w, h are xywh, but '# boxes: edges' stands above"):
+    with pytest.raises(ValueError, match="columns x, y, w, h are xywh, but the line above them is '# boxes: edges'"):
         read_boxes_table(path)
 
 
@@ -66,7 +66,7 @@ def test_without_any_statement_boxes_are_edges(path):
 def test_file_and_option_may_not_contradict_each_other(path):
     path.write_text(f"# boxes: inclusive\n{TEXT}", encoding="utf-8")
     assert read_boxes_table(path).box_format("inclusive") == "inclusive"
-    with pytest.raises(ValueError, match="states that its boxes are inclusive, but box_format says xywh"):
+    with pytest.raises(ValueError, match="states that its boxes are inclusive, but box_format is xywh"):
         read_boxes_table(path).box_format("xywh")
 
 

@@ -83,7 +83,7 @@ def test_a_missing_list_is_named(folder, name):
         ("image_class_labels", 2, "2 77", r"image_class_labels.txt, line 2: class '77' is not in classes.txt"),
         ("images", 2, "2", r"images.txt, line 2: expected 2 fields, got 1"),
         ("images", 2, "2 001.Albatross/gone.jpg", r"images.txt: 1 of 12 images is missing: .*gone.jpg; unpack"),
-        ("images", 2, "2 001.Albatross/bird_0001.jpg", r"'001.Albatross/bird_0001.jpg' comes twice"),
+        ("images", 2, "2 001.Albatross/bird_0001.jpg", r"'001.Albatross/bird_0001.jpg' occurs twice"),
         ("parts/part_locs", 1, "1 9 12.0 8.0 1", r"part_locs.txt, line 1: part '9' is not in parts.txt"),
     ],
 )

@@ -81,7 +81,7 @@ def test_every_convention_gives_the_same_boxes(root, box_format, box, stated):
 
 def test_file_and_option_may_not_contradict_each_other(root):
     write_csv(root, "image,x0,y0,x1,y1", boxed(0, 1, 2), "# boxes: edges\n")
-    with pytest.raises(ValueError, match="states that its boxes are edges, but box_format says inclusive"):
+    with pytest.raises(ValueError, match="states that its boxes are edges, but box_format is inclusive"):
         read(root, box_format="inclusive")
 
 
@@ -149,7 +149,8 @@ def test_images_of_test_without_boxes_are_counted(split_root):
 def test_column_and_folder_may_not_contradict_each_other(split_root):
     rows = [[*line, "val"] for line in lines("train", 0)]
     write_csv(split_root, "image,x0,y0,x1,y1,split", rows)
-    with pytest.raises(ValueError, match=r"line 2: image 'train/cat/0.png' is said to be of val, but lies in train"):
+    message = r"line 2: image 'train/cat/0.png' is of split val by the file, but lies in train"
+    with pytest.raises(ValueError, match=message):
         read(split_root)
 
 

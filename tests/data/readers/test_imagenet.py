@@ -541,7 +541,7 @@ def test_a_bad_annotation_is_named(root, old, new, message):
         (3, f"{val_name(4)},{TENCH} 9 2 3 4 ", r"line 3: expected x0 <= x1 and y0 <= y1, got n01440764 9 2 3 4"),
         (3, f"{val_name(5)},{TENCH} 1 2 3 4 ", r"line 3: 'ILSVRC2012_val_00000005' is given a second time"),
         (3, f"{val_name(4)}", r"line 3: expected 2 fields, got 1"),
-        (3, f"{val_name(4)},{TENCH} 1 2 3 4 {SNAKE} 1 2 3 4 ", r"line 3: an object is called otherwise than its image"),
+        (3, f"{val_name(4)},{TENCH} 1 2 3 4 {SNAKE} 1 2 3 4 ", r"line 3: an object has another class than its image"),
         (3, f"{val_name(4)},n00000000 1 2 3 4 ", r"line 3: 'n00000000', of .*04.JPEG, is no wnid"),
     ],
 )

@@ -123,7 +123,7 @@ def test_boxes_of_val_may_not_be_missing(root):
 def test_an_image_in_two_splits_is_named(root):
     texts = root / "metadata" / "CUB"
     shutil.copytree(texts / "val", texts / "test", dirs_exist_ok=True)
-    with pytest.raises(ValueError, match=r"'001.Albatross/val_0.jpg' comes twice"):
+    with pytest.raises(ValueError, match=r"'001.Albatross/val_0.jpg' occurs twice"):
         read(root)
 
 

@@ -1,4 +1,4 @@
-"""Annotations in a CSV file of one's own."""
+"""Read annotations from a user's CSV file."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from wsol.data.ground_truth import GroundTruth
 
 
 def read_csv(path: Path, split: str | None, images: Path | None = None, inclusive: bool = False) -> GroundTruth:
-    """A line for each box: `image,x0,y0,x1,y1[,label][,width,height][,split]`, as `read_boxes_table` says.
+    """Read a CSV file with a line for each box: `image,x0,y0,x1,y1[,label][,width,height][,split]`.
 
     Args:
         path: UTF-8, any line endings; boxes of the original image, several lines for several boxes. Without a line that
@@ -47,22 +47,22 @@ def read_csv(path: Path, split: str | None, images: Path | None = None, inclusiv
             f"{path}: all coordinates of all boxes lie in [0, 1], read as {box_format} in pixels; if they are "
             f"fractions of the image, {statement('normalized')}."
         )
-    found = by_image(rows)
+    image_rows = by_image(rows)
     sizes = {}
-    for image, one in found.items():
-        if one.size is None and images is None:
+    for image, lines in image_rows.items():
+        if lines.size is None and images is None:
             raise ValueError(f"{path} has no columns width and height; add them, or give --images FOLDER to read them.")
-        sizes[image] = one.size or read_size(Path(images or "") / image)
-    names = sorted({one.label for one in found.values()})
+        sizes[image] = lines.size or read_size(Path(images or "") / image)
+    names = sorted({lines.label for lines in image_rows.values()})
     known = all(names)
     numbered = known and all(name.isdecimal() for name in names)
     class_of = {name: int(name) if numbered else (index if known else -1) for index, name in enumerate(names)}
     truth = GroundTruth(
-        image_ids=np.array(list(found)),
-        class_ids=np.array([class_of[one.label] for one in found.values()], np.int64),
-        boxes=[to_edges(one.numbers, box_format, sizes[image]) for image, one in found.items()],
+        image_ids=np.array(list(image_rows)),
+        class_ids=np.array([class_of[lines.label] for lines in image_rows.values()], np.int64),
+        boxes=[to_edges(lines.numbers, box_format, sizes[image]) for image, lines in image_rows.items()],
         sizes=np.array(list(sizes.values()), np.int64),
         class_names=tuple(names) if known and not numbered else (),
     )
-    origins = [origin for one in found.values() for origin in one.origins]
+    origins = [origin for lines in image_rows.values() for origin in lines.origins]
     return clip_truth(truth, path, origins.__getitem__)

@@ -1,4 +1,4 @@
-"""Ground truth whose boxes are clipped to their images."""
+"""Clip the boxes of ground truth to their images."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Boxes of a COCO JSON file, without its images."""
+"""Read the boxes of a COCO JSON file without its images."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from wsol.geometry import Size, from_xywh
 
 
 def read_coco_boxes(path: Path, images: Path | None = None) -> GroundTruth:
-    """Every image that has a box; image ids are the names of the files, as they are written.
+    """Read the annotations of all images with a box; image ids are the names of the files, as written.
 
     Args:
         path: the file.
@@ -25,19 +25,19 @@ def read_coco_boxes(path: Path, images: Path | None = None) -> GroundTruth:
         FileNotFoundError: if the file is missing, or an image whose size is needed.
         ValueError: naming the file and the id of what is malformed; or if no image has a box.
     """
-    boxed = [one for one in read_coco(path) if one.boxes]
+    boxed = [image for image in read_coco(path) if image.boxes]
     if not boxed:
         raise ValueError(f"{path} holds no box.")
-    names = sorted({label for one in boxed for label in one.labels})
-    class_ids = [names.index(one.labels[0]) if len(set(one.labels)) == 1 else -1 for one in boxed]
+    names = sorted({label for image in boxed for label in image.labels})
+    class_ids = [names.index(image.labels[0]) if len(set(image.labels)) == 1 else -1 for image in boxed]
     truth = GroundTruth(
-        image_ids=np.array([one.file_name for one in boxed]),
+        image_ids=np.array([image.file_name for image in boxed]),
         class_ids=np.array(class_ids, np.int64),
-        boxes=[from_xywh(one.boxes) for one in boxed],
-        sizes=np.array([_size(one, images) for one in boxed], np.int64),
+        boxes=[from_xywh(image.boxes) for image in boxed],
+        sizes=np.array([_size(image, images) for image in boxed], np.int64),
         class_names=tuple(names),
     )
-    origins = [origin for one in boxed for origin in one.box_origins]
+    origins = [origin for image in boxed for origin in image.box_origins]
     return clip_truth(truth, path, origins.__getitem__)
 
 

@@ -1,4 +1,4 @@
-"""The annotations of a split, in whichever of the known forms they lie on disk."""
+"""Recognize the form of annotations on disk, and read those of one split."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Annotations in the text files of the field's evaluation (github.com/clovaai/wsolevaluation)."""
+"""Read annotations from the text files of the field's evaluation (github.com/clovaai/wsolevaluation)."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from wsol.geometry import as_boxes
 
 
 def read_metadata(folder: Path, mask_root: Path | None = None) -> GroundTruth:
-    """One split in the files that `read_split` reads.
+    """Read the annotations of one split in the files that `read_split` reads.
 
     Args:
         folder: of the split, `metadata/CUB/test` say.
@@ -40,14 +40,14 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> GroundTruth:
 def _with_masks(split: MetadataSplit, mask_root: Path | None) -> GroundTruth:
     if mask_root is None:
         raise ValueError(f"{split.localization} names masks, not boxes; say with --masks where they lie.")
-    masks = [mask_root / one for one in split.masks]
+    masks = [mask_root / mask for mask in split.masks]
     objects = [masks[start:end] for start, end in zip(split.ends[:-1], split.ends[1:], strict=True)]
-    ignored = [mask_root / one if one else None for one in split.ignored or ()]
+    ignored = [mask_root / path if path else None for path in split.ignored or ()]
     files = MaskFiles(objects, ignored, above=0.5)
     return GroundTruth(
         image_ids=np.array(list(split.image_ids)),
         class_ids=split.class_ids,
         boxes=[as_boxes([])] * len(objects),
-        sizes=np.array([read_size(one[0]) for one in objects], np.int64),
+        sizes=np.array([read_size(files_of_image[0]) for files_of_image in objects], np.int64),
         read_mask=files.read,
     )

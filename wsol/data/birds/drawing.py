@@ -1,4 +1,4 @@
-"""Drawing one synthetic image: anti-aliased shapes by signed distance, in numpy."""
+"""Draw one synthetic image: anti-aliased shapes by signed distance, in numpy."""
 
 from dataclasses import dataclass
 
@@ -22,11 +22,11 @@ class Canvas:
         self.centers: NDArray[np.float64] = np.arange(size, dtype=np.float64) + 0.5
 
     def ellipse(self, center: ArrayLike, radii: ArrayLike, angle: float = 0.0) -> Coverage:
-        """An ellipse with these radii in pixels, turned by an angle in radians."""
+        """Return the coverage of an ellipse with these radii in pixels, turned by an angle in radians."""
         return _ellipse(self.centers, self.centers, center, radii, angle)
 
     def convex(self, corners: ArrayLike) -> Coverage:
-        """A convex polygon, (P, 2) corners in pixels, in either order."""
+        """Return the coverage of a convex polygon: (P, 2) corners in pixels, in either order."""
         points = np.asarray(corners, dtype=np.float64)
         edges = np.roll(points, -1, axis=0) - points
         turn = np.sign(edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0])
@@ -121,7 +121,7 @@ def draw(
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> list[float]:
-    """Tight box (edges) around the True pixels; four NaN where there are none."""
+    """Return the tight box (edges) around the True pixels; four NaN where there are none."""
     if not mask.any():
         return [float("nan")] * 4
     (rows,), (columns,) = np.nonzero(mask.any(axis=1)), np.nonzero(mask.any(axis=0))
@@ -134,7 +134,7 @@ def _union(parts: dict[str, Coverage]) -> Coverage:
 
 
 def _bird_shapes(canvas: Canvas, settings: BirdSettings, generator: np.random.Generator) -> dict[str, Coverage]:
-    """Coverage of each part. The model bird faces right and is one unit long from beak to tail at extent 1."""
+    """Return the coverage of each part; the model bird faces right, one unit long from beak to tail at extent 1."""
     unit = generator.uniform(*settings.object_scale) * canvas.size
     angle = generator.uniform(-0.45, 0.45)
     flip = generator.choice([-1.0, 1.0])
@@ -177,7 +177,7 @@ def _bird_shapes(canvas: Canvas, settings: BirdSettings, generator: np.random.Ge
 
 
 def _texture(size: int, cells: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """(size, size, 3) smooth noise in [0, 1]: random values on a coarse grid, linearly interpolated."""
+    """Return (size, size, 3) smooth noise in [0, 1]: random values on a coarse grid, linearly interpolated."""
     grid = generator.random((cells + 1, cells + 1, 3))
     place = (np.arange(size) + 0.5) / size * cells
     low = np.minimum(place.astype(int), cells - 1)
@@ -217,7 +217,7 @@ def _paint_background(
 
 
 def _leaf(canvas: Canvas, generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Centre, radii and angle."""
+    """Return the centre, radii and angle of a leaf."""
     radii = np.array([generator.uniform(0.04, 0.12), generator.uniform(0.02, 0.05)]) * canvas.size
     return generator.random(2) * canvas.size, radii, generator.uniform(0, np.pi)
 

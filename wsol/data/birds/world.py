@@ -1,4 +1,4 @@
-"""The world of the synthetic birds: its knobs, its species, and what is drawn at random in each image."""
+"""Settings and species of the synthetic birds."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ Color = NDArray[np.float64]  # (3,) RGB in [0, 1]
 
 @dataclass(frozen=True)
 class BirdSettings:
-    """The knobs of the synthetic birds.
+    """Settings of the synthetic birds.
 
     Attributes:
         image_size: side of the square images in pixels, at least 16.
@@ -27,8 +27,8 @@ class BirdSettings:
         seed: of the species' codes and of every image.
         head_evidence: [0, 1]. How far the head and beak of a species are coloured from the neutral plumage towards
             their code's colour: the evidence that sits in one small, strong part.
-        body_evidence: [0, 1]. The same for tail, body and wing: evidence spread over the large parts. At 0 they tell
-            nothing.
+        body_evidence: [0, 1]. Likewise for tail, body and wing: evidence spread over the large parts. At 0 they
+            are the same in all species.
         object_scale: shortest and longest bird, as fractions of the image side, each above 0, at most 1.5.
         extent: [0.5, 2]. Length of body and tail relative to the head's size: how much of the object lies away from
             the small strong part.
@@ -81,13 +81,13 @@ class BirdSettings:
             raise ValueError(f"object_scale must be (shortest, longest) within (0, 1.5], got {self.object_scale}.")
 
     def key(self) -> str:
-        """16 hex digits that stand for the settings and the generator's version."""
+        """Return 16 hex digits that identify the settings and the generator's version."""
         text = json.dumps([GENERATOR_VERSION, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def species_colors(settings: BirdSettings) -> dict[str, NDArray[np.float64]]:
-    """Part -> (num_classes, 3) colours in [0, 1]: the code that tells the species.
+    """Return part -> (num_classes, 3) colours in [0, 1]: the code by which species differ.
 
     Head and beak have a hue of the species' own, the closer to its neighbours' the more species there are. Tail, body
     and wing have one of four hues each; no two of the first 64 species agree in all three.
@@ -104,7 +104,7 @@ def species_colors(settings: BirdSettings) -> dict[str, NDArray[np.float64]]:
 
 
 def hue_to_rgb(hue: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """(..., 3) saturated colours of these hues in [0, 1): the RGB colour wheel."""
+    """Return (..., 3) saturated colours of these hues in [0, 1): the RGB colour wheel."""
     offset = np.array([0.0, 2 / 3, 1 / 3])
     ramp = np.abs((np.asarray(hue)[..., None] + offset) % 1 * 6 - 3) - 1
     return 0.1 + 0.8 * np.clip(ramp, 0, 1)

@@ -25,7 +25,7 @@ _AT_ONCE = 32
 
 
 def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
-    """Groups of files with the same digest.
+    """Yield groups of files with the same digest.
 
     Args:
         digests: of the files of each split, (N,) each; 0: not known, which is like no other.
@@ -33,8 +33,8 @@ def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
     Yields:
         Two or more (split, place in the split), ascending.
     """
-    splits = np.repeat(np.arange(len(digests)), [len(one) for one in digests])
-    places = np.concatenate([np.arange(len(one)) for one in digests])
+    splits = np.repeat(np.arange(len(digests)), [len(split) for split in digests])
+    places = np.concatenate([np.arange(len(split)) for split in digests])
     joined = np.concatenate(digests)
     order = np.argsort(joined, kind="stable")
     order = order[joined[order] != 0]
@@ -52,7 +52,7 @@ def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What is in a split.
+    """Facts about one split.
 
     Attributes:
         name: train, val or test.
@@ -77,7 +77,7 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Compared:
-    """A published number beside that at hand."""
+    """A published number and the number found."""
 
     figure: Figure
     found: int
@@ -85,7 +85,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Report:
-    """What the check found.
+    """Results of the check.
 
     Attributes:
         name: of the data set.
@@ -109,12 +109,12 @@ class Report:
 
     @property
     def images(self) -> int:
-        """In all splits."""
-        return sum(one.images for one in self.splits)
+        """Number of images in all splits."""
+        return sum(split.images for split in self.splits)
 
     @property
     def problems(self) -> int:
-        """Their number; warnings and notes are not counted."""
+        """Number of problems, warnings and notes not counted."""
         return sum(tally.count for kind, tally in self.tallies.items() if kind.is_problem)
 
     @property
@@ -127,11 +127,11 @@ def check(
     splits: Splits,
     published: Published | None = None,
     *,
-    tell: Callable[[Problem], object] = lambda problem: None,
+    on_problem: Callable[[Problem], object] = lambda problem: None,
     duplicates: bool = True,
     progress: bool = True,
 ) -> Report:
-    """Decode every image of every split, in threads, and hold every annotation against it.
+    """Decode every image of every split, in threads, and compare it with every annotation.
 
     Nothing decoded is kept, and no problem but the first three of a kind: a million bad images take no more memory
     than a million good ones.
@@ -139,8 +139,8 @@ def check(
     Args:
         splits: as a reader returns them; the boxes of train are checked too.
         published: figures to compare with; None: there are none.
-        tell: is handed every problem, warning and note: those of images in the order of the splits, then those of the
-            whole.
+        on_problem: called with every problem, warning and note: first those of images, in the order of the splits, then
+            those of the whole.
         duplicates: look for files that are the same byte for byte. Reading and hashing take a few percent of the time.
         progress: show a bar where the output is a terminal.
     """
@@ -148,7 +148,7 @@ def check(
 
     def add(problem: Problem) -> None:
         tallies.setdefault(problem.kind, Tally()).add(problem)
-        tell(problem)
+        on_problem(problem)
 
     # Train hands out no boxes, which `annotated_train` still has.
     parts = (
@@ -170,7 +170,7 @@ def check(
     seconds = time.monotonic() - started
     copies = [0] * len(parts)
     if duplicates:
-        for split, problem in _copies(parts, [one.digests for one in looked]):
+        for split, problem in _copies(parts, [results.digests for results in looked]):
             copies[split] += 1
             if problem is not None:
                 add(problem)
@@ -181,18 +181,18 @@ def check(
             boxes=len(index.boxes),
             several=int((index.box_counts > 1).sum()),
             per_class=np.bincount(index.class_ids.numpy(), minlength=splits.num_classes),
-            sizes=found.sizes[found.sizes[:, 0] > 0],
-            traits=found.traits,
+            sizes=results.sizes[results.sizes[:, 0] > 0],
+            traits=results.traits,
             copies=count,
         )
-        for (name, _, index), found, count in zip(parts, looked, copies, strict=True)
+        for (name, _, index), results, count in zip(parts, looked, copies, strict=True)
     )
-    for (_, _, index), one in zip(parts, facts, strict=True):
-        for problem in _fractions(one, index):
+    for (_, _, index), fact in zip(parts, facts, strict=True):
+        for problem in _fractions(fact, index):
             add(problem)
     compared: tuple[Compared, ...] = ()
     if published is not None:
-        compared = tuple(Compared(one, _count(one, facts)) for one in published.figures)
+        compared = tuple(Compared(figure, _count(figure, facts)) for figure in published.figures)
         for problem in _differing(published, compared, splits.num_classes):
             add(problem)
     return Report(splits.name, splits.class_names, facts, published, compared, tallies, seconds, processors())
@@ -200,7 +200,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Looked:
-    """Of a split: what is told of each image."""
+    """Results of each image of a split."""
 
     sizes: NDArray[np.int32]  # (N, 2) height and width; 0, 0 where it could not be decoded
     digests: NDArray[np.uint64]  # (N,), 0 where there is none
@@ -219,19 +219,19 @@ def _look_through(
         return [(entry.image_id, inspect(entry, load, must_have_box, with_digest)) for entry in entries]
 
     starts = range(0, len(index), _AT_ONCE)
-    for start, found in zip(starts, in_threads(look, starts), strict=True):
-        for place, (image_id, one) in enumerate(found, start):
-            sizes[place] = one.size or (0, 0)
-            digests[place] = one.digest
-            traits.update(one.traits)
-            for kind, message in one.problems:
+    for start, inspected in zip(starts, in_threads(look, starts), strict=True):
+        for place, (image_id, result) in enumerate(inspected, start):
+            sizes[place] = result.size or (0, 0)
+            digests[place] = result.digest
+            traits.update(result.traits)
+            for kind, message in result.problems:
                 add(Problem(name, image_id, kind, message))
-        bar.update(len(found))
+        bar.update(len(inspected))
     return _Looked(sizes, digests, traits)
 
 
 def _whole(load: Load) -> Load:
-    """The same at full size, where a split's images come out at a fraction of it."""
+    """Return a loader that decodes at full size, where the split's own decodes at a fraction of it."""
     if isinstance(load, partial) and "at_least" in load.keywords:
         return partial(load, at_least=None)
     return load
@@ -240,7 +240,7 @@ def _whole(load: Load) -> Load:
 def _copies(
     parts: Iterable[tuple[str, ImageSet, Index]], digests: list[NDArray[np.uint64]]
 ) -> Iterator[tuple[int, Problem | None]]:
-    """Of each file that is like an earlier one: its split, and the problem that it is, if it is one."""
+    """Yield the split of each file that equals an earlier one, with a problem if splits or classes differ."""
     names, _, indexes = zip(*parts, strict=True)
     for (split, place), *others in same_files(digests):
         first = indexes[split][place]
@@ -259,7 +259,7 @@ def _copies(
 
 
 def _fractions(facts: SplitFacts, index: Index) -> Iterator[Problem]:
-    """Boxes in [0, 1], all of them, of images that have more pixels."""
+    """Yield a problem if all boxes of a split lie in [0, 1] though its images have more pixels."""
     if len(index.boxes) and len(facts.sizes) and float(index.boxes.max()) <= 1 < facts.sizes.max():
         boxed = int(np.argmax(index.box_counts > 0))
         origin = index[boxed].origin or str(index[boxed].path)
@@ -274,23 +274,23 @@ def _fractions(facts: SplitFacts, index: Index) -> Iterator[Problem]:
 
 
 def _count(figure: Figure, facts: Iterable[SplitFacts]) -> int:
-    return sum(one.boxes if figure.of_boxes else one.images for one in facts if one.name in figure.splits)
+    return sum(split.boxes if figure.of_boxes else split.images for split in facts if split.name in figure.splits)
 
 
 def _differing(published: Published, compared: Iterable[Compared], num_classes: int) -> Iterator[Problem]:
-    """Numbers that cannot be: of all classes others than published, of a part of them more, or not their share."""
-    for one in compared:
+    """Yield a problem for each count that contradicts the published one, or its share of the classes read."""
+    for count in compared:
         whole = num_classes >= published.num_classes
-        expected, known = one.figure.count, whole
-        if one.figure.even and not whole:
-            expected, known = one.figure.count * num_classes // published.num_classes, True
-        if one.found > expected or (known and one.found != expected):
-            kind = Kind.BOX_COUNT if one.figure.of_boxes else Kind.COUNT
-            remedy = "another list of boxes is not comparable" if one.figure.of_boxes else "unpack the archive again"
+        expected, known = count.figure.count, whole
+        if count.figure.even and not whole:
+            expected, known = count.figure.count * num_classes // published.num_classes, True
+        if count.found > expected or (known and count.found != expected):
+            kind = Kind.BOX_COUNT if count.figure.of_boxes else Kind.COUNT
+            remedy = "another list of boxes is not comparable" if count.figure.of_boxes else "unpack the archive again"
             yield Problem(
                 "",
                 "",
                 kind,
-                f"{published.title}: {one.found:,} {one.figure.what}, of {expected:,} published"
+                f"{published.title}: {count.found:,} {count.figure.what}, of {expected:,} published"
                 f"{'' if whole else f' for {num_classes:,} of {published.num_classes:,} classes'}; {remedy}.",
             )

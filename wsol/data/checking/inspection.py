@@ -28,7 +28,7 @@ _NO_DIGEST = 0
 
 
 class Kind(StrEnum):
-    """Kinds of problems, as they are called in reports."""
+    """Kinds of problems, under their names in reports."""
 
     MISSING = "missing file"
     UNREADABLE = "file that may not be read"
@@ -57,7 +57,7 @@ class Kind(StrEnum):
 
     @property
     def is_problem(self) -> bool:
-        """Whether the data set has to be put right before a run."""
+        """Whether the data set has to be corrected before a run."""
         return not (self.is_warning or self.is_note)
 
 
@@ -80,7 +80,7 @@ class Problem:
 
 @dataclass
 class Tally:
-    """How many problems there are of a kind, and the first three."""
+    """Number of problems of one kind, and the first three."""
 
     count: int = 0
     first: list[Problem] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What was found.
+    """Results of the inspection of one image.
 
     Attributes:
         size: (height, width) in pixels of the image as it is loaded; None: it cannot be.
@@ -149,7 +149,7 @@ def inspect(entry: Entry, load: Load, must_have_box: bool, with_digest: bool = T
 
 
 def _load(entry: Entry, load: Load, of_file: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
-    """The sample; after an error, which is only the first, piece by piece. None if there are no pixels."""
+    """Load an image; after an error, which is only the first, load it piece by piece. None if it has no pixels."""
     try:
         loaded = load(entry)
         problems += _reaching_out(entry, loaded.size)
@@ -189,7 +189,7 @@ def _try(entry: Entry, load: Load, kind: Kind, problems: list[tuple[Kind, str]])
 
 
 def _message(entry: Entry, error: Exception) -> str:
-    """The error in one line, with the image and the line of its annotation."""
+    """Return the error in one line, with the image and the line of its annotation."""
     text = " ".join(str(error).split())
     if not isinstance(error, (ValueError, OSError)):
         text = f"{entry.path} cannot be decoded ({type(error).__name__}: {text}); unpack its archive again."
@@ -201,12 +201,12 @@ def _reaching_out(entry: Entry, size: Size) -> list[tuple[Kind, str]]:
     height, width = size
     clipped = clip_boxes(entry.boxes, size)
     inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    found = []
+    notes = []
     for place in np.flatnonzero(reach_out(entry.boxes, size) & inside):
         box = entry.boxes[place]
         numbers = ", ".join(f"{value:g}" for value in box)
         pixels = overhangs(box[None], size)[0]
-        found.append(
+        notes.append(
             (
                 Kind.CLIPPED,
                 f"{entry.box_origin(int(place))}: the box ({numbers}) (x0, y0, x1, y1) of {entry.path} reaches "
@@ -214,24 +214,24 @@ def _reaching_out(entry: Entry, size: Size) -> list[tuple[Kind, str]]:
                 "is clipped.",
             )
         )
-    return found
+    return notes
 
 
 def _empty_mask(entry: Entry, sample: Sample) -> list[tuple[Kind, str]]:
     """Return a problem if no pixel of the mask is set: it loads, and nothing can be scored against it."""
-    found: list[tuple[Kind, str]] = []
+    problems: list[tuple[Kind, str]] = []
     where = f"{entry.origin}: " if entry.origin else ""
     if sample.mask is not None and not sample.mask.any():
         files = ", ".join(map(str, entry.mask_paths)) or "the mask"
-        found.append((Kind.MASK, f"{where}{files} of {entry.path}: no pixel is set; unpack the masks again."))
-    return found
+        problems.append((Kind.MASK, f"{where}{files} of {entry.path}: no pixel is set; unpack the masks again."))
+    return problems
 
 
 def _traits(file: BinaryIO) -> tuple[str, ...]:
-    """Of an image file that could be decoded."""
+    """Return the traits of an image file that can be decoded."""
     with Image.open(file) as image:
         mode, exif = image.mode, Image.Image.getexif(image)  # a PNG's own getexif would decode it once more
-        found = {
+        traits = {
             "grayscale": mode in ("1", "L", "LA"),
             "CMYK": mode == "CMYK",
             "16-bit": mode.startswith("I"),
@@ -239,7 +239,7 @@ def _traits(file: BinaryIO) -> tuple[str, ...]:
             "transparent": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
             "turned by EXIF": exif.get(ExifTags.Base.Orientation, 1) in range(2, 9),
         }
-    return tuple(name for name, has in found.items() if has)
+    return tuple(name for name, has in traits.items() if has)
 
 
 def _blake2b() -> "hashlib._Hash":

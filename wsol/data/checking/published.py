@@ -1,4 +1,4 @@
-"""Published numbers of images and boxes, by the splits that the readers make."""
+"""Published numbers of images and boxes, for the splits that the readers make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of a data set.
+    """Published numbers of one data set.
 
     Attributes:
         title: its published name.
@@ -45,11 +45,11 @@ class Published:
 
 
 def published_for(option: str, settings: Mapping[str, Any]) -> Published | None:
-    """The figures for a `data` option; None where the images are one's own, or generated.
+    """Return the published figures for a `data` option; None for a user's own or generated images.
 
     Args:
         option: its name.
-        settings: its keys; `val`, and of `metadata` the `name`, tell which images are in which split.
+        settings: its keys; `val`, and `name` of `metadata`, decide which images are in which split.
     """
     val = settings.get("val")
     if option == "cub":

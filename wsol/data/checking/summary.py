@@ -1,4 +1,4 @@
-"""What the check of a data set found, to read: Markdown that is as plain in a terminal."""
+"""Write a summary of the check of a data set: Markdown that is readable in a terminal too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from wsol.data.checking.published import Published
 
 
 def summary(report: Report, listed_in: Path) -> str:
-    """Facts, counts beside the published ones, problems by kind with the first three of each, and the verdict.
+    """Return facts, counts beside the published ones, problems by kind with three examples, and the verdict.
 
     Args:
         report: of the check.
@@ -46,25 +46,25 @@ def verdict(report: Report) -> str:
 
 
 def speed(report: Report) -> str:
-    """How long decoding took."""
+    """Return how long decoding took."""
     rate, threads = report.images / max(report.seconds, 1e-9), _plural(report.threads, "thread")
     return f"{report.images:,} images in {report.seconds:.1f} s: {rate:,.0f} images/s in {threads}"
 
 
 def _table(splits: Sequence[SplitFacts]) -> str:
     rows: list[list[str]] = [
-        ["images", *(f"{one.images:,}" for one in splits)],
-        ["classes", *(f"{np.count_nonzero(one.per_class):,}" for one in splits)],
-        ["boxes", *(f"{one.boxes:,}" for one in splits)],
-        ["images with several boxes", *(f"{one.several:,}" for one in splits)],
-        ["width in pixels: least, median, most", *(_range(one.sizes[:, 1]) for one in splits)],
-        ["height in pixels: least, median, most", *(_range(one.sizes[:, 0]) for one in splits)],
+        ["images", *(f"{split.images:,}" for split in splits)],
+        ["classes", *(f"{np.count_nonzero(split.per_class):,}" for split in splits)],
+        ["boxes", *(f"{split.boxes:,}" for split in splits)],
+        ["images with several boxes", *(f"{split.several:,}" for split in splits)],
+        ["width in pixels: least, median, most", *(_range(split.sizes[:, 1]) for split in splits)],
+        ["height in pixels: least, median, most", *(_range(split.sizes[:, 0]) for split in splits)],
     ]
-    for trait in dict.fromkeys(trait for one in splits for trait in one.traits):
-        rows.append([trait, *(f"{one.traits[trait]:,}" for one in splits)])
-    if any(one.copies for one in splits):
-        rows.append(["copies of an earlier file", *(f"{one.copies:,}" for one in splits)])
-    headers = ["", *(one.name for one in splits)]
+    for trait in dict.fromkeys(trait for split in splits for trait in split.traits):
+        rows.append([trait, *(f"{split.traits[trait]:,}" for split in splits)])
+    if any(split.copies for split in splits):
+        rows.append(["copies of an earlier file", *(f"{split.copies:,}" for split in splits)])
+    headers = ["", *(split.name for split in splits)]
     right = ["left", *("right" for _ in splits)]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=right)
 
@@ -95,7 +95,7 @@ def _beside(published: Published, report: Report) -> str:
     count = len(report.class_names)
     text = f"{published.title}: {count:,} of {published.num_classes:,} classes"
     text += "; counts are those of a subset." if count < published.num_classes else "."
-    rows = [[one.figure.what, f"{one.found:,}", f"{one.figure.count:,}"] for one in report.compared]
+    rows = [[row.figure.what, f"{row.found:,}", f"{row.figure.count:,}"] for row in report.compared]
     table = tabulate(
         rows,
         ["", "found", "published"],
@@ -111,12 +111,12 @@ def _listed(title: str, tallies: dict[Kind, Tally]) -> str:
     for kind, tally in tallies.items():
         lines.append(f"- {kind}: {tally.count:,}")
         for problem in tally.first:
-            where = " ".join(one for one in (problem.split, problem.image_id) if one)
+            where = " ".join(part for part in (problem.split, problem.image_id) if part)
             lines.append(f"  - {f'{where}: ' if where else ''}{problem.message}")
         if tally.count > len(tally.first):
             lines.append(f"  - and {tally.count - len(tally.first):,} more")
     return "\n".join(lines)
 
 
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+def _plural(count: int, singular: str, plural: str = "") -> str:
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"

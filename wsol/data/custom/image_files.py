@@ -16,7 +16,7 @@ _LISTED = 3
 
 
 class UnreadableImages(ValueError):
-    """Files that are no images, or may not be read.
+    """Error for files that are no images, or may not be read.
 
     Attributes:
         problems: each of them, and what is wrong with it.
@@ -29,7 +29,7 @@ class UnreadableImages(ValueError):
 
 
 def read_sizes(paths: Sequence[Path]) -> list[Size]:
-    """(height, width) of images as they are decoded, from the heads of their files, in threads.
+    """Read the (height, width) of decoded images from the heads of their files, in threads.
 
     Raises:
         UnreadableImages: naming all files that are missing or no images.
@@ -38,11 +38,11 @@ def read_sizes(paths: Sequence[Path]) -> list[Size]:
         bar = tqdm(total=len(paths), desc="reading image sizes", unit="image", delay=2, leave=False, disable=None)
         with bar:
             sizes, problems = list[Size](), list[tuple[Path, str]]()
-            for path, found in zip(paths, pool.map(_try, paths), strict=True):
-                if isinstance(found, str):
-                    problems.append((path, found))
+            for path, size in zip(paths, pool.map(_try, paths), strict=True):
+                if isinstance(size, str):
+                    problems.append((path, size))
                 else:
-                    sizes.append(found)
+                    sizes.append(size)
                 bar.update()
     if problems:
         raise UnreadableImages(problems, len(paths))
@@ -50,7 +50,7 @@ def read_sizes(paths: Sequence[Path]) -> list[Size]:
 
 
 def _try(path: Path) -> Size | str:
-    """The size, or what is wrong."""
+    """Return the size of an image, or the message of the error that reading it raises."""
     try:
         return read_size(path)
     except (FileNotFoundError, ValueError) as error:
@@ -58,7 +58,7 @@ def _try(path: Path) -> Size | str:
 
 
 def inside(name: str, origin: str) -> str:
-    """The path that annotations give an image, with `.` and doubled slashes taken out.
+    """Return the path that annotations give an image, without `.` and doubled slashes.
 
     Args:
         name: as written.
@@ -80,7 +80,7 @@ def inside(name: str, origin: str) -> str:
 
 
 def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collection[str], source: str) -> None:
-    """Are all images there that annotations name?
+    """Raise MissingFiles unless all images that annotations name exist.
 
     Args:
         folder: of the images.
@@ -105,7 +105,7 @@ def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collec
 
 
 def absent_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, source: str) -> MissingFiles:
-    """The error of images that are not there.
+    """Return the error for images that do not exist.
 
     Args:
         folder: of the images.

@@ -27,7 +27,7 @@ class Labelled:
         boxes: (B, 4) edges, in pixels of the original image; B may be 0.
         origin: where its boxes stand, for messages.
         size: (height, width) that the annotations say; None: they do not.
-        box_origins: where each box stands; empty: at `origin`.
+        box_origins: file and line of each box; empty: at `origin`.
     """
 
     image_id: str
@@ -40,7 +40,7 @@ class Labelled:
 
 
 def number_labels(images: Iterable[Labelled]) -> tuple[str, ...]:
-    """The labels of some images in the order of their class ids: by the alphabet, or by number if all are numbers."""
+    """Return labels in the order of class ids: alphabetical, or numerical if all are numbers."""
     labels = {image.label for image in images}
     if all(label.isdecimal() for label in labels):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))
@@ -58,7 +58,7 @@ class Annotated:
         boxes: (B, 4) edges, in pixels of the original image.
         origin: where they stand, for messages.
         size: (height, width) that the annotations say; None: they do not.
-        box_origins: where each box stands; empty: at `origin`.
+        box_origins: file and line of each box; empty: at `origin`.
     """
 
     image_id: str
@@ -71,9 +71,9 @@ class Annotated:
 
 
 def single_labels(images: Iterable[Annotated], several: Several, source: str) -> list[Labelled]:
-    """Images as weakly supervised training needs them: with one label each.
+    """Return the images that have one label, as weakly supervised training needs them.
 
-    Images without any annotation have no label and are left out; the log says how many.
+    Images without any annotation have no label and are left out; the log reports their number.
 
     Args:
         images: with a label for each box.
@@ -82,11 +82,11 @@ def single_labels(images: Iterable[Annotated], several: Several, source: str) ->
         source: what was read, for messages.
 
     Raises:
-        ValueError: for images of several classes, with how many there are, unless `several` says what to do.
+        ValueError: for images of several classes, with how many there are, unless `several` decides.
     """
     if several not in get_args(Several):
         raise ValueError(f"several must be one of {', '.join(get_args(Several))}, got {several!r}.")
-    found, mixed, unlabelled = list[Labelled](), list[Annotated](), 0
+    labelled, mixed, unlabelled = list[Labelled](), list[Annotated](), 0
     for image in images:
         names = sorted(set(image.labels))
         if not names:
@@ -101,20 +101,20 @@ def single_labels(images: Iterable[Annotated], several: Several, source: str) ->
         kept = [place for place, label in enumerate(image.labels) if label == chosen]
         origins = tuple(image.box_origins[place] for place in kept) if image.box_origins else ()
         boxes = image.boxes[kept]
-        found.append(Labelled(image.image_id, image.path, chosen, boxes, image.origin, image.size, origins))
+        labelled.append(Labelled(image.image_id, image.path, chosen, boxes, image.origin, image.size, origins))
     if unlabelled:
         log.info("%s: %d images without annotation have no label and are left out.", source, unlabelled)
     if mixed and several == "error":
         first = mixed[0]
         raise ValueError(
-            f"{source}: {len(mixed)} of {len(mixed) + len(found)} images have boxes of several classes, first "
+            f"{source}: {len(mixed)} of {len(mixed) + len(labelled)} images have boxes of several classes, first "
             f"{first.image_id} ({', '.join(sorted(set(first.labels)))}), and an image can have one label; "
             f"several=largest keeps the class of the largest area, several=skip leaves such images out."
         )
     if mixed:
         done = "keep the class of the largest area" if several == "largest" else "are left out"
         log.info("%s: %d images with boxes of several classes %s.", source, len(mixed), done)
-    return found
+    return labelled
 
 
 def _largest(image: Annotated, names: list[str]) -> str:

@@ -22,7 +22,7 @@ _LIKE = {"valid": "val", "validation": "val", "dev": "val", "training": "train",
 def seeded_split(
     entries: Sequence[Entry], val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[Index, Index, Index]:
-    """Train, val and test: of each class's images with boxes these fractions are val and test; all others train.
+    """Split images into train, val and test: fractions of each class's images with boxes; all others train.
 
     Raises:
         ValueError: if the fractions are not positive with a sum below 1, or there are too few boxes.
@@ -44,11 +44,11 @@ def seeded_split(
 
 
 def split_name(text: str, origin: str) -> SplitName:
-    """A split as annotations name it.
+    """Return the split that a name in annotations stands for.
 
     Args:
-        text: as written.
-        origin: where, for messages.
+        text: name as written.
+        origin: its file and line, for messages.
 
     Raises:
         ValueError: if it is none of train, val and test.
@@ -63,7 +63,7 @@ def split_name(text: str, origin: str) -> SplitName:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the folders of an image say of it.
+    """Meaning of the folders above an image: splits, classes, or both.
 
     Attributes:
         by_split: the folders at the top are splits, those below them classes; otherwise those at the top are classes.
@@ -72,23 +72,23 @@ class Layout:
     by_split: bool
 
     def split_of(self, file: str) -> SplitName | None:
-        """The split of an image, by its path; None: its folder tells none."""
+        """Return the split of an image by its path; None where the folders are no splits."""
         top, slash, _ = file.partition("/")
         return split_name(top, file) if self.by_split and slash else None
 
     def label_of(self, file: str) -> str:
-        """The class of an image, by its path; "": its folder tells none."""
+        """Return the class of an image by its path; "" where no folder gives one."""
         folders = file.split("/")[:-1]
         folders = folders[1:] if self.by_split else folders
         return folders[0] if folders else ""
 
 
 def find_layout(root: Path, folders: Sequence[str]) -> Layout:
-    """Tell splits from classes.
+    """Find out whether the folders at the top are splits or classes.
 
     Args:
-        root: of the folders, for messages.
-        folders: names of those at the top; "" stands for the top itself.
+        root: folder above them, for messages.
+        folders: names of those at the top; "" means the top itself.
 
     Raises:
         ValueError: if splits stand beside other folders, or under other names than train, val and test.
@@ -118,22 +118,22 @@ def own_indices(
     test_fraction: float,
     split_seed: int,
 ) -> Indices:
-    """Number the labels, split where no split is given, and check that val and test have boxes.
+    """Return the indices of a user's images: number labels, split where no split is given, check for boxes.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         images: by split; without `val` it is held out of those of `train` that have boxes. Or all in one, for a split
             that is seeded and stratified: see `seeded_split`.
-        source: what was read, for messages.
-        val_fraction: of each class's images with boxes, if val is held out.
-        test_fraction: of each class's images with boxes, if no split is given.
-        split_seed: chooses them.
+        source: file or folder that was read, for messages.
+        val_fraction: share of each class's images with boxes, if val is held out.
+        test_fraction: share of each class's images with boxes, if no split is given.
+        split_seed: seed of the images that are held out.
 
     Raises:
         ValueError: for a split that is missing or lacks boxes, and for fewer than two classes.
     """
     stated = images if isinstance(images, dict) else None
-    everything = images if isinstance(images, list) else [one for part in images.values() for one in part]
+    everything = images if isinstance(images, list) else [image for part in images.values() for image in part]
     class_names = number_labels(everything)
     if len(class_names) < 2:
         raise ValueError(
@@ -146,7 +146,7 @@ def own_indices(
         how = f"no split is given; test ({test_fraction:g}) and val ({val_fraction:g}) are held out of the images with "
         how += f"boxes, seed {split_seed}"
     else:
-        train, val, test = (Index.of(_entries(stated.get(one, ()), class_ids)) for one in SPLITS)
+        train, val, test = (Index.of(_entries(stated.get(split, ()), class_ids)) for split in SPLITS)
         how = "splits as given"
         if not train or not test:
             raise ValueError(_missing_split(source, stated))
@@ -191,13 +191,13 @@ def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[E
 
 
 def _missing_split(source: str, stated: Mapping[SplitName, Sequence[Labelled]]) -> str:
-    found = [one for one in SPLITS if stated.get(one)]
-    if "train" not in found:
-        return f"{source}: has {' and '.join(found)}, but no train; say which images are trained on."
+    present = [split for split in SPLITS if stated.get(split)]
+    if "train" not in present:
+        return f"{source}: has {' and '.join(present)}, but no train; say which images are trained on."
     remedy = "name a part of them test"
-    if "val" in found:
+    if "val" in present:
         remedy = "name val test, then val is held out of train's images with boxes"
-    return f"{source}: has {' and '.join(found)}, but no test, which is scored; {remedy}."
+    return f"{source}: has {' and '.join(present)}, but no test, which is scored; {remedy}."
 
 
 def _check_boxed(source: str, scored: Mapping[str, Sequence[Entry]]) -> None:

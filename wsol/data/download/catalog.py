@@ -1,4 +1,4 @@
-"""The field's data sets: where they come from, on what terms, and how much there is of them."""
+"""Sources, terms of use and published sizes of the field's data sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """Name of the file in the URL."""
         return self.url.partition("?")[0].rsplit("/", 1)[-1]
 
 
@@ -35,7 +35,7 @@ class Source:
     """One data set, or one part of it that is published on its own.
 
     Attributes:
-        name: how it is asked for.
+        name: in the commands.
         title: its published name.
         what: one sentence on what it holds.
         terms: licence and terms of use, as its authors state them.
@@ -43,7 +43,7 @@ class Source:
         counts: published numbers of images, classes, boxes, ...
         by_hand: how to get it without this program; `DATA` stands for the data root.
         why_not: why it cannot be downloaded; empty if it can.
-        note: what one has to know to use it.
+        note: advice for its use.
     """
 
     name: str
@@ -58,17 +58,17 @@ class Source:
 
     @property
     def fetchable(self) -> bool:
-        """Can it be downloaded without a browser or an account?"""
+        """Whether it can be downloaded without a browser or an account."""
         return not self.why_not
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What it makes below the data root."""
+        """Paths below the data root that it creates."""
         return tuple(file.target for file in self.files)
 
     @property
     def size(self) -> int | None:
-        """Bytes to download; None if that is not known of some file, or there is none."""
+        """Bytes to download; None if the size of a file is unknown, or there is no file."""
         sizes = [file.size for file in self.files if file.size is not None]
         return sum(sizes) if sizes and len(sizes) == len(self.files) else None
 
@@ -86,7 +86,7 @@ _IMAGENET_TERMS = "for non-commercial research and education (terms of access of
 
 
 def _metadata(folder: str, files: Mapping[str, tuple[str, int]]) -> tuple[RemoteFile, ...]:
-    """The text files of one split; `files` has name -> (sha256, size in bytes)."""
+    """Return the text files of one split; `files` has name -> (sha256, size in bytes)."""
     return tuple(
         RemoteFile(f"{_WSOL_EVALUATION}/metadata/{folder}/{name}.txt", f"metadata/{folder}/{name}.txt", sha, size=size)
         for name, (sha, size) in files.items()
@@ -201,7 +201,7 @@ _SOURCES = (
         # The authors moved it here in March 2023 (github.com/modestyachts/ImageNetV2, issue 12); the former
         # s3-us-west-2.amazonaws.com/imagenetv2public answers 403. sha256 and size stand in the commit at Hugging Face
         # that is named in the URL, and in checksums.tsv of tensorflow_datasets. The size, a whole number of blocks of
-        # 512 bytes, says that in spite of its name it is a plain tar.
+        # 512 bytes, shows that in spite of its name it is a plain tar.
         files=(
             RemoteFile(
                 "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/d626240be2538720e83103a0e1178d24aca8b12c/"

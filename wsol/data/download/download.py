@@ -1,4 +1,4 @@
-"""Files from the web: continued where they were cut off, checked before they take their name."""
+"""Download files: continue where a transfer was cut off, verify size and checksum before the file takes its name."""
 
 import hashlib
 import http.client
@@ -32,7 +32,7 @@ _LONGEST_WAIT = 60.0
 
 
 class _Interrupted(Exception):
-    """The transfer stopped for a reason that may pass; `wait` is how many seconds the server asked for."""
+    """Error for a transfer that a new attempt may complete; `wait` is in seconds, as the server asks."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ class _Interrupted(Exception):
 
 @dataclass(frozen=True)
 class _Part:
-    """What has come so far of a file, with a note beside it of which version of the file that is."""
+    """The part of a file received so far, with a note beside it that names the version of the file."""
 
     url: str
     path: Path
@@ -60,16 +60,16 @@ class _Part:
 
     @property
     def validator(self) -> str | None:
-        """ETag or Last-Modified of the version that the part is of, if the server gave one and the URL is the same."""
+        """ETag or Last-Modified of the part's version, if the server gave one and the URL is the same."""
         return self._noted().get("validator")
 
     def may_continue(self, checkable: bool) -> bool:
-        """Can the rest be asked for? Without a validator only where a checksum would tell a wrong rest."""
+        """Return whether to ask for the rest; without a validator only if a checksum will verify it."""
         noted = self._noted()
         return self.size > 0 and noted.get("url") == self.url and (checkable or noted.get("validator") is not None)
 
     def begin(self, validator: str | None) -> None:
-        """Forget what has come, and note the version that comes now."""
+        """Remove what was received, and note the version that follows."""
         self.remove()
         write_text(self.note, json.dumps({"url": self.url, "validator": validator}))
 
@@ -97,9 +97,9 @@ def download(
     wait: Callable[[float], object] = time.sleep,
     timeout: float = 30.0,
 ) -> bool:
-    """Bring one file from the web, unless it is there already.
+    """Download one file, unless it exists already.
 
-    What comes is kept in `<name>.part` beside the target, so that a transfer that was cut off goes on from there, in
+    Received bytes are kept in `<name>.part` beside the target, so that a transfer that was cut off continues there, in
     this call or in a later one (RFC 9110, sections 13.1.5 and 14: Range and If-Range). The file takes its name when
     its size and checksum are right. A lock keeps two processes from writing one part.
 
@@ -110,17 +110,17 @@ def download(
         md5: hexadecimal; checked if there is no `sha256`.
         size: in bytes, if known.
         progress: show a bar where the output is a terminal.
-        attempts: how many in a row may bring nothing new.
+        attempts: number of attempts in a row that may receive nothing new.
         wait: called with the seconds between two attempts: 1, 2, 4, ..., or what the server asks for, up to 60.
         timeout: seconds without a byte after which an attempt is given up.
 
     Returns:
-        True if the file was fetched, False if it was there already. A file that is there and has another size or
-        checksum is fetched anew; where neither is known it is taken as it is.
+        True if the file was downloaded, False if it existed. An existing file of another size or checksum is
+        downloaded again; if neither is known it is left as it is.
 
     Raises:
-        ConnectionError: if the file does not come, with where to put it by hand.
-        ValueError: if what comes is not what was expected; it is removed. Also for another kind of URL.
+        ConnectionError: if the file cannot be downloaded, with where to put it by hand.
+        ValueError: if the received file is not the expected one; it is removed. Also for another kind of URL.
         OSError: if there is no room.
     """
     if not re.match(r"https?://", url):
@@ -130,7 +130,7 @@ def download(
         if path.exists():
             if is_right(path, sha256=sha256, md5=md5, size=size):
                 return False
-            log.warning("%s is not the file that is expected (size or checksum); fetching it anew.", path)
+            log.warning("%s is not the file that is expected (size or checksum); downloading it again.", path)
         part = _Part.of(url, path)
         expected = _expected_digest(sha256, md5)
         _complete(part, path, size, expected, attempts, wait, timeout, progress)
@@ -141,7 +141,7 @@ def download(
 
 
 def is_right(path: Path, *, sha256: str | None = None, md5: str | None = None, size: int | None = None) -> bool:
-    """Has a file the size and checksum that are known? sha256 goes before md5; nothing known: every file is right."""
+    """Return whether a file has the known size and checksum (sha256 before md5); True if none is known."""
     if size is not None and path.stat().st_size != size:
         return False
     expected = _expected_digest(sha256, md5)
@@ -149,7 +149,7 @@ def is_right(path: Path, *, sha256: str | None = None, md5: str | None = None, s
 
 
 def _expected_digest(sha256: str | None, md5: str | None) -> tuple[str, str] | None:
-    """(algorithm, hexadecimal digest) of the stronger checksum that is known."""
+    """Return (algorithm, hexadecimal digest) of the stronger known checksum."""
     if sha256 is not None:
         return "sha256", sha256.lower()
     return None if md5 is None else ("md5", md5.lower())
@@ -205,7 +205,7 @@ def _complete(
 
 
 def _request(part: _Part, path: Path, size: int | None, checkable: bool, timeout: float, progress: bool) -> None:
-    """One request, for the rest of the part or for all of it; returns when the part is complete."""
+    """Send one request, for the rest of the part or for all of it; return when the part is complete."""
     start = part.size if part.may_continue(checkable) else 0
     if size is not None and start > size:
         start = 0
@@ -216,7 +216,7 @@ def _request(part: _Part, path: Path, size: int | None, checkable: bool, timeout
     if start:
         headers["Range"] = f"bytes={start}-"
         if validator is not None:
-            headers["If-Range"] = validator  # of another version everything comes, with status 200
+            headers["If-Range"] = validator  # of another version the server sends everything, with status 200
     try:
         response = urllib.request.urlopen(urllib.request.Request(part.url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -289,17 +289,17 @@ def _receive(
             bar.update(len(chunk))
     if goal is None or have >= goal:
         return
-    if left == 0:  # all that was announced has come: it is another file, often a page that says where it went
+    if left == 0:  # complete as announced, so it is another file, often a page about where the file went
         part.remove()
         raise _changed(part.url, path, f"offers {have:,} bytes where {goal:,} were expected")
     raise _Interrupted(f"the connection ended after {have:,} of {goal:,} bytes")
 
 
 def _verify(part: _Part, path: Path, size: int | None, expected: tuple[str, str] | None) -> None:
-    found = part.size
-    if size is not None and found != size:
+    received = part.size
+    if size is not None and received != size:
         part.remove()
-        raise _changed(part.url, path, f"brought {found:,} bytes where {size:,} were expected")
+        raise _changed(part.url, path, f"brought {received:,} bytes where {size:,} were expected")
     if expected is None:
         return
     algorithm, digest = expected
@@ -332,13 +332,13 @@ def _not_downloaded(url: str, path: Path, reason: str) -> ConnectionError:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, on one line."""
+    """Return the message of an error on one line."""
     reason = getattr(error, "reason", None) or error
     return " ".join(f"{reason}".split()) or type(reason).__name__
 
 
 def _validator(headers: Message | Mapping[str, str]) -> str | None:
-    """What names this version of the file: a strong ETag, else the date of its last change."""
+    """Return what identifies this version of the file: a strong ETag, else the date of its last change."""
     tag = headers.get("ETag")
     if tag and not tag.startswith("W/"):  # a weak one may not be used with ranges: RFC 9110, section 13.1.5
         return tag

@@ -1,4 +1,4 @@
-"""Data sets of the catalog, brought below the data root."""
+"""Download data sets of the catalog, and unpack them below the data root."""
 
 import os
 import time
@@ -18,11 +18,11 @@ def fetch(
     progress: bool = True,
     wait: Callable[[float], object] = time.sleep,
 ) -> list[str]:
-    """Download, check and unpack what of a data set is not there yet.
+    """Download, verify and unpack the parts of a data set that do not exist yet.
 
-    Files go to `<data_root>/.downloads/<name>` first; what was cut off there is continued by the next call. A folder or
-    file takes its final name when it is complete and its checksum right. A folder that is there is left alone, whatever
-    it holds.
+    Files go to `<data_root>/.downloads/<name>` first, where the next call continues a transfer that was cut off. A
+    folder or file takes its final name when it is complete and its checksum right. An existing folder is left alone,
+    whatever it contains.
 
     Args:
         source: a name in the catalog, or an entry like those there.
@@ -32,12 +32,12 @@ def fetch(
         wait: as of `download`.
 
     Returns:
-        What was done, a line for each step.
+        Lines that report each step.
 
     Raises:
         ValueError: for an unknown name, naming all; for a data set that cannot be downloaded, with how to get it; and
             for wrong bytes or a bad archive.
-        ConnectionError: if a file does not come.
+        ConnectionError: if a file cannot be downloaded.
         OSError: if there is no room, or a folder cannot be made.
     """
     source = find_source(source) if isinstance(source, str) else source
@@ -55,7 +55,7 @@ def fetch(
 
 
 def find_source(name: str) -> Source:
-    """The catalog's entry of that name.
+    """Return the catalog's entry of that name.
 
     Raises:
         ValueError: naming all entries, if there is none.
@@ -66,7 +66,7 @@ def find_source(name: str) -> Source:
 
 
 def is_present(file: RemoteFile, data_root: Path) -> bool:
-    """Is what a file becomes there? A folder counts if it holds anything, a single file if its checksum is right."""
+    """Return whether a file's target exists: a folder that is not empty, or a file with the right checksum."""
     target = data_root / file.target
     if file.max_bytes is not None:
         return target.is_dir() and any(target.iterdir())
@@ -111,7 +111,7 @@ def _fetch_file(
 
 
 def _kept(target: Path) -> Path:
-    """Where a file that somebody has edited goes."""
+    """Return the path to which a file that somebody has edited is moved."""
     return target.with_name(f"{target.name}.before")
 
 

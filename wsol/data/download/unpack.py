@@ -1,4 +1,4 @@
-"""Archives of data sets, unpacked so that no member leaves the folder and no archive fills the disk."""
+"""Unpack archives so that no member leaves the folder and no archive fills the disk."""
 
 import gzip
 import logging
@@ -37,7 +37,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of an archive."""
+    """Counts of an unpacked archive."""
 
     files: int
     size: int  # bytes
@@ -47,7 +47,7 @@ class Unpacked:
 @dataclass(frozen=True)
 class _Member:
     name: str
-    size: int  # as its header says
+    size: int  # by its header
     kind: str  # "file", "folder", or what it is instead
     open: Callable[[], IO[bytes]]
 
@@ -63,8 +63,8 @@ def unpack(
 ) -> Unpacked:
     """Unpack a .tar, .tar.gz or .zip into a new folder, whole or not at all.
 
-    The kind is told by the content, whatever the name. Members are written to a hidden folder beside the target, which
-    takes the target's name at the end; the caller sees to it that only one process unpacks into one folder. Files and
+    The content decides the kind of archive, not the name. Members are written to a hidden folder beside the target,
+    which takes the target's name at the end; the caller must let only one process unpack into one folder. Files and
     folders get the permissions of any new file; an archive's own modes and owners are not taken over.
 
     Args:
@@ -163,7 +163,7 @@ def _copy(archive: Path, member: _Member, file: IO[bytes], max_bytes: int, so_fa
 
 
 def _parts(archive: Path, member: _Member) -> list[str]:
-    """The folders and the name that lead to a member, below the folder that is unpacked into."""
+    """Return the folders and the name of a member, below the target folder."""
     name = member.name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or any(map(_DRIVE.match, parts)):
@@ -178,7 +178,7 @@ def _parts(archive: Path, member: _Member) -> list[str]:
 
 
 def _is_zip(archive: Path) -> bool:
-    with archive.open("rb") as file:  # zipfile.is_zipfile also says so of a tar whose last member is a zip
+    with archive.open("rb") as file:  # zipfile.is_zipfile is also true of a tar whose last member is a zip
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
@@ -198,7 +198,7 @@ def _zip_members(archive: Path, max_bytes: int) -> Generator[_Member, None, None
                 kind = "a symbolic link"
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "a device or another special file"
-            # The name as it stands in the archive: zipfile cuts it at a NUL.
+            # The name as written in the archive: zipfile cuts it at a NUL.
             yield _Member(info.orig_filename, info.file_size, kind, lambda info=info: file.open(info))  # type: ignore[misc]
 
 
@@ -251,14 +251,14 @@ def _contents(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _GuardedFile:
-    """Reads a tar for `tarfile`: refuses reads that no honest header asks for, and remembers the last one."""
+    """File that `tarfile` reads a tar from: it refuses reads that no honest header asks for, and keeps the last one."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.last = b""
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to so many bytes."""
+        """Read at most this many bytes."""
         if not 0 <= size <= _LARGEST_READ:
             raise tarfile.ReadError(f"a header asks for {size:,} bytes")
         self.last = self._file.read(size)
@@ -269,7 +269,7 @@ class _GuardedFile:
         return self._file.seek(position)
 
     def tell(self) -> int:
-        """The position, counted from the start."""
+        """Return the position, counted from the start."""
         return self._file.tell()
 
 

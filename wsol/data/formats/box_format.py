@@ -1,4 +1,4 @@
-"""The conventions that boxes of one's own may follow, and the signs that they follow another one."""
+"""Convert a user's boxes from their convention to edges, and detect signs of another convention."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
@@ -24,7 +24,7 @@ _MANY = 0.05
 
 
 def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None) -> NDArray[np.float32]:
-    """Boxes of one image as edges in pixels.
+    """Convert the boxes of one image to edges in pixels.
 
     Args:
         numbers: (B, 4) as written.
@@ -54,13 +54,13 @@ def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None
 def check_numbers(
     numbers: NDArray[np.float64], origins: Sequence[str], box_format: BoxFormat, statement: Callable[[str], str]
 ) -> None:
-    """Do all boxes of a file hold pixels in the convention that they are said to follow?
+    """Raise ValueError unless all boxes of a file fit the convention that they are read in.
 
     Args:
         numbers: (M, 4) as written, of the whole file.
         origins: M places in the file.
         box_format: what they are read as.
-        statement: says how another convention is stated.
+        statement: convention -> how a user states it.
 
     Raises:
         ValueError: naming the first line that is wrong, how many are, and the convention that they may follow.
@@ -87,13 +87,13 @@ def check_numbers(
     (wrong,) = np.nonzero(np.abs(numbers).max(axis=1) > FARTHEST)
     if box_format == "normalized" and len(wrong):
         raise ValueError(
-            f"{origins[wrong[0]]}: the box {_text(numbers[wrong[0]])} is said to be normalized but reaches far out of "
+            f"{origins[wrong[0]]}: the box {_text(numbers[wrong[0]])} is read as normalized but reaches far out of "
             f"[0, 1], as {_of(wrong, numbers)}; correct the line, or, if they are pixels, {statement('edges')}."
         )
 
 
 def look_normalized(boxes: ArrayLike) -> bool:
-    """Are there boxes, and lie all coordinates of all of them in [0, 1]?"""
+    """Return whether there are boxes and all coordinates of all of them lie in [0, 1]."""
     array = as_boxes(boxes)
     return len(array) > 0 and bool(array.min() >= 0) and bool(array.max() <= 1)
 

@@ -1,4 +1,4 @@
-"""A CSV file of boxes of one's own, line by line."""
+"""Read a user's CSV file of boxes, line by line."""
 
 import csv
 import math
@@ -55,7 +55,7 @@ class BoxesTable:
     rows: list[BoxRow]
 
     def box_format(self, option: BoxFormat | None, option_name: str = "box_format") -> BoxFormat:
-        """The convention of the boxes: that of the file, of the option, else edges.
+        """Return the convention of the boxes: that of the file, of the option, else edges.
 
         Raises:
             ValueError: if file and option contradict each other, or the option is unknown.
@@ -64,7 +64,7 @@ class BoxesTable:
             raise ValueError(f"{option_name} must be one of {', '.join(FORMATS)}, got {option!r}.")
         if option and self.stated and option != self.stated:
             raise ValueError(
-                f"{self.path} states that its boxes are {self.stated}, but {option_name} says {option}; leave out one."
+                f"{self.path} states that its boxes are {self.stated}, but {option_name} is {option}; leave out one."
             )
         return option or self.stated or "edges"
 
@@ -91,7 +91,7 @@ class ImageRows:
 
 
 def read_boxes_table(path: Path) -> BoxesTable:
-    """A line for each box: `image,label,x0,y0,x1,y1`, with `split`, `width` and `height` where wanted.
+    """Read a line for each box: `image,label,x0,y0,x1,y1`, with optional `split`, `width` and `height`.
 
     The first line names the columns, in any order; `label`, `split`, and `width` with `height` (of the image, in
     pixels) may be absent, and columns of other names are passed over. A line above it may state the convention of the
@@ -99,7 +99,7 @@ def read_boxes_table(path: Path) -> BoxesTable:
     boxes has one line whose four box fields are empty.
 
     Args:
-        path: UTF-8, any line endings, with or without a byte order mark; fields that hold commas stand in quotes.
+        path: UTF-8, any line endings, with or without a byte order mark; fields that contain commas are in quotes.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -126,29 +126,33 @@ def read_boxes_table(path: Path) -> BoxesTable:
         columns = tuple(name.strip().lower() for name in next(reader, []))
         box_columns, stated = _box_columns(path, columns, stated, lines[above] if above < len(lines) else "")
         for fields in reader:
-            if not any(one.strip() for one in fields):
+            if not any(text_field.strip() for text_field in fields):
                 continue
             origin = f"{path}, line {above + reader.line_num}"
             if len(fields) != len(columns):
                 raise ValueError(
                     f"{origin}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the "
-                    f"line (a field that holds a comma stands in quotes)."
+                    f"line (a field that contains a comma needs quotes)."
                 )
-            rows.append(_row(origin, dict(zip(columns, (one.strip() for one in fields), strict=True)), box_columns))
+            rows.append(
+                _row(
+                    origin, dict(zip(columns, (text_field.strip() for text_field in fields), strict=True)), box_columns
+                )
+            )
     except csv.Error as error:
         raise ValueError(f"{path}, line {above + reader.line_num}: is not CSV ({error}); correct the line.") from None
     return BoxesTable(path, columns, stated, rows)
 
 
 def by_image(rows: Iterable[BoxRow]) -> dict[str, ImageRows]:
-    """Image, as written -> all of its lines; images and boxes in the order of the file.
+    """Group lines by image; images and boxes keep the order of the file.
 
     Raises:
         ValueError: naming the line, where an image's lines say two labels, splits or sizes.
     """
-    found: dict[str, ImageRows] = {}
+    images: dict[str, ImageRows] = {}
     for row in rows:
-        image = found.setdefault(row.image, ImageRows(row.origin, row.label, row.split, row.size))
+        image = images.setdefault(row.image, ImageRows(row.origin, row.label, row.split, row.size))
         for what, before, now in (("label", image.label, row.label), ("split", image.split, row.split)):
             if before != now:
                 raise ValueError(
@@ -159,7 +163,7 @@ def by_image(rows: Iterable[BoxRow]) -> dict[str, ImageRows]:
         if row.numbers is not None:
             image.numbers.append(row.numbers)
             image.origins.append(row.origin)
-    return found
+    return images
 
 
 def _stated(comment: str, origin: str) -> BoxFormat | None:
@@ -174,14 +178,14 @@ def _stated(comment: str, origin: str) -> BoxFormat | None:
 def _box_columns(
     path: Path, columns: tuple[str, ...], stated: BoxFormat | None, header: str
 ) -> tuple[tuple[str, ...], BoxFormat | None]:
-    """Which columns hold the box, and the convention after all that the first lines state."""
+    """Return the columns of the box, and the convention that the first lines state."""
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise ValueError(f"{path}: the first line names the column {twice[0]!r} twice.")
     named = _BOX
     if set(_XYWH) <= set(columns) and not set(_BOX) & set(columns):
         if stated not in (None, "xywh"):
-            raise ValueError(f"{path}: columns x, y, w, h are xywh, but '# boxes: {stated}' stands above them.")
+            raise ValueError(f"{path}: columns x, y, w, h are xywh, but the line above them is '# boxes: {stated}'.")
         named, stated = _XYWH, "xywh"
     missing = [name for name in ("image", *named) if name not in columns]
     if missing:
@@ -212,7 +216,7 @@ def _row(origin: str, row: dict[str, str], box_columns: tuple[str, ...]) -> BoxR
 
 
 def _numbers(origin: str, row: dict[str, str], columns: tuple[str, ...]) -> list[float] | None:
-    """Finite numbers; None where all of the fields are empty."""
+    """Return finite numbers; None where all of the fields are empty."""
     texts = [row[name] for name in columns]
     if not any(texts):
         return None

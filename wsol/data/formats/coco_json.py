@@ -1,4 +1,4 @@
-"""Boxes in the JSON of COCO, which most annotation tools write."""
+"""Read boxes in the JSON of COCO, which most annotation tools write."""
 
 import json
 import logging
@@ -37,10 +37,10 @@ class CocoImage:
 
 
 def read_coco(path: Path) -> list[CocoImage]:
-    """The images of a file, with their boxes; polygons and masks are passed over.
+    """Read the images of a file with their boxes; polygons and masks are ignored.
 
     Annotations of crowds (iscrowd=1), whose box holds many objects, are left out, and so are boxes without area, of
-    which COCO itself has some; the log says how many.
+    which COCO itself has some; the log reports their numbers.
 
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; its format "object detection".
 
@@ -51,36 +51,36 @@ def read_coco(path: Path) -> list[CocoImage]:
     """
     document = _load(path)
     names: dict[Any, str] = {}
-    for place, one in _records(document, "categories", path):
-        where = f"{path}, category {one.get('id', f'number {place}')!r}"
-        name = one.get("name")
+    for place, record in _records(document, "categories", path):
+        where = f"{path}, category {record.get('id', f'number {place}')!r}"
+        name = record.get("name")
         if not isinstance(name, str) or not name:
             raise _error(where, "has no name.")
         if name in names.values():
             raise _error(where, f"has the name {name!r} of another category.")
-        _add(names, one, name, where)
+        _add(names, record, name, where)
     images: dict[Any, CocoImage] = {}
     files: set[str] = set()
-    for place, one in _records(document, "images", path):
-        where = f"{path}, image {one.get('id', f'number {place}')!r}"
-        file_name = one.get("file_name")
+    for place, record in _records(document, "images", path):
+        where = f"{path}, image {record.get('id', f'number {place}')!r}"
+        file_name = record.get("file_name")
         if not isinstance(file_name, str) or not file_name:
             raise _error(where, "has no file_name.")
         if file_name in files:
             raise _error(where, f"has the file_name {file_name!r} of another image.")
         files.add(file_name)
-        _add(images, one, CocoImage(file_name, where, _size(one, where)), where)
+        _add(images, record, CocoImage(file_name, where, _size(record, where)), where)
     seen: dict[Any, None] = {}
     crowds, flat = 0, list[str]()
-    for place, one in _records(document, "annotations", path):
-        where = f"{path}, annotation {one.get('id', f'number {place}')!r}"
-        if "id" in one:  # some tools leave it out, and nothing refers to it
-            _add(seen, one, None, where)
-        image, label = _find(images, one, "image_id", where), _find(names, one, "category_id", where)
-        if one.get("iscrowd"):
+    for place, record in _records(document, "annotations", path):
+        where = f"{path}, annotation {record.get('id', f'number {place}')!r}"
+        if "id" in record:  # some tools leave it out, and nothing refers to it
+            _add(seen, record, None, where)
+        image, label = _find(images, record, "image_id", where), _find(names, record, "category_id", where)
+        if record.get("iscrowd"):
             crowds += 1
             continue
-        box = _box(one, where)
+        box = _box(record, where)
         if not box[2] or not box[3]:
             flat.append(where)
             continue
@@ -110,14 +110,14 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _records(document: dict[str, Any], key: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    found = document.get(key)
-    if not isinstance(found, list) or not found:
-        what = "is missing" if key not in document else "is empty" if found == [] else "is no list"
+    records = document.get(key)
+    if not isinstance(records, list) or not records:
+        what = "is missing" if key not in document else "is empty" if records == [] else "is no list"
         raise ValueError(f"{path}: the list {key!r} {what}; export it again, as COCO's object detection.")
-    for place, one in enumerate(found, start=1):
-        if not isinstance(one, dict):
-            raise ValueError(f"{path}: number {place} of {key!r} is no object, but {one!r}; export it again.")
-        yield place, one
+    for place, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: number {place} of {key!r} is no object, but {record!r}; export it again.")
+        yield place, record
 
 
 def _add(table: dict[Any, Any], record: dict[str, Any], value: Any, where: str) -> None:

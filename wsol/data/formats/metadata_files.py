@@ -1,4 +1,4 @@
-"""Labels, sizes, boxes and masks of a split in the text files of the field's evaluation.
+"""Read labels, sizes, boxes and masks of a split from the text files of the field's evaluation.
 
 The files are those of github.com/clovaai/wsolevaluation, released with Choe et al., "Evaluating Weakly Supervised
 Object Localization Methods Right", CVPR 2020.
@@ -33,7 +33,7 @@ class MetadataSplit:
     """N images in the order of `image_ids.txt`, in columns.
 
     Attributes:
-        folder: where the files stand.
+        folder: that contains the files.
         image_ids: each of them once; paths below the folder of the images.
         class_ids: (N,) int64, 0 or more.
         sizes: (N, 2) int64 height and width in pixels; None: `image_sizes.txt` is empty.
@@ -58,20 +58,20 @@ class MetadataSplit:
 
     @property
     def localization(self) -> Path:
-        """The file that boxes or masks are from."""
+        """Path of the file that contains the boxes or masks."""
         return self.folder / "localization.txt"
 
     def origin(self, place: int) -> str:
-        """Where the boxes of an image stand, for messages; empty where it has none."""
+        """Return file and line of an image's first box, for messages; empty if it has none."""
         return f"{self.localization}, line {self.lines[place]}" if self.lines[place] else ""
 
     def box_origin(self, place: int) -> str:
-        """Return where one of the boxes or masks stands, for messages."""
+        """Return file and line of a box or mask, for messages."""
         return f"{self.localization}, line {self.box_lines[place]}"
 
 
 def read_split(folder: Path, located: bool = True) -> MetadataSplit:
-    """One split: `image_ids.txt`, `class_labels.txt`, `image_sizes.txt`, `localization.txt`.
+    """Read one split: `image_ids.txt`, `class_labels.txt`, `image_sizes.txt`, `localization.txt`.
 
     Lines are `id`; `id,class`; `id,width,height`; and `id,x0,y0,x1,y1` in pixels of the original image, several for an
     image with several boxes. Boxes are edges, as they stand there: those of CUB are x, y, x + width, y + height. With
@@ -89,7 +89,7 @@ def read_split(folder: Path, located: bool = True) -> MetadataSplit:
         ValueError: naming file and line of what is malformed, or missing for an image.
     """
     ids = folder / "image_ids.txt"
-    labels_alone = not any(_has_text(folder / f"{one}.txt") for one in ("image_sizes", "localization"))
+    labels_alone = not any(_has_text(folder / f"{name}.txt") for name in ("image_sizes", "localization"))
     if not located and labels_alone and ids.is_file() and ids.stat().st_size >= _CACHED_FROM:
         table = cached_table("metadata", _VERSION, [folder], lambda: _labels_table(folder))
         return _unlocated(folder, Strings.from_arrow(table["image_id"]), table["class_id"].to_numpy())
@@ -151,7 +151,7 @@ class _Rows:
             raise line.error(f"{line.fields[0]!r} is given a second time{also}.")
 
     def numeric(self) -> NDArray[np.float64]:
-        """(L, F - 1) all fields but the first, finite."""
+        """Return (L, F - 1) all fields but the first, finite."""
         try:
             values = np.stack([column.cast(pa.float64()).to_numpy() for column in self.columns[1:]], axis=1)
         except pa.ArrowInvalid:
@@ -162,7 +162,7 @@ class _Rows:
 
 
 def _rows(path: Path, *allowed: int) -> _Rows:
-    """The lines that are not blank, cut at commas into as many fields as the first; one of the numbers allowed."""
+    """Return the lines that are not blank, cut at commas into as many fields as the first line has."""
     lines = _whole_lines(path)
     (places,) = np.nonzero(pc.not_equal(lines, "").to_numpy(zero_copy_only=False))
     if len(places) < len(lines):
@@ -203,7 +203,7 @@ def _whole_lines(path: Path) -> pa.Array:
 
 
 def _labels(folder: Path) -> tuple[pa.Array, NDArray[np.int64]]:
-    """Image ids, and (N,) their classes."""
+    """Return the image ids, and (N,) their class ids."""
     ids = _rows(folder / "image_ids.txt", 1)
     every_once = "it must name at least one image, and each of them once"
     if not len(ids.numbers):
@@ -219,7 +219,7 @@ def _labels(folder: Path) -> tuple[pa.Array, NDArray[np.int64]]:
 
 
 def _places_of_all(image_ids: pa.Array, rows: _Rows) -> NDArray[np.int64]:
-    """(N,) the place of each image among the rows."""
+    """Return (N,) the place of each image among the rows."""
     if image_ids.equals(rows.columns[0]):
         return np.arange(len(image_ids))
     places = pc.index_in(image_ids, value_set=rows.columns[0])
@@ -231,7 +231,7 @@ def _places_of_all(image_ids: pa.Array, rows: _Rows) -> NDArray[np.int64]:
 def _refuse_unknown(path: Path, image_ids: pa.Array, places: pa.Array) -> None:
     first = int(np.argmax(places.is_null().to_numpy(zero_copy_only=False)))
     raise ValueError(
-        f"{path} says nothing of image {image_ids[first].as_py()!r}, which image_ids.txt names; get both anew."
+        f"{path} says nothing of image {image_ids[first].as_py()!r}, which image_ids.txt names; download both again."
     )
 
 
@@ -258,13 +258,13 @@ def _localize(
     rows = _rows(path, 5, 3)
     if not len(rows.numbers):
         if located:
-            raise ValueError(f"{path} is empty; it must have a box or a mask for every image. Get it anew.")
+            raise ValueError(f"{path} is empty; it must have a box or a mask for every image. Download it again.")
         return unlocated
-    found = pc.index_in(rows.columns[0], value_set=ids)
-    if found.null_count:
-        line = rows.line(int(np.argmax(found.is_null().to_numpy(zero_copy_only=False))))
+    indices = pc.index_in(rows.columns[0], value_set=ids)
+    if indices.null_count:
+        line = rows.line(int(np.argmax(indices.is_null().to_numpy(zero_copy_only=False))))
         raise line.error(f"image {line.fields[0]!r} is not in image_ids.txt.")
-    places = found.to_numpy().astype(np.int64)
+    places = indices.to_numpy().astype(np.int64)
     counts = np.bincount(places, minlength=len(ids))
     if located and not counts.all():
         _refuse_unknown(path, ids, pc.index_in(ids, value_set=rows.columns[0]))
@@ -304,7 +304,7 @@ def _boxes(rows: _Rows, sizes: NDArray[np.int64] | None) -> NDArray[np.float32]:
 
 
 def _ignored(rows: _Rows, places: NDArray[np.int64], count: int) -> Strings:
-    """The ignored region of each image, which stands in one of its lines."""
+    """Return the ignored region of each image, which one of its lines names."""
     rows.refuse_paths_outside(1)
     rows.refuse_paths_outside(2, may_be_empty=True)
     (given,) = np.nonzero(pc.not_equal(rows.columns[2], "").to_numpy(zero_copy_only=False))

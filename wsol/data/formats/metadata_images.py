@@ -1,4 +1,4 @@
-"""The images and masks that metadata files name: whether they are there, their index, and how they load."""
+"""Check, index and load the images and masks that metadata files name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ _MASK_ABOVE = 0.5
 
 
 def index_of(split: MetadataSplit, images: Path, masks: Path | None = None) -> Index:
-    """The images of a split as an index; of a million without boxes no object is made for each.
+    """Return the images of a split as an index; without boxes no object is made for each image.
 
     Args:
         split: as read.
@@ -59,19 +59,19 @@ def _entry(split: MetadataSplit, place: int, images: Path, masks: Path) -> Entry
         path=images / image_id,
         origin=split.origin(place),
         size=None if split.sizes is None else (int(split.sizes[place, 0]), int(split.sizes[place, 1])),
-        mask_paths=tuple(masks / split.masks[one] for one in range(split.ends[place], split.ends[place + 1])),
+        mask_paths=tuple(masks / split.masks[mask] for mask in range(split.ends[place], split.ends[place + 1])),
         ignore_path=masks / ignored if ignored else None,
         mask_above=_MASK_ABOVE,
     )
 
 
 def mask_files(split: MetadataSplit) -> Strings:
-    """All files that a split's masks are in, ignored regions included."""
-    return Strings.of([*split.masks, *(one for one in split.ignored or () if one)])
+    """Return all mask files of a split, ignored regions included."""
+    return Strings.of([*split.masks, *(path for path in split.ignored or () if path)])
 
 
 def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
-    """Every one of these files must be below a folder.
+    """Raise MissingFiles unless all files exist below a folder.
 
     Args:
         folder: where their paths start.
@@ -85,18 +85,18 @@ def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
     absent = files
     if len(files) > _ONE_BY_ONE and folder.is_dir():
         listed = list_images(folder).files.to_arrow()
-        found = pc.is_in(files.to_arrow(), value_set=listed)
-        absent = Strings.from_arrow(files.to_arrow().filter(pc.invert(found)))
+        present = pc.is_in(files.to_arrow(), value_set=listed)
+        absent = Strings.from_arrow(files.to_arrow().filter(pc.invert(present)))
     # A list leaves out hidden files and folders that are linked twice: what is not on it is looked for itself.
     step = _AT_ONCE if len(files) > _ONE_BY_ONE else len(files)
     for start in range(0, len(absent), max(step, 1)):
-        missing = [one for one in absent[start : start + step] if not (folder / one).is_file()]
+        missing = [file for file in absent[start : start + step] if not (folder / file).is_file()]
         if missing:
             every = missing if step == len(files) else absent[start:]
             raise MissingFiles(
                 f"{len(every):,} of the {len(files):,} {what} are missing in {folder}, the first is {missing[0]}. "
                 f"{remedy}",
-                [folder / one for one in every],
+                [folder / file for file in every],
             )
 
 
@@ -124,19 +124,19 @@ def load_with_masks(entry: Entry, at_least: Size | None = None) -> Sample:
 
 
 def _in_proportion(of_mask: Size, of_image: Size) -> bool:
-    """Whether one can be the other's size, times a factor, with both rounded to whole pixels."""
+    """Return whether one size is the other times a factor, both rounded to whole pixels."""
     longer = int(np.argmax(of_image))
     factor = of_mask[longer] / of_image[longer]
     return abs(of_mask[1 - longer] - of_image[1 - longer] * factor) <= 1 + factor
 
 
 def folder_names(split: MetadataSplit, count: int) -> tuple[str, ...]:
-    """Names of K classes: the folder that all images of a class are in, and no others; else `class 0`, ...
+    """Return the names of K classes: the folder of a class's images if it has no other, else `class 0`, ...
 
     A folder named after a split, at the top, is passed over: `train/n01440764/x.JPEG` is of the class `n01440764`.
     """
-    found = pc.extract_regex(split.image_ids.to_arrow(), r"^(?:(?:train|val|test)/)?(?:(?P<folder>.*)/)?[^/]*$")
-    folders = pc.fill_null(pc.struct_field(found, "folder"), "").dictionary_encode()
+    matches = pc.extract_regex(split.image_ids.to_arrow(), r"^(?:(?:train|val|test)/)?(?:(?P<folder>.*)/)?[^/]*$")
+    folders = pc.fill_null(pc.struct_field(matches, "folder"), "").dictionary_encode()
     codes = folders.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     pairs = np.unique(split.class_ids * len(folders.dictionary) + codes)
     of_class, of_folder = np.divmod(pairs, len(folders.dictionary))

@@ -1,4 +1,4 @@
-"""Reading annotation files line by line, with errors that name the file and the line."""
+"""Read annotation files line by line, with errors that name the file and the line."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ class Line:
         return f"{self.path}, line {self.number}"
 
     def error(self, message: str) -> ValueError:
-        """A ValueError that names file, line, and the remedy."""
+        """Return a ValueError that names file, line, and the remedy."""
         return ValueError(f"{self.origin}: {message} Correct the line, or unpack the archive again.")
 
     def numbers(self, start: int) -> list[float]:
-        """The fields from `start` on, as finite numbers."""
+        """Return the fields from `start` on, as finite numbers."""
         try:
             values = [float(field) for field in self.fields[start:]]
         except ValueError:
@@ -38,7 +38,7 @@ class Line:
 
 
 def read_lines(path: Path, fields: int, separator: str | None = None, maxsplit: int = -1) -> Iterator[Line]:
-    """The lines of a text file, each cut into exactly so many fields; blank lines are passed over.
+    """Yield the lines of a text file, each cut into the same number of fields; blank lines are skipped.
 
     Args:
         path: UTF-8 text, any line endings.
@@ -62,14 +62,14 @@ def read_lines(path: Path, fields: int, separator: str | None = None, maxsplit: 
 
 
 def read_table(lines: Iterator[Line], value: Callable[[Line], T]) -> dict[str, T]:
-    """First field -> value of the line.
+    """Return first field -> value of the line.
 
     Raises:
-        ValueError: if a first field comes twice.
+        ValueError: if a first field occurs twice.
     """
-    found: dict[str, T] = {}
+    table: dict[str, T] = {}
     for line in lines:
-        if line.fields[0] in found:
+        if line.fields[0] in table:
             raise line.error(f"{line.fields[0]!r} is given a second time.")
-        found[line.fields[0]] = value(line)
-    return found
+        table[line.fields[0]] = value(line)
+    return table

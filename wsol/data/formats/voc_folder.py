@@ -1,4 +1,4 @@
-"""A folder of Pascal VOC annotations, one XML file an image, and the images that they are of."""
+"""Read a folder of Pascal VOC annotations, one XML file per image, and find their images."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class VocFile:
-    """What one XML file says.
+    """Contents of one XML file.
 
     Attributes:
         stem: its path from the folder of annotations, without suffix.
@@ -44,12 +44,12 @@ class VocFile:
     lines: tuple[int, ...]
 
     def origin(self, place: int) -> str:
-        """File and line of an object, for messages."""
+        """Return file and line of an object, for messages."""
         return f"{self.path}, line {self.lines[place]}" if self.lines[place] else str(self.path)
 
 
 def read_voc_folder(folder: Path) -> list[VocFile]:
-    """All XML files below a folder, by name; hidden ones are passed over. Kept between runs until one changes.
+    """Read all XML files below a folder, sorted by name, hidden ones excepted; cached until one changes.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -59,10 +59,10 @@ def read_voc_folder(folder: Path) -> list[VocFile]:
     table = cached_table("voc", _VERSION, [folder], lambda: _parse_all(folder))
     if not len(table):
         raise FileNotFoundError(f"No XML file is in {folder}.")
-    found = []
+    files = []
     for row in table.to_pylist():
         numbers = row["boxes"]
-        found.append(
+        files.append(
             VocFile(
                 stem=row["file"].removesuffix(".xml"),
                 path=folder / row["file"],
@@ -74,14 +74,14 @@ def read_voc_folder(folder: Path) -> list[VocFile]:
                 lines=tuple(row["lines"]),
             )
         )
-    return found
+    return files
 
 
 def find_images(files: Sequence[VocFile], listed: Sequence[str]) -> dict[str, str]:
-    """Stem of an XML file -> path of its image; stems whose image is not there are absent.
+    """Return stem of an XML file -> path of its image; stems whose image does not exist are absent.
 
-    The image is the file that `<filename>` names, in the folder that the XML file is in, or the one that is called as
-    the XML file is.
+    The image is the file that `<filename>` names, in the folder that the XML file is in, or the one with the name of
+    the XML file.
 
     Args:
         files: the annotations.
@@ -94,7 +94,7 @@ def find_images(files: Sequence[VocFile], listed: Sequence[str]) -> dict[str, st
     by_stem: dict[str, list[str]] = {}
     for path in listed:
         by_stem.setdefault(path.rpartition(".")[0], []).append(path)
-    present, found = set(listed), dict[str, str]()
+    present, image_of = set(listed), dict[str, str]()
     for file in files:
         named = list[str]()
         if file.filename:
@@ -112,8 +112,8 @@ def find_images(files: Sequence[VocFile], listed: Sequence[str]) -> dict[str, st
         if len(candidates) > 1:
             raise ValueError(f"{file.path}: {' and '.join(candidates)} could be its image; take one of them out.")
         if candidates:
-            found[file.stem] = candidates[0]
-    return found
+            image_of[file.stem] = candidates[0]
+    return image_of
 
 
 def _parse_all(folder: Path) -> tuple[pa.Table, list[Path]]:
@@ -129,18 +129,18 @@ def _parse_all(folder: Path) -> tuple[pa.Table, list[Path]]:
             text = regular_file(path).read_bytes()
         except PermissionError:
             raise PermissionError(f"{path} may not be read; change its permissions.") from None
-        one = parse_voc(text, str(path))
-        height, width = one.size or (0, 0)
+        annotation = parse_voc(text, str(path))
+        height, width = annotation.size or (0, 0)
         rows.append(
             {
                 "file": name,
-                "filename": one.filename,
+                "filename": annotation.filename,
                 "height": height,
                 "width": width,
-                "names": [thing.name for thing in one.objects],
-                "boxes": [value for thing in one.objects for value in thing.box],
-                "difficult": [thing.difficult for thing in one.objects],
-                "lines": [thing.line or 0 for thing in one.objects],
+                "names": [thing.name for thing in annotation.objects],
+                "boxes": [value for thing in annotation.objects for value in thing.box],
+                "difficult": [thing.difficult for thing in annotation.objects],
+                "lines": [thing.line or 0 for thing in annotation.objects],
             }
         )
     schema = {
@@ -157,7 +157,7 @@ def _parse_all(folder: Path) -> tuple[pa.Table, list[Path]]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders and the names of the files in them."""
+    """Yield folders and the names of the files in them."""
 
     def refuse(error: OSError) -> None:
         raise PermissionError(f"Folder {error.filename} may not be read; change its permissions.") from None

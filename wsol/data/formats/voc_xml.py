@@ -1,4 +1,4 @@
-"""One annotation in the XML of Pascal VOC, which ImageNet and ILSVRC use too."""
+"""Parse one annotation in the XML of Pascal VOC, which ImageNet and ILSVRC use too."""
 
 import math
 import re
@@ -30,7 +30,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocImage:
-    """What one file says.
+    """Contents of one file.
 
     Attributes:
         filename: as written, with or without a suffix; "" where it is not.
@@ -58,18 +58,18 @@ def parse_voc(text: bytes, origin: str) -> VocImage:
             corner lies before its first.
     """
     root, starts = _root(text, origin)
-    found = root.findall("object")
-    lines: list[int] | list[None] = starts if len(starts) == len(found) else [None] * len(found)
+    elements = root.findall("object")
+    lines: list[int] | list[None] = starts if len(starts) == len(elements) else [None] * len(elements)
     size = root.find("size")
     return VocImage(
         (root.findtext("filename") or "").strip(),
         None if size is None else _size(size, origin),
-        tuple(_object(one, line, origin) for one, line in zip(found, lines, strict=True)),
+        tuple(_object(element, line, origin) for element, line in zip(elements, lines, strict=True)),
     )
 
 
 def _root(text: bytes, origin: str) -> tuple[ElementTree.Element, list[int]]:
-    """The element `annotation`, and the lines on which objects start."""
+    """Return the element `annotation`, and the lines on which objects start."""
     try:
         written = text.decode("utf-8-sig")  # and parsed as a str, so that no declaration can choose an encoding
     except UnicodeDecodeError:
@@ -77,7 +77,7 @@ def _root(text: bytes, origin: str) -> tuple[ElementTree.Element, list[int]]:
     if not written.strip():
         raise _error(origin, "is empty.")
     if "<!DOCTYPE" in written or "<!ENTITY" in written:
-        raise ValueError(f"{origin}: has a document type or entities, as no annotation does; get the file anew.")
+        raise ValueError(f"{origin}: has a document type or entities, as no annotation does; download the file again.")
     try:
         root = ElementTree.fromstring(written)  # without a document type, nothing can expand
     except ElementTree.ParseError as error:
@@ -107,7 +107,7 @@ def _object(element: ElementTree.Element, line: int | None, origin: str) -> VocO
     boxes = element.findall("bndbox")
     if len(boxes) != 1:
         raise _error(where, f"expected one <bndbox>, got {len(boxes)}.")
-    x0, y0, x1, y1 = (_number(boxes[0], one, where) for one in ("xmin", "ymin", "xmax", "ymax"))
+    x0, y0, x1, y1 = (_number(boxes[0], name_of_edge, where) for name_of_edge in ("xmin", "ymin", "xmax", "ymax"))
     if x1 < x0 or y1 < y0:
         raise _error(where, f"expected xmin <= xmax and ymin <= ymax, got {x0:g}, {y0:g}, {x1:g}, {y1:g}.")
     difficult = (element.findtext("difficult") or "0").strip()

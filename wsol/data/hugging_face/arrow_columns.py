@@ -1,4 +1,4 @@
-"""Columns of Arrow tables as arrays: nested fields, boxes and texts, a million rows at a time."""
+"""Read columns of Arrow tables as arrays: nested fields, boxes and texts, a million rows at a time."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ _PER_BOX = ("id", "area", "category", "category_id", "label", "labels")
 
 
 def split_name(name: str, columns: Sequence[str]) -> tuple[str, list[str]] | None:
-    """A column's name, dotted where it is nested, as the column of the table and the fields inside it.
+    """Split a column's dotted name into the column of the table and the fields inside it.
 
     Returns:
         None: the table has no such column. A column whose own name holds dots is preferred to a nested one.
@@ -28,16 +28,16 @@ def split_name(name: str, columns: Sequence[str]) -> tuple[str, list[str]] | Non
 
 
 def as_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """One array, of a plain type."""
+    """Return a column as one array of a plain type."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    chunks = [one.storage if isinstance(one, pa.ExtensionArray) else one for one in chunks]
+    chunks = [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
     if len(chunks) == 1:
         return chunks[0]
     return pa.concat_arrays(chunks) if chunks else pa.array([], column.type)
 
 
 def field(array: pa.Array, path: Sequence[str], name: str) -> pa.Array:
-    """A field inside structs, or inside lists of structs, which give lists of it.
+    """Return a field inside structs, or inside lists of structs, which give lists of it.
 
     Args:
         array: of the column.
@@ -52,7 +52,7 @@ def field(array: pa.Array, path: Sequence[str], name: str) -> pa.Array:
             counts = _counts(array)
             inner = field(pc.list_flatten(array), path[depth:], name)
             return pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)])), inner)
-        names = [one.name for one in array.type] if pa.types.is_struct(array.type) else []
+        names = [inner_field.name for inner_field in array.type] if pa.types.is_struct(array.type) else []
         if part not in names:
             there = f"the fields {', '.join(names)}" if names else f"{array.type}, without fields"
             raise ValueError(f"{name!r}: there is no {part!r}, but {there}.")
@@ -61,7 +61,7 @@ def field(array: pa.Array, path: Sequence[str], name: str) -> pa.Array:
 
 
 def read_boxes(array: pa.Array, place: Callable[[int], str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Four numbers a box, as they stand there.
+    """Read the four numbers of each box, as written.
 
     Args:
         array: N rows, each a list of boxes (lists of four numbers), or the four numbers of its single box; null and
@@ -98,8 +98,8 @@ def read_boxes(array: pa.Array, place: Callable[[int], str]) -> tuple[NDArray[np
         wrong = np.flatnonzero((lengths != 4) & (lengths != 0))
         rows = rows[lengths > 0] if not len(wrong) else rows
     if len(wrong):
-        found = boxes[int(wrong[0])].as_py()
-        raise ValueError(f"{place(int(rows[wrong[0]]))}: a box has four numbers, got {found}.")
+        first = boxes[int(wrong[0])].as_py()
+        raise ValueError(f"{place(int(rows[wrong[0]]))}: a box has four numbers, got {first}.")
     values = (
         pc.list_flatten(boxes).cast(pa.float64()).to_numpy(zero_copy_only=False).reshape(-1, 4)
     )  # a null becomes NaN
@@ -110,7 +110,7 @@ def read_boxes(array: pa.Array, place: Callable[[int], str]) -> tuple[NDArray[np
 
 
 def check_counts(parent: pa.Array, counts: NDArray[np.int64], name: str, place: Callable[[int], str]) -> None:
-    """Have the lists of categories, areas, ... beside the boxes one item for each box?
+    """Raise ValueError unless lists beside the boxes (categories, areas, ...) have one item for each box.
 
     Args:
         parent: the structs that hold the list of boxes and those beside it; of other types nothing is asked.
@@ -136,14 +136,14 @@ def check_counts(parent: pa.Array, counts: NDArray[np.int64], name: str, place: 
 
 
 def numbered(prefix: str, count: int, suffix: str = "") -> Strings:
-    """`<prefix>0<suffix>`, `<prefix>1<suffix>`, ..."""
+    """Return the strings `<prefix>0<suffix>`, `<prefix>1<suffix>`, ..."""
     numbers = pa.array(np.arange(count)).cast(pa.large_string())
-    parts = [pa.scalar(one, pa.large_string()) for one in (prefix, suffix, "")]
+    parts = [pa.scalar(text, pa.large_string()) for text in (prefix, suffix, "")]
     return Strings.from_arrow(pc.binary_join_element_wise(parts[0], numbers, parts[1], parts[2]))
 
 
 def first_null(array: pa.Array) -> int | None:
-    """The first place that holds nothing; None: all hold something."""
+    """Return the first place that is null; None if there is none."""
     return pc.index(array.is_null(), True).as_py() if array.null_count else None
 
 

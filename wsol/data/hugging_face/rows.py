@@ -39,7 +39,7 @@ _SIZES_VERSION = 1
 
 @dataclass(frozen=True)
 class Columns:
-    """What the set calls what is read from it."""
+    """Names of the set's columns, and the convention of its boxes."""
 
     image: str
     label: str
@@ -58,31 +58,31 @@ class HubSplit:
     columns: Columns
 
     def place(self, row: int) -> str:
-        """What messages call a row."""
+        """Return the name of a row in messages."""
         return f"{self.path}, split {self.name!r}, row {row}"
 
     def no_column(self, name: str, option: str) -> ValueError:
-        """An error that names the columns that there are."""
+        """Return an error that lists the existing columns."""
         there = ", ".join(self.rows.column_names)
         return ValueError(
             f"{self.path}: split {self.name!r} has no column {name!r}, but {there}; name it with {option}=COLUMN."
         )
 
     def column(self, name: str, option: str) -> tuple[pa.Array, list[str]]:
-        """A column, read once and without its images; and the fields inside it that its name goes on with."""
-        found = split_name(name, self.rows.column_names)
-        if found is None:
+        """Return a column, read without its images, and the fields inside it that complete the name."""
+        parts = split_name(name, self.rows.column_names)
+        if parts is None:
             raise self.no_column(name, option)
-        table = self.rows.select_columns([found[0]]).with_format("arrow")[:]
-        return as_array(table[found[0]]), found[1]
+        table = self.rows.select_columns([parts[0]]).with_format("arrow")[:]
+        return as_array(table[parts[0]]), parts[1]
 
     def values(self, name: str, option: str) -> pa.Array:
-        """A column, or a field inside one."""
+        """Return a column, or a field inside one."""
         array, inside = self.column(name, option)
         return field(array, inside, name)
 
     def images(self) -> "EncodedImages":
-        """The encoded images alone."""
+        """Return the encoded images alone."""
         datasets, name = library(), self.columns.image
         if name not in self.rows.column_names:
             raise self.no_column(name, "image_column")
@@ -100,7 +100,7 @@ class HubSplit:
         return EncodedImages(rows, name)
 
     def labels(self) -> tuple[pa.Array, list[str] | None]:
-        """Label of each row; and the names of the classes, where the set has some."""
+        """Return the label of each row; and the names of the classes, where the set has some."""
         array = self.values(self.columns.label, "label_column")
         null = first_null(array)
         if null is not None:
@@ -124,7 +124,7 @@ class HubSplit:
         return array, _names_of(self.rows.features, self.columns.label)
 
     def index(self, class_ids: NDArray[np.int64]) -> Index:
-        """All rows."""
+        """Return all rows as an index."""
         paths = numbered(f"{self.name}/", len(self.rows))
         boxes, counts, sizes = self.boxes()
         return Index(
@@ -139,7 +139,7 @@ class HubSplit:
         )
 
     def ids(self, name: str) -> Strings:
-        """The column of ids."""
+        """Return the column of ids."""
         array = self.values(name, "id_column")
         null = first_null(array)
         if null is not None:
@@ -151,7 +151,7 @@ class HubSplit:
         return Strings.from_arrow(array.cast(pa.large_string()))
 
     def boxes(self) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.Tensor | None]:
-        """(M, 4) edges in pixels; (N,) how many each row has; (N, 2) sizes, where the boxes had to know them."""
+        """Return (M, 4) edges in pixels, (N,) counts, and (N, 2) sizes where the conversion needs them."""
         nothing = np.zeros((0, 4), np.float32), np.zeros(len(self.rows), np.int64), None
         name, box_format = self.columns.boxes, self.columns.box_format
         # A split without the column may serve to train.
@@ -182,23 +182,23 @@ class HubSplit:
         return (numbers * sizes[rows][:, [1, 0, 1, 0]]).astype(np.float32), counts, torch.from_numpy(sizes)
 
     def sizes(self, wanted: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """(N, 2) height and width of the wanted images, 0 of others, from the heads of their files."""
+        """Return (N, 2) height and width of the wanted images, 0 for others, from the heads of their files."""
         images = self.images()
-        files = [Path(one["filename"]) for one in images.rows.cache_files]
+        files = [Path(cache_file["filename"]) for cache_file in images.rows.cache_files]
 
         def read() -> tuple[pa.Table, list[Path]]:
-            found, opened = np.zeros((len(wanted), 2), np.int32), list(files)
+            sizes, opened = np.zeros((len(wanted), 2), np.int32), list(files)
             title = f"reading image sizes of {self.name}"
             for row in tqdm(np.flatnonzero(wanted).tolist(), title, unit="image", delay=2, leave=False, disable=None):
                 data = images.data(row, self.place(row))
                 if isinstance(data, Path):
                     opened.append(data)
-                found[row] = read_size(data, self.place(row))
-            return pa.table({"height": found[:, 0], "width": found[:, 1]}), opened
+                sizes[row] = read_size(data, self.place(row))
+            return pa.table({"height": sizes[:, 0], "width": sizes[:, 1]}), opened
 
-        told = [*files, Path(self.columns.image, hashlib.sha256(wanted.tobytes()).hexdigest()[:16])]
-        table = cached_table("hugging-face-sizes", _SIZES_VERSION, told, read) if files else read()[0]
-        return np.stack([table[one].to_numpy() for one in ("height", "width")], axis=1).astype(np.int32)
+        sources = [*files, Path(self.columns.image, hashlib.sha256(wanted.tobytes()).hexdigest()[:16])]
+        table = cached_table("hugging-face-sizes", _SIZES_VERSION, sources, read) if files else read()[0]
+        return np.stack([table[side].to_numpy() for side in ("height", "width")], axis=1).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -210,17 +210,17 @@ class EncodedImages:
     folder: Path | None = None  # of the data set; None: it is not on this machine, so no row may name a file
 
     def data(self, row: int, place: str) -> bytes | Path:
-        """An encoded image, or its file.
+        """Return an encoded image, or its file.
 
         Raises:
             ValueError: if the row has none, or names a file outside the data set's folder.
         """
-        found = self.rows[row][self.column]
-        if isinstance(found, dict):
-            found = found.get("bytes") or (self._inside(found["path"], place) if found.get("path") else None)
-        if not found:
+        encoded = self.rows[row][self.column]
+        if isinstance(encoded, dict):
+            encoded = encoded.get("bytes") or (self._inside(encoded["path"], place) if encoded.get("path") else None)
+        if not encoded:
             raise ValueError(f"{place}: there is no image; take the row out with filter().")
-        return found
+        return encoded
 
     def _inside(self, path: str, place: str) -> Path:
         """Return the file that a row names; a data set from somebody else must not choose any file to be read."""
@@ -248,10 +248,10 @@ def load_row(images: Mapping[str, EncodedImages], path: str, entry: Entry) -> Sa
 
 
 def _names_of(features: Any, name: str) -> list[str] | None:
-    """The names of a ClassLabel, nested or not."""
-    found = split_name(name, list(features))
-    feature = features[found[0]] if found else None
-    for part in found[1] if found else []:
+    """Return the names of a ClassLabel, nested or not."""
+    parts = split_name(name, list(features))
+    feature = features[parts[0]] if parts else None
+    for part in parts[1] if parts else []:
         feature = feature.get(part) if isinstance(feature, dict) else None
     return list(feature.names) if isinstance(feature, library().ClassLabel) else None
 

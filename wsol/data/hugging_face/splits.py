@@ -1,4 +1,4 @@
-"""Opening data sets of Hugging Face `datasets`: saved folders, Parquet files, image folders, and those of the hub."""
+"""Open data sets of Hugging Face `datasets`: saved folders, Parquet files, image folders, and those of the hub."""
 
 import glob
 import importlib
@@ -31,23 +31,23 @@ class HubSource:
 
     @property
     def title(self) -> str:
-        """Its last name, made fit for file names."""
+        """Last part of the path, made fit for file names."""
         fixed = [part for part in Path(self.path).parts if not glob.has_magic(part) and part not in ("/", "..")]
         return re.sub(r"[^\w.+]", "_", fixed[-1] if fixed else "").lstrip(".+_") or "hugging_face"
 
     @property
     def files(self) -> list[Path]:
-        """All local files of it, sorted; none for a name on the hub."""
+        """All local files of the set, sorted; none for a name on the hub."""
         path = Path(self.path).expanduser()
         if glob.has_magic(self.path):
-            return sorted(Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file())
+            return sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
         if path.is_file():
             return [path]
-        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else []
+        return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else []
 
     @property
     def is_saved(self) -> bool:
-        """Is it a folder made by `save_to_disk`, or one that holds such folders?"""
+        """Whether the path is a folder made by `save_to_disk`, or one that contains such folders."""
         path = Path(self.path).expanduser()
         if glob.has_magic(self.path) or not path.is_dir():
             return False
@@ -55,7 +55,7 @@ class HubSource:
 
 
 def library() -> Any:
-    """The package `datasets`.
+    """Import the package `datasets`.
 
     Raises:
         ImportError: if it is not installed, with how to install it.
@@ -69,11 +69,11 @@ def library() -> Any:
 
 
 def open_splits(source: HubSource, wanted: Sequence[str], streaming: bool = False) -> dict[str, Any]:
-    """Some splits of a data set, as `datasets.Dataset` (memory-mapped Arrow) or as streams.
+    """Open some splits of a data set, as `datasets.Dataset` (memory-mapped Arrow) or as streams.
 
-    The files of a glob are told apart by name: `train.parquet`, `train-00000-of-00009.parquet` and `train/any.parquet`
-    are of the split `train`. In folders and on the hub the rules of `datasets` hold, and files that are not Arrow yet
-    are converted once into its own cache.
+    The names of a glob's files decide their splits: `train.parquet`, `train-00000-of-00009.parquet` and
+    `train/any.parquet` are of the split `train`. In folders and on the hub the rules of `datasets` hold, and files that
+    are not Arrow yet are converted once into its own cache.
 
     Args:
         source: where it is.
@@ -98,20 +98,20 @@ def open_splits(source: HubSource, wanted: Sequence[str], streaming: bool = Fals
         if streaming or source.config is not None:
             what = "streaming=true" if streaming else f"config={source.config}"
             raise ValueError(f"{source.path} was made by save_to_disk, and is read in place: leave out {what}.")
-        found = _load_saved(datasets, source)
+        splits = _load_saved(datasets, source)
     else:
-        found = _load(datasets, source, wanted, local, streaming)
-    missing = [split for split in wanted if split not in found]
+        splits = _load(datasets, source, wanted, local, streaming)
+    missing = [split for split in wanted if split not in splits]
     if missing:
         raise ValueError(
-            f"{source.path} has no split {missing[0]!r}; it has {', '.join(found)}. Say which to use with train_split, "
+            f"{source.path} has no split {missing[0]!r}; it has {', '.join(splits)}. Choose others with train_split, "
             "val_split (null: held out) and test_split."
         )
-    return {split: found[split] for split in wanted}
+    return {split: splits[split] for split in wanted}
 
 
 def _saved_below(folder: Path) -> list[str]:
-    return sorted(one.parent.name for one in folder.glob("*/state.json"))
+    return sorted(state.parent.name for state in folder.glob("*/state.json"))
 
 
 def _load_saved(datasets: Any, source: HubSource) -> dict[str, Any]:
@@ -163,34 +163,36 @@ def _load(datasets: Any, source: HubSource, wanted: Sequence[str], local: bool, 
 
 def _files_of_splits(source: HubSource, wanted: Sequence[str]) -> dict[str, list[str]]:
     files = source.files
-    others = [one for one in files if one.suffix != ".parquet"]
+    others = [file for file in files if file.suffix != ".parquet"]
     if not files or others:
         what = f"finds {others[0]}, which is not Parquet" if others else "finds no file"
         raise FileNotFoundError(f"path={source.path} {what}; path must be {_WANTED}.")
-    # Only what the pattern left open can tell files apart: a folder above it may be called anything.
+    # Only what the pattern left open distinguishes files: a folder above it may have any name.
     parts = Path(source.path).expanduser().parts
     fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    found: dict[str, list[str]] = {split: [] for split in wanted}
+    files_of: dict[str, list[str]] = {split: [] for split in wanted}
     unused = 0
     for file in files:
         names = [*file.parts[fixed:-1], file.stem]
-        splits = [one for one in wanted if any(re.fullmatch(rf"{re.escape(one)}([-_.]?\d.*)?", name) for name in names)]
+        splits = [
+            split for split in wanted if any(re.fullmatch(rf"{re.escape(split)}([-_.]?\d.*)?", name) for name in names)
+        ]
         if len(splits) > 1:
             raise ValueError(f"{file} could be of the splits {' and '.join(splits)}; rename it.")
         unused += not splits
         for split in splits:
-            found[split].append(str(file))
+            files_of[split].append(str(file))
     for split in wanted:
-        if not found[split]:
+        if not files_of[split]:
             raise ValueError(
                 f"No file of path={source.path} is of the split {split!r}: its name, or that of a folder, must be "
                 f"{split} or {split}-00000...; the first file is {files[0]}."
             )
     if unused:
         log.info("%s: %d of %d files are of other splits.", source.path, unused, len(files))
-    return found
+    return files_of
 
 
 def _line(error: BaseException) -> str:
-    """The message of an error in one line, without its last full stop."""
+    """Return the message of an error in one line, without its last full stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""Streamed data sets, written once to the cache folder so that their images can be read in any order."""
+"""Write streamed data sets to the cache folder once, so that their images can be read in any order."""
 
 import json
 import logging
@@ -33,12 +33,12 @@ def stored_stream(
     max_gib: float,
     shard_bytes: int = _SHARD_BYTES,
 ) -> dict[str, Any]:
-    """Splits of a streamed data set, from the cache folder; what is not there yet is read from the stream first.
+    """Return splits of a streamed data set from the cache folder, after reading missing ones from the stream.
 
     The stream is kept as Parquet files with the images as they were encoded, in `streams/` of `cache_folder()`, split
     by split. A split counts when its last file is written; a download that was interrupted goes on after the last
     whole file. A local source is read again when one of its files changes. A hub name without revision stays what it
-    was when it was first read: delete the folder that the log names to read it anew. `datasets` reads Parquet through
+    was when it was first read: delete the folder that the log names to read it again. `datasets` reads Parquet through
     a memory-mapped copy of the same size, which is kept in the same folder.
 
     Args:
@@ -56,7 +56,7 @@ def stored_stream(
         ValueError: if the images take more than max_gib; and as `open_splits`, which raises other errors too.
     """
     datasets = library()
-    stamps = [[str(one.absolute()), one.stat().st_mtime_ns, one.stat().st_size] for one in source.files]
+    stamps = [[str(file.absolute()), file.stat().st_mtime_ns, file.stat().st_size] for file in source.files]
     identity = [_VERSION, source.path, source.config, source.revision, sorted(columns), image_column, stamps]
     folder = cache_folder() / "streams" / digest(identity)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,11 +66,11 @@ def stored_stream(
             log.info("%s: streaming %s to %s.", source.path, ", ".join(missing), folder)
         for split, stream in (open_splits(source, missing, streaming=True) if missing else {}).items():
             _store(datasets, stream, source.path, folder, split, columns, image_column, max_gib * 2**30, shard_bytes)
-        found = {}
+        stored = {}
         for split in wanted:
             files = [str(folder / name) for name in json.loads((folder / f"{split}.json").read_text())["files"]]
-            found[split] = datasets.Dataset.from_parquet(files, split=split, cache_dir=str(folder / "arrow"))
-    return found
+            stored[split] = datasets.Dataset.from_parquet(files, split=split, cache_dir=str(folder / "arrow"))
+    return stored
 
 
 def _store(
@@ -94,8 +94,8 @@ def _store(
         stream = stream.cast_column(image_column, datasets.Image(decode=False))
     schema = datasets.Features({name: features[name] for name in tops}).arrow_schema
     files = _whole_shards(folder, split)
-    spent = sum(one.stat().st_size for one in folder.glob("*.parquet"))
-    done = sum(pq.read_metadata(one).num_rows for one in files)
+    spent = sum(shard.stat().st_size for shard in folder.glob("*.parquet"))
+    done = sum(pq.read_metadata(shard).num_rows for shard in files)
     if done:
         log.info("%s: going on after %d rows of split %s.", folder, done, split)
     size, rows = 0, list[dict[str, Any]]()
@@ -113,11 +113,13 @@ def _store(
             spent, done, size, rows = spent + size, done + len(rows), 0, []
     if rows or not files:
         files.append(_write(folder, split, len(files), pa.Table.from_pylist(rows, schema)))
-    write_text(folder / f"{split}.json", json.dumps({"files": [one.name for one in files], "rows": done + len(rows)}))
+    write_text(
+        folder / f"{split}.json", json.dumps({"files": [shard.name for shard in files], "rows": done + len(rows)})
+    )
 
 
 def _whole_shards(folder: Path, split: str) -> list[Path]:
-    """The files that an interrupted download has left."""
+    """Return the complete files that an interrupted download has left."""
     files: list[Path] = []
     while (path := _shard(folder, split, len(files))).is_file():
         files.append(path)
@@ -136,9 +138,9 @@ def _write(folder: Path, split: str, number: int, table: pa.Table) -> Path:
 
 
 def _with_progress(stream: Any, split: str, done: int) -> Iterable[dict[str, Any]]:
-    said = (stream.info.splits or {}).get(split)
+    info = (stream.info.splits or {}).get(split)
     rows = stream.skip(done) if done else stream
-    total = None if said is None or not said.num_examples else said.num_examples
+    total = None if info is None or not info.num_examples else info.num_examples
     return tqdm(rows, f"streaming {split}", total, initial=done, unit="image", delay=2, leave=False, disable=None)
 
 

@@ -1,4 +1,4 @@
-"""Boxes of ImageNet's images out of XML (folders, tars), Kaggle's CSV, and the field's metadata.
+"""Read boxes of ImageNet's images from XML (folders, tars), Kaggle's CSV, and the field's metadata.
 
 Coordinates are taken as edges as they stand: so does the field's metadata, whose lists were made from the same files
 (Choe et al., CVPR 2020), and numbers then agree with it.
@@ -28,12 +28,12 @@ from wsol.data.index import Index
 from wsol.data.shared_strings import Strings
 
 _VERSION = 1
-_THREADS = 16  # a file on a network drive comes slowly, and many at once no slower
+_THREADS = 16  # a network drive serves one file slowly, and many at once no slower
 _AT_ONCE = 4096
 _LARGEST = 2**20  # an annotation is below 10 KiB; a forged tar must not fill the memory
 _FRACTIONS = 1.0
 
-# A row is a box: image key, wnid as written, x0, y0, x1, y1, width, height (0: not said), where in the source, problem.
+# A row is a box: image key, wnid as written, x0, y0, x1, y1, width, height (0: unknown), place in the source, problem.
 _Row = tuple[str, str, float, float, float, float, int, int, str, str]
 _SCHEMA = pa.schema(
     [("image", pa.large_string()), ("wnid", pa.large_string())]
@@ -52,9 +52,9 @@ class ImageBoxes:
         images: (G,) their keys, unique: the file name without suffix, or `<class>/<file>` of ImageNetV2.
         ends: (G + 1,) int64: the boxes of image g are ends[g] ... ends[g + 1].
         boxes: (M, 4) float32 edges.
-        wnids: (M,) what each box's object is called, as written.
-        sizes: (G, 2) int32 height and width; 0, 0 where the source says none.
-        box_origins: (M,) where each box stands, below or in the source.
+        wnids: (M,) name of each box's object, as written.
+        sizes: (G, 2) int32 height and width; 0, 0 where the source states none.
+        box_origins: (M,) place of each box, below or in the source.
         problems: (G,) what is wrong with an image's annotation, as a message; empty: nothing.
     """
 
@@ -69,38 +69,38 @@ class ImageBoxes:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(G,) how many boxes each image has."""
+        """(G,) number of boxes of each image."""
         return np.diff(self.ends)
 
     def find(self, keys: pa.Array) -> NDArray[np.int64]:
-        """The place of each key; -1 for an image that the source does not name."""
+        """Return the place of each key; -1 for an image that the source does not name."""
         places = pc.index_in(keys, value_set=self.images)
         return pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     def first_wnids(self) -> pa.Array:
-        """(G,) what the first box's object is called."""
+        """Return (G,) the name of each image's first object."""
         return self.wnids.take(pa.array(self.ends[:-1]))
 
     def differs(self, wnids: pa.Array) -> NDArray[np.bool_]:
-        """(M,) whether an object is called otherwise than its image, from (G,) wnids of those; null: not known."""
+        """Return (M,) whether an object's name differs from its image's, from (G,) wnids of those; null: unknown."""
         wanted = wnids.take(pa.array(np.repeat(np.arange(len(self.images)), self.counts)))
         return pc.fill_null(pc.not_equal(self.wnids, wanted), False).to_numpy(zero_copy_only=False)
 
     def any_of(self, of_boxes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(G,) whether it holds for any box of an image, from (M,)."""
+        """Return (G,) whether any box of an image is marked, from (M,) marks."""
         sums = np.concatenate([[0], np.cumsum(of_boxes)])
         return sums[self.ends[1:]] > sums[self.ends[:-1]]
 
     def origin(self, place: int) -> str:
-        """Where one image's boxes stand: the first of them."""
+        """Return file and line of the first of an image's boxes."""
         return self.box_origin(int(self.ends[place]))
 
     def box_origin(self, place: int) -> str:
-        """Return where one of the M boxes stands."""
+        """Return file and line of one of the M boxes."""
         return _prefix(self.source) + self.box_origins[place].as_py()
 
     def index(self, places: NDArray[np.int64], files: Index) -> Index:
-        """The images of `files` with their boxes.
+        """Return the images of `files` with their boxes.
 
         Args:
             places: (N,) of each of its images, none -1.
@@ -132,14 +132,14 @@ class ImageBoxes:
 
 
 def read_image_boxes(source: Path) -> ImageBoxes:
-    """The boxes of a folder or tar of XML, a solution .csv, or a folder of the field's metadata.
+    """Read the boxes of a folder or tar of XML, a solution .csv, or a folder of the field's metadata.
 
     What is parsed is kept until the source changes; of a folder, until a file is added, removed or renamed. An
-    annotation that is malformed is a `problem` of its image: whether that image is wanted, the caller knows.
+    annotation that is malformed is a `problem` of its image: the caller decides whether that image is wanted.
 
     Raises:
         FileNotFoundError: naming a missing file of the metadata.
-        ValueError: if the source as a whole cannot be read, an image comes twice, or its boxes are fractions.
+        ValueError: if the source as a whole cannot be read, an image occurs twice, or its boxes are fractions.
     """
     table = cached_table("imagenet-boxes", _VERSION, [source], lambda: _build(source))
     image, wnid, origin, problem = (_column(table, name) for name in ("image", "wnid", "origin", "problem"))
@@ -152,13 +152,13 @@ def read_image_boxes(source: Path) -> ImageBoxes:
     if len(boxes) and boxes.max() <= _FRACTIONS and boxes.any():
         raise ValueError(
             f"{source}: all coordinates lie in [0, 1], so they are fractions of the image's width and height; those of "
-            "ImageNet are pixels. Multiply them, or get the published file anew."
+            "ImageNet are pixels. Multiply them, or download the published file again."
         )
     return ImageBoxes(source, image.take(firsts), ends, boxes, wnid, sizes, origin, problem.take(firsts))
 
 
 def prefixed(prefix: str, strings: pa.Array) -> pa.Array:
-    """Each string after a prefix; a million take no more than milliseconds."""
+    """Return each string after a prefix; a million take milliseconds."""
     return pc.binary_join_element_wise(pa.scalar(prefix, pa.large_string()), strings, pa.scalar("", pa.large_string()))
 
 
@@ -171,14 +171,14 @@ def _build(source: Path) -> tuple[pa.Table, list[Path]]:
         table = _table(_xml_rows(_read_files(files, source), source, len(files)))
         # A malformed file may be put right in place, which leaves the folder's time as it is.
         bad = set(pc.unique(table.filter(pc.not_equal(table["problem"], ""))["image"]).to_pylist())
-        folders = [one for one in source.iterdir() if one.is_dir()]  # also those that hold none yet
-        return table, [source, *folders, *(one for one in files if one.stem in bad)]
+        folders = [folder for folder in source.iterdir() if folder.is_dir()]  # also those that hold none yet
+        return table, [source, *folders, *(file for file in files if file.stem in bad)]
     rows = _xml_rows(_read_tar(source), source) if is_tar(source) else _csv_rows(source)
     return _table(rows), [source]
 
 
 def _table(rows: Iterable[_Row]) -> pa.Table:
-    """In batches: Python's own objects for half a million files would take a gigabyte."""
+    """Collect rows in batches: Python's own objects for half a million files would take a gigabyte."""
     batches, batch = [], list[_Row]()
     for row in rows:
         if len(batch) >= _AT_ONCE and row[0] != batch[-1][0]:
@@ -209,7 +209,7 @@ def _bad(image: str, origin: str, problem: str) -> _Row:
 
 
 def _xml_rows(texts: Iterable[tuple[str, bytes]], source: Path, total: int | None = None) -> Iterator[_Row]:
-    """The rows of annotation files, each given with its name in the source."""
+    """Yield the rows of annotation files, each given with its name in the source."""
     seen: dict[str, str] = {}
     title = f"reading boxes of {source.name}"
     for name, text in tqdm(texts, desc=title, total=total, unit="file", delay=2, leave=False, disable=None):
@@ -218,16 +218,16 @@ def _xml_rows(texts: Iterable[tuple[str, bytes]], source: Path, total: int | Non
             raise ValueError(f"{source} annotates {image} twice, in {seen[image]} and {name}; delete one of them.")
         seen[image] = name
         try:
-            found = parse_voc(text, origin)
+            annotation = parse_voc(text, origin)
         except ValueError as error:
             yield _bad(image, name, str(error))
             continue
-        if not found.objects:
+        if not annotation.objects:
             yield _bad(image, name, f"{origin}: holds no <object>, so no box; unpack its archive again.")
-        height, width = found.size or (0, 0)
-        for one in found.objects:
-            where = name if one.line is None else f"{name}, line {one.line}"
-            yield (image, one.name, *one.box, width, height, where, "")
+        height, width = annotation.size or (0, 0)
+        for thing in annotation.objects:
+            where = name if thing.line is None else f"{name}, line {thing.line}"
+            yield (image, thing.name, *thing.box, width, height, where, "")
 
 
 def _read_files(files: list[Path], folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -284,17 +284,17 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 def _objects(line: Line, words: list[str]) -> list[tuple[str, list[float]]]:
     if not words or len(words) % 5:
         raise line.error(f"expected wnid x0 y0 x1 y1, once or more, got {' '.join(words)!r}.")
-    found = []
+    objects = []
     for start in range(0, len(words), 5):
         box = Line(line.path, line.number, words[start + 1 : start + 5]).numbers(0)
         if box[2] < box[0] or box[3] < box[1]:
             raise line.error(f"expected x0 <= x1 and y0 <= y1, got {' '.join(words[start : start + 5])}.")
-        found.append((words[start], box))
-    return found
+        objects.append((words[start], box))
+    return objects
 
 
 def _metadata_rows(folder: Path) -> Iterator[_Row]:
-    """The field's four text files; class ids are places among the 1,000 sorted wnids."""
+    """Yield the rows of the field's four text files; class ids are places among the 1,000 sorted wnids."""
     wnids = imagenet_wnids()
     listed = read_table(read_lines(folder / "image_ids.txt", 1, ","), lambda line: line)
     labels = read_table(read_lines(folder / "class_labels.txt", 2, ","), lambda line: line)
@@ -317,11 +317,11 @@ def _metadata_rows(folder: Path) -> Iterator[_Row]:
             raise line.error(f"{image_id!r} and {seen[key]!r} are one image.")
         seen[key] = image_id
         wnid = wnids[int(label.fields[1])]
-        for one in boxes[image_id]:
-            where = f"localization.txt, line {one.number}"
-            x0, y0, x1, y1 = one.numbers(1)
+        for box_line in boxes[image_id]:
+            where = f"localization.txt, line {box_line.number}"
+            x0, y0, x1, y1 = box_line.numbers(1)
             if x1 < x0 or y1 < y0:
-                raise one.error(f"expected x0 <= x1 and y0 <= y1, got {','.join(one.fields[1:])}.")
+                raise box_line.error(f"expected x0 <= x1 and y0 <= y1, got {','.join(box_line.fields[1:])}.")
             yield (key, wnid, x0, y0, x1, y1, *sizes[image_id], where, "")
 
 

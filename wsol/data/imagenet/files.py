@@ -1,4 +1,4 @@
-"""Where the parts of ImageNet-1k lie, in the layouts that its distributors and the field's programs leave."""
+"""Find the parts of ImageNet-1k, in the layouts of its distributors and of the field's programs."""
 
 import os
 import re
@@ -57,7 +57,7 @@ class ImageNetFiles:
     """One copy of ImageNet.
 
     Attributes:
-        layout: what it is called in the log.
+        layout: its name in the log.
         images: the folder that holds train/ and val/.
         places: the folders in which annotations are looked for, in this order.
         outside: those in which ImageNetV2 and its metadata are looked for.
@@ -69,7 +69,7 @@ class ImageNetFiles:
     outside: tuple[Path, ...]
 
     def val_boxes(self, given: str | Path | None = None) -> Path:
-        """A folder of XML, a tar of XML, a solution .csv, or the field's metadata/ILSVRC/test.
+        """Return the source of val's boxes: a folder or tar of XML, a solution .csv, or metadata/ILSVRC/test.
 
         Args:
             given: taken in place of all that could be found.
@@ -87,7 +87,7 @@ class ImageNetFiles:
         return _first(self.places, _VAL_BOXES, "boxes of ImageNet's val", _BOXES_HELP)
 
     def train_boxes(self) -> Path:
-        """As `val_boxes`, of training images; about half of them have some.
+        """Return the source of the boxes of training images, about half of which have some.
 
         Raises:
             FileNotFoundError: naming what was looked at, with what to do.
@@ -95,23 +95,23 @@ class ImageNetFiles:
         return _first(self.places, _TRAIN_BOXES, "boxes of ImageNet's train", _TRAIN_BOXES_HELP)
 
     def devkit(self) -> Path | None:
-        """The development kit, a folder or a .tar.gz, if it is there."""
-        return next((one for one in _paths(self.places, _DEVKIT) if one.exists()), None)
+        """Return the development kit, a folder or a .tar.gz; None if there is none."""
+        return next((path for path in _paths(self.places, _DEVKIT) if path.exists()), None)
 
     def synset_mapping(self) -> Path | None:
-        """Kaggle's list of class names, if it is there."""
-        return next((one for one in _paths(self.places, ["LOC_synset_mapping.txt"]) if one.is_file()), None)
+        """Return Kaggle's list of class names; None if there is none."""
+        return next((path for path in _paths(self.places, ["LOC_synset_mapping.txt"]) if path.is_file()), None)
 
     def v2_images(self) -> Path:
-        """The folder of ImageNetV2 (threshold 0.7), with class folders 0 ... 999.
+        """Return the folder of ImageNetV2 (threshold 0.7), with class folders 0 ... 999.
 
         Raises:
             FileNotFoundError: naming what was looked at, with what to do.
         """
-        return _first(self.outside, _V2, "ImageNetV2", V2_HELP, is_right=lambda one: (one / "0").is_dir())
+        return _first(self.outside, _V2, "ImageNetV2", V2_HELP, is_right=lambda folder: (folder / "0").is_dir())
 
     def v2_metadata(self, given: str | Path | None = None) -> Path:
-        """The folder with the field's localization.txt of ImageNetV2.
+        """Return the folder with the field's localization.txt of ImageNetV2.
 
         Args:
             given: that folder, or metadata/ILSVRC or metadata above it; taken in place of all that could be found.
@@ -125,7 +125,7 @@ class ImageNetFiles:
 
 
 def find_imagenet(root: Path) -> ImageNetFiles:
-    """The first folder at or below the root that holds both train/ and val/ of ImageNet.
+    """Find the first folder at or below the root that has both train/ and val/ of ImageNet.
 
     Raises:
         FileNotFoundError: naming what was looked at and what is missing, with what to do.
@@ -147,19 +147,19 @@ def find_imagenet(root: Path) -> ImageNetFiles:
 
 
 def is_annotation(path: Path) -> bool:
-    """A folder of XML, a tar, a .csv, or a folder with the field's text files."""
+    """Return whether a path is a folder or tar of XML, a .csv, or a folder of the field's text files."""
     if path.is_dir():
         return (path / "localization.txt").is_file() or bool(next(xml_files(path), None))
     return path.is_file() and (path.suffix == ".csv" or is_tar(path))
 
 
 def is_tar(path: Path) -> bool:
-    """By its name."""
+    """Return whether a file is a tar, by its name."""
     return path.name.endswith((".tar", ".tgz", ".tar.gz"))
 
 
 def xml_files(folder: Path) -> Iterator[Path]:
-    """The .xml files of a folder and of the folders in it, unsorted."""
+    """Yield the .xml files of a folder and of the folders in it, unsorted."""
     below = []
     for entry in _entries(folder):
         if entry.name.startswith("."):
@@ -168,8 +168,10 @@ def xml_files(folder: Path) -> Iterator[Path]:
             yield Path(entry.path)
         elif entry.is_dir():
             below.append(Path(entry.path))
-    for one in below:
-        yield from (Path(entry.path) for entry in _entries(one) if entry.name.endswith(".xml") and entry.name[0] != ".")
+    for subfolder in below:
+        yield from (
+            Path(entry.path) for entry in _entries(subfolder) if entry.name.endswith(".xml") and entry.name[0] != "."
+        )
 
 
 def _files(root: Path, base: Path, images: Path) -> ImageNetFiles:
@@ -215,7 +217,7 @@ def _first(
     is_right: Callable[[Path], bool] = is_annotation,
 ) -> Path:
     paths = _paths(places, names)
-    found = next((one for one in paths if is_right(one)), None)
-    if found is None:
-        raise FileNotFoundError(f"No {what}: looked for {', '.join(str(one) for one in paths)}. {remedy}")
-    return found
+    first = next((path for path in paths if is_right(path)), None)
+    if first is None:
+        raise FileNotFoundError(f"No {what}: looked for {', '.join(str(path) for path in paths)}. {remedy}")
+    return first

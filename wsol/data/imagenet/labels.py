@@ -19,12 +19,12 @@ _LARGEST = 64 * 2**20  # both files are below 1 MiB
 
 
 def imagenet_wnids() -> tuple[str, ...]:
-    """The 1,000 wnids of ILSVRC, sorted: the order of the outputs of every network, and of ImageNetV2's folders."""
+    """Return the 1,000 wnids of ILSVRC, sorted, as are network outputs and the folders of ImageNetV2."""
     return tuple(_info().label_names())
 
 
 def imagenet_class_names(wnids: Sequence[str], synset_mapping: Path | None = None) -> list[str]:
-    """`wnid first-synonym` of each wnid.
+    """Return `wnid first-synonym` of each wnid.
 
     Args:
         wnids: of the 1,000.
@@ -41,7 +41,7 @@ def imagenet_class_names(wnids: Sequence[str], synset_mapping: Path | None = Non
 
 
 def devkit_labels(devkit: Path) -> list[str]:
-    """The wnids of the official validation images, in the order of the numbers in their file names.
+    """Return the wnids of the official validation images, in the order of the numbers in their file names.
 
     Source: the readme.txt of the kit. The ids in its ground truth follow no order of wnids; only meta.mat has both.
 
@@ -86,7 +86,7 @@ def _wnid(line: Line, wnids: dict[str, str]) -> str:
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    """The two files out of the kit's archive, which is not unpacked."""
+    """Return the two files inside the kit's archive, which is not unpacked."""
     texts: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r|*") as archive:
@@ -104,12 +104,12 @@ def _members(path: Path) -> dict[str, bytes]:
 
 
 def _read_meta(file: Path | io.BytesIO, origin: str) -> dict[str, str]:
-    """ILSVRC2012_ID -> wnid."""
+    """Return ILSVRC2012_ID -> wnid."""
     if isinstance(file, Path) and not file.is_file():
         raise FileNotFoundError(f"Annotation file {origin} is missing; unpack the development kit again.")
     try:
         synsets = np.atleast_1d(loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"])
-        return {str(int(one["ILSVRC2012_ID"])): str(one["WNID"]) for one in synsets}
+        return {str(int(synset["ILSVRC2012_ID"])): str(synset["WNID"]) for synset in synsets}
     # SciPy's parser raises whatever a damaged file leads it to.
     except Exception as error:
         raise ValueError(f"{origin} cannot be read ({error!r}); unpack the development kit again.") from None

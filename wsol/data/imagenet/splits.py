@@ -1,4 +1,4 @@
-"""The two splits of ImageNet that have boxes from its own annotation."""
+"""Make the two splits of ImageNet that have boxes from its own annotation."""
 
 import logging
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _WNID = r"^n\d{8}$"
 def official_val(
     folder: Path, devkit: Path | None, boxes: ImageBoxes, wnids: Sequence[str], class_of: NDArray[np.int64]
 ) -> Index:
-    """The official validation images of the classes that are there, with their boxes, sorted by name.
+    """Return the official validation images of the present classes, with their boxes, sorted by name.
 
     Args:
         folder: val/, with a folder for each wnid, or flat.
@@ -61,7 +61,7 @@ def official_val(
     if wrong.any():
         image = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{boxes.origin(int(places[image]))}: an object is called otherwise than its image {names[image]}, which "
+            f"{boxes.origin(int(places[image]))}: an object has another class than its image {names[image]}, which "
             f"is {wnids[labels[image]]} by {by}; sort or unpack val/ again."
         )
     known = _places(boxes.first_wnids(), wnids)
@@ -76,8 +76,8 @@ def official_val(
             len(here),
         )
     ids = prefixed("val/", names)
-    found = Index.of_files(folder, Strings.from_arrow(images.paths.take(pa.array(here))), class_of[labels])
-    return boxes.index(places, replace(found, image_ids=Strings.from_arrow(ids)))
+    index = Index.of_files(folder, Strings.from_arrow(images.paths.take(pa.array(here))), class_of[labels])
+    return boxes.index(places, replace(index, image_ids=Strings.from_arrow(ids)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Images:
         paths: (V,) below it.
         names: (V,) of the files.
         stems: (V,) names without suffix.
-        tops: the class folders; "" stands for val/ itself.
+        tops: the class folders; "" means val/ itself.
         top_ids: (V,) which of them each image is in.
     """
 
@@ -111,7 +111,7 @@ class _Images:
 
 
 def _labels_of_folders(images: _Images, wnids: Sequence[str]) -> NDArray[np.int64]:
-    """(V,) places among the wnids."""
+    """Return (V,) places among the wnids, by class folders."""
     labels = _places(images.tops, wnids)
     if (labels < 0).any():
         name = images.tops[int(np.flatnonzero(labels < 0)[0])]
@@ -122,38 +122,38 @@ def _labels_of_folders(images: _Images, wnids: Sequence[str]) -> NDArray[np.int6
 
 
 def _labels_of_devkit(images: _Images, devkit: Path, wnids: Sequence[str]) -> NDArray[np.int64]:
-    """(V,) places among the wnids."""
+    """Return (V,) places among the wnids, by the development kit."""
     labels = _places(devkit_labels(devkit), wnids)
     numbers = pc.cast(pc.struct_field(pc.extract_regex(images.stems, _NUMBER), "number"), pa.int64())
     lines = pc.fill_null(numbers, 0).to_numpy(zero_copy_only=False) - 1
     outside = (lines < 0) | (lines >= len(labels))
-    found = np.where(outside, -1, labels[np.where(outside, 0, lines)])
-    if (found < 0).any():
-        path = images.folder / images.names[int(np.flatnonzero(found < 0)[0])].as_py()
+    places = np.where(outside, -1, labels[np.where(outside, 0, lines)])
+    if (places < 0).any():
+        path = images.folder / images.names[int(np.flatnonzero(places < 0)[0])].as_py()
         raise ValueError(
-            f"{devkit} gives {path} no label of ILSVRC2012; get the development kit of tasks 1 and 2 anew."
+            f"{devkit} gives {path} no label of ILSVRC2012; download the development kit of tasks 1 and 2 again."
         )
-    return found
+    return places
 
 
 def _labels_of_boxes(
     images: _Images, boxes: ImageBoxes, places: NDArray[np.int64], wnids: Sequence[str]
 ) -> NDArray[np.int64]:
-    """(V,) places among the wnids."""
+    """Return (V,) places among the wnids, by the names of the boxes."""
     _check(boxes, images.names, places)
     called = boxes.first_wnids().take(pa.array(places))
-    found = _places(called, wnids)
-    if (found < 0).any():
-        image = int(np.flatnonzero(found < 0)[0])
+    of_images = _places(called, wnids)
+    if (of_images < 0).any():
+        image = int(np.flatnonzero(of_images < 0)[0])
         raise ValueError(
             f"{boxes.origin(int(places[image]))}: {called[image].as_py()!r}, of {images.names[image]}, is no wnid of "
-            "ILSVRC2012; correct it, or get the file anew."
+            "ILSVRC2012; correct it, or download the file again."
         )
-    return found
+    return of_images
 
 
 def _places(names: Sequence[str] | pa.Array, wnids: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each name among the wnids, -1 for none."""
+    """Return the place of each name among the wnids, -1 for none."""
     known = pa.array(wnids, pa.large_string())
     wanted = names if isinstance(names, pa.Array) else pa.array(list(names), pa.large_string())
     places = pc.index_in(wanted, value_set=known)
@@ -177,10 +177,10 @@ def _check(boxes: ImageBoxes, names: pa.Array, places: NDArray[np.int64]) -> Non
 def hold_out_of_train(
     train: Index, boxes: ImageBoxes, wnids: Sequence[str], fraction: float, seed: int
 ) -> tuple[Index, Index]:
-    """Train without its images that are held out, and these, with boxes.
+    """Hold images with boxes out of train; return the other images, without boxes, and these, with boxes.
 
-    Only images whose annotation is sound can be held out. Of the official one some files call their object by another
-    wnid than that of their folder, or give boxes without an area; a name that is no wnid ("Scottish_deerhound" in
+    Only images whose annotation is sound can be held out. In the official one some files name another wnid than that
+    of their folder, or give boxes without an area; a name that is no wnid ("Scottish_deerhound" in
     place of n02092002) is a known slip and does no harm.
 
     Args:

@@ -1,4 +1,4 @@
-"""The field's validation split of ImageNet: ImageNetV2 with the boxes of Choe et al."""
+"""Read the field's validation split of ImageNet: ImageNetV2 with the boxes of Choe et al."""
 
 import re
 from dataclasses import replace
@@ -21,7 +21,7 @@ _MAPPING = "mapping.txt"
 
 
 def read_imagenet_v2(images: Path, metadata: Path, class_of: NDArray[np.int64]) -> Index:
-    """ImageNetV2 (threshold 0.7) under the image ids `val2/<class>/<0 to 9>.jpeg`, which its boxes go by.
+    """Read ImageNetV2 (threshold 0.7) under the ids of its boxes, `val2/<class>/<0 to 9>.jpeg`.
 
     Source: Recht et al., "Do ImageNet Classifiers Generalize to ImageNet?", ICML 2019; boxes of Choe et al., CVPR
     2020. They were drawn in 2020; the archive of today names the same files by hexadecimal digits, in another order
@@ -45,7 +45,7 @@ def read_imagenet_v2(images: Path, metadata: Path, class_of: NDArray[np.int64]) 
         if key.split("/")[0] != str(label):
             raise ValueError(
                 f"{metadata / 'class_labels.txt'}: class {label} of val2/{key} is not the number of its folder; this "
-                "is no metadata of ImageNetV2. Get it anew."
+                "is no metadata of ImageNetV2. Download it again."
             )
     present = np.flatnonzero(class_of[labels] >= 0)
     files = _find_files(images, metadata, [keys[place] for place in present])
@@ -55,13 +55,13 @@ def read_imagenet_v2(images: Path, metadata: Path, class_of: NDArray[np.int64]) 
 
 
 def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
-    """The file of each key, below `images`."""
-    found = set(list_images(images).files)
-    if all(key in found for key in keys):
+    """Return the file of each key, below `images`."""
+    listed = set(list_images(images).files)
+    if all(key in listed for key in keys):
         return keys
-    renamed = next((one for one in sorted(found) if _NEW_NAME.fullmatch(one)), None)
+    renamed = next((name for name in sorted(listed) if _NEW_NAME.fullmatch(name)), None)
     if renamed is None:
-        missing = [images / key for key in keys if key not in found]
+        missing = [images / key for key in keys if key not in listed]
         raise MissingFiles(
             f"ImageNetV2 lacks {len(missing)} of {len(keys)} images that have a box, the first is {missing[0]}; unpack "
             "its archive again.",
@@ -79,7 +79,7 @@ def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
     for key in keys:
         if key not in new_names:
             raise ValueError(f"{table} has no line for {key}; get the whole table.")
-    absent = [key for key in keys if new_names[key] not in found]
+    absent = [key for key in keys if new_names[key] not in listed]
     if absent:
         more = f", and so are {len(absent)} of {len(keys)} images" if len(absent) > 1 else ""
         raise MissingFiles(
@@ -92,15 +92,15 @@ def _find_files(images: Path, metadata: Path, keys: list[str]) -> list[str]:
 
 def _read_mapping(path: Path) -> dict[str, str]:
     """Name of 2020 -> name of today, from lines that have either first."""
-    found: dict[str, str] = {}
+    new_names: dict[str, str] = {}
     used: set[str] = set()
     for line in read_lines(path, 2, ","):
         old, new = _in_order(line)
-        if old in found or new in used:
-            raise line.error(f"{old if old in found else new!r} is given a second time.")
-        found[old] = new
+        if old in new_names or new in used:
+            raise line.error(f"{old if old in new_names else new!r} is given a second time.")
+        new_names[old] = new
         used.add(new)
-    return found
+    return new_names
 
 
 def _in_order(line: Line) -> tuple[str, str]:

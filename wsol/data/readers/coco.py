@@ -1,4 +1,4 @@
-"""Images with boxes in the JSON of COCO."""
+"""Reader of images with boxes in the JSON of COCO."""
 
 import logging
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from wsol.geometry import as_boxes, from_xywh
 log = logging.getLogger(__name__)
 
 _HELP = (
-    "Say where the images are with data.images=FOLDER, and their annotations with data.annotations=FILE.json, or with "
-    "data.train=FILE.json data.test=FILE.json and, where there is one, data.val=FILE.json."
+    "Name the folder of the images with data.images=FOLDER, and their annotations with data.annotations=FILE.json, or "
+    "with data.train=FILE.json data.test=FILE.json and, where there is one, data.val=FILE.json."
 )
 
 
@@ -34,29 +34,29 @@ def coco(
     split_seed: int = 0,
     name: str = "coco",
 ) -> Indices:
-    """Any images with boxes in the JSON of COCO ("object detection"); each image gets one label.
+    """Read images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
-    The annotations are one file, for a split that is seeded and stratified, or a file a split; if there are train and
-    test but no val, it is held out of train. Categories of several files are the same if their names are. Images
+    The annotations are either one file, which is split at random by class, or one file per split; if there are train
+    and test but no val, val is held out of train. Categories of several files are the same if their names are. Images
     without a box have no label and are left out.
 
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
 
     Args:
-        images: the folder that each `file_name` starts from; or one for each split, by its name.
+        images: the folder that each `file_name` starts from; or split -> folder.
         annotations: the file of all images.
-        train: the file of training images, instead.
+        train: the file of training images, in place of `annotations`.
         val: the file of images that choose thresholds.
         test: the file of images that are scored.
-        several: of images with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
-        val_fraction: of each class's images, if val is held out.
-        test_fraction: the same of test, if all annotations are in one file.
-        split_seed: chooses them.
-        name: of the data set, in tables and the names of runs.
+        several: what to do with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
+        val_fraction: share of each class's images, if val is held out.
+        test_fraction: share of each class's images, if all annotations are in one file.
+        split_seed: seed of the images that are held out.
+        name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
-        ValueError: for what is malformed, naming the file and the id; for images of several categories.
+        ValueError: for a malformed annotation, naming file and id; for images of several categories.
     """
     files: dict[SplitName, Path] = {
         split: Path(file) for split, file in zip(SPLITS, (train, val, test), strict=True) if file is not None
@@ -102,7 +102,7 @@ def _parts(
 
 
 def _folders(images: str | Path | Mapping[str, str | Path], files: Mapping[SplitName, Path]) -> dict[str, Path]:
-    """Split -> folder; "" stands for all."""
+    """Return split -> folder; "" means all splits."""
     if not isinstance(images, Mapping):
         return {"": Path(images)}
     if not files:
@@ -111,7 +111,7 @@ def _folders(images: str | Path | Mapping[str, str | Path], files: Mapping[Split
 
 
 def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Labelled]:
-    """The images of one file that have a label."""
+    """Return the images of one file that have a label."""
     images = read_coco(path)
     names = [inside(image.file_name, image.origin) for image in images]
     check_present(
@@ -134,7 +134,7 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
         )
         for name, image, boxes in zip(names, images, edges, strict=True)
     )
-    found = single_labels(annotated, several, str(path))
+    labelled = single_labels(annotated, several, str(path))
     categories = len({label for image in images for label in image.labels})
     log.info(
         "%s: %d images, %d boxes of %d categories; %d images have a label.",
@@ -142,9 +142,9 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
         len(images),
         sum(map(len, edges)),
         categories,
-        len(found),
+        len(labelled),
     )
-    return found
+    return labelled
 
 
 def _check_boxes(path: Path, images: list[CocoImage]) -> None:

@@ -1,4 +1,4 @@
-"""CUB-200-2011."""
+"""Reader of CUB-200-2011."""
 
 import logging
 from collections.abc import Mapping
@@ -43,19 +43,19 @@ def cub(
     val: Literal["cubv2"] | None = None,
     metadata: str | Path | None = None,
 ) -> Indices:
-    """CUB-200-2011 in its official layout; segmentations and part locations come along where they are present.
+    """Read CUB-200-2011 in its official layout, with segmentations and part locations where present.
 
-    Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011. `test` is the official test split; `val` is
-    held out of the official training split, which loses those images, or is CUBV2, five more photographs of each
-    species by Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, and training
-    has the whole official split. Images are resized to squares, as they do. Species whose folder is absent are left
-    out, of CUBV2 too, and class ids count those that are there.
+    Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011. `test` is the official test split. `val` is
+    held out of the official training split, which loses those images; or it is CUBV2, five more photographs of each
+    species by Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, and `train` is
+    the whole official split. Images are resized to squares, as in that paper. Species whose folder is absent are left
+    out, of CUBV2 too; class ids count the present species.
 
     Args:
-        root: the folder that holds `CUB_200_2011`, or that folder itself.
-        val_fraction: of each species' training images, without CUBV2.
-        split_seed: chooses them.
-        val: `cubv2`: its images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011.
+        root: the folder that contains `CUB_200_2011`, or that folder itself.
+        val_fraction: share of each species' training images that val takes, without CUBV2.
+        split_seed: seed of the images that are held out.
+        val: `cubv2`, with images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011; None: held out.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
 
     Raises:
@@ -116,7 +116,7 @@ def cub(
 def _cubv2(
     root: Path, folder: Path, given: str | Path | None, names: Mapping[str, str], class_ids: Mapping[str, int]
 ) -> Index:
-    """CUBV2's photographs of the species that are present; `names` and `class_ids` are by number of the species."""
+    """Return CUBV2's images of the present species; `names` and `class_ids` are by number of the species."""
     if given is None:
         places = [root / "metadata" / "CUB" / "val", folder.parent / "metadata" / "CUB" / "val"]
     else:
@@ -131,20 +131,20 @@ def _cubv2(
     new_ids = np.full(split.class_ids.max() + 1, -1)
     species: dict[int, str] = {}
     for image_id, label in zip(split.image_ids, split.class_ids.tolist(), strict=True):
-        # The lists of a part of CUB may number its species anew, so it is the folder that says which one it is.
+        # The lists of a part of CUB may number its species from 0 again, so the folder decides the species.
         name = image_id.split("/")[0]
         if species.setdefault(label, name) != name:
             raise ValueError(
                 f"{texts / 'class_labels.txt'}: class {label} has images of {species[label]} and of {name}. "
-                "Get it anew."
+                "Download it again."
             )
         new_ids[label] = index_of_species.get(name, -1)
     images = index_of(split, root).with_classes(new_ids)
     if not len(images):
         raise ValueError(f"{texts / 'image_ids.txt'} has no image of the {len(class_ids)} species in {folder}.")
     folders = dict.fromkeys([root / "CUBV2", folder.parent / "CUBV2", root / "CUB", folder / "images"])
-    # By any image, not by the first: where some are missing, it is these that must be named.
-    place = next((one for one in folders if any((one / name).is_file() for name in images.image_ids)), None)
+    # Any image decides, not the first: if some are missing, the error must name these.
+    place = next((path for path in folders if any((path / name).is_file() for name in images.image_ids)), None)
     if place is None:
         raise FileNotFoundError(
             f"Image {images.image_ids[0]} of CUBV2 is not in {' or '.join(map(str, folders))}. {_CUBV2_IMAGES}"
@@ -167,7 +167,7 @@ def _is_train(line: Line) -> bool:
 
 
 def _mask_paths(folder: Path, image_id: str) -> tuple[Path, ...]:
-    # The segmentations come in an archive of their own, which is unpacked inside the folder or beside it.
+    # The segmentations have an archive of their own, which users unpack inside the folder or beside it.
     for place in (folder / "segmentations", folder.parent / "segmentations"):
         path = (place / image_id).with_suffix(".png")
         if path.is_file():
@@ -176,10 +176,10 @@ def _mask_paths(folder: Path, image_id: str) -> tuple[Path, ...]:
 
 
 def _part_points(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
-    """Image number -> visible parts, name -> (x, y)."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    """Return image number -> visible parts, name -> (x, y)."""
+    points: dict[str, dict[str, tuple[float, float]]] = {}
     if not (folder / "parts" / "part_locs.txt").is_file():
-        return found
+        return points
     parts = read_table(read_lines(folder / "parts" / "parts.txt", 2, maxsplit=1), lambda line: line.fields[1])
     for line in read_lines(folder / "parts" / "part_locs.txt", 5):
         number, part = line.fields[:2]
@@ -187,5 +187,5 @@ def _part_points(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
         if part not in parts:
             raise line.error(f"part {part!r} is not in parts.txt.")
         if visible:
-            found.setdefault(number, {})[parts[part]] = (x, y)
-    return found
+            points.setdefault(number, {})[parts[part]] = (x, y)
+    return points

@@ -1,4 +1,4 @@
-"""Images and boxes of anyone's own: a folder and a CSV file."""
+"""Reader of a user's images and boxes: a folder and a CSV file."""
 
 import logging
 from dataclasses import replace
@@ -35,30 +35,30 @@ def folder(
     split_seed: int = 0,
     name: str = "folder",
 ) -> Indices:
-    """Any images in a folder, with their boxes in a CSV file.
+    """Read images in a folder, with their boxes in a CSV file.
 
-    Labels are in the column `label`; without one they are the folders, `CLASS/IMAGE` or `train/CLASS/IMAGE`. Images
+    The column `label` contains the labels; without one the folders do, `CLASS/IMAGE` or `train/CLASS/IMAGE`. Images
     without boxes are trained on: lines whose box fields are empty, and images that the file does not name, if their
     folders give the label.
 
-    Splits are the column `split`, or else the folders at the top, if these are called train, val and test, or else
-    seeded and stratified: of each class's images with boxes, `test_fraction` and `val_fraction` are held out.
-    If train and test are given but no val, it is held out of train's images with boxes.
+    The column `split` gives the splits, or else the folders at the top, if their names are train, val and test.
+    Otherwise `test_fraction` and `val_fraction` of each class's images with boxes are held out at random. If train and
+    test are given but no val, val is held out of train's images with boxes.
 
     Args:
-        images: the folder.
+        images: folder of the images.
         boxes: the CSV file, see `read_boxes_table`; paths start from `images`.
         box_format: the convention of the boxes, if the file does not state it: `edges` (x1, y1 outside the box, the
             default), `inclusive` (the pixel (x1, y1) inside), `xywh` (x0, y0, width, height) or `normalized`
             (fractions of the image).
-        val_fraction: of each class's images with boxes.
-        test_fraction: the same of test.
-        split_seed: chooses them.
-        name: of the data set, in tables and the names of runs.
+        val_fraction: share of each class's images with boxes, if val is held out.
+        test_fraction: share of each class's images with boxes, if no split is given.
+        split_seed: seed of the images that are held out.
+        name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
-        ValueError: for what is malformed, naming file and line; and for boxes that follow another convention.
+        ValueError: for a malformed line, naming file and line; and for boxes that follow another convention.
     """
     root, path = Path(images), Path(boxes)
     if not root.is_dir() or not path.is_file():
@@ -68,18 +68,18 @@ def folder(
     named = by_image(replace(row, image=inside(row.image, row.origin)) for row in table.rows)
     listed = list(list_images(root).files)
     present = set(listed)
-    check_present(root, ((file, one.origin) for file, one in named.items()), present, str(path))
+    check_present(root, ((file, lines.origin) for file, lines in named.items()), present, str(path))
     _check_names(root, named, present)
     layout = find_layout(root, sorted({file.partition("/")[0] if "/" in file else "" for file in listed}))
     edges, sizes = _edges(root, table, named, box_format)
     labels = _Labels(named, layout)
     splits_stated = "split" in table.columns or layout.by_split
-    found: dict[SplitName, list[Labelled]] = {"train": [], "val": [], "test": []}
-    for file, one in named.items():
-        origin = one.origins[0] if one.origins else one.origin
-        split = _split(file, one, layout, "split" in table.columns) if splits_stated else "train"
-        label, origins = labels.of(file, one), tuple(one.origins)
-        found[split].append(Labelled(file, root / file, label, edges[file], origin, sizes[file], origins))
+    parts: dict[SplitName, list[Labelled]] = {"train": [], "val": [], "test": []}
+    for file, lines in named.items():
+        origin = lines.origins[0] if lines.origins else lines.origin
+        split = _split(file, lines, layout, "split" in table.columns) if splits_stated else "train"
+        label, origins = labels.of(file, lines), tuple(lines.origins)
+        parts[split].append(Labelled(file, root / file, label, edges[file], origin, sizes[file], origins))
     unnamed = [file for file in listed if file not in named]
     left_out = 0
     for file in unnamed:
@@ -87,7 +87,7 @@ def folder(
         if not label or (layout.by_split and folder_split is None):
             left_out += 1
         else:
-            found[folder_split or "train"].append(Labelled(file, root / file, label))
+            parts[folder_split or "train"].append(Labelled(file, root / file, label))
     log.info(
         "%s: %s; labels are %s; %d images, of which %s names %d.",
         root,
@@ -103,7 +103,7 @@ def folder(
         log.warning("%d images that it does not name are left out: no folder gives their label or split.", left_out)
     return own_indices(
         name,
-        found if splits_stated else found["train"],
+        parts if splits_stated else parts["train"],
         str(path),
         val_fraction,
         test_fraction,
@@ -112,7 +112,7 @@ def folder(
 
 
 def _check_names(root: Path, named: dict[str, ImageRows], present: set[str]) -> None:
-    """No image may be named by another path than it is listed by: it would be listed as one that nobody named."""
+    """Raise ValueError if the file names an image by another path than its listed one."""
     others = [file for file in named if file not in present]
     if not others:
         return
@@ -131,46 +131,48 @@ def _inode(path: Path) -> tuple[int, int]:
 
 
 class _Labels:
-    """The label of each image: that of the file, else that of its folder."""
+    """Labels of images: that of the file, else that of the folder."""
 
     def __init__(self, named: dict[str, ImageRows], layout: Layout) -> None:
         self._layout = layout
-        both = [(file, one) for file, one in named.items() if one.label and layout.label_of(file)]
-        differ = [(file, one) for file, one in both if one.label != layout.label_of(file)]
+        both = [(file, lines) for file, lines in named.items() if lines.label and layout.label_of(file)]
+        differ = [(file, lines) for file, lines in both if lines.label != layout.label_of(file)]
         if differ and len(differ) < len(both):
-            file, one = differ[0]
+            file, lines = differ[0]
             raise ValueError(
-                f"{one.origin}: image {file!r} is labelled {one.label!r} but lies in the folder "
+                f"{lines.origin}: image {file!r} is labelled {lines.label!r} but lies in the folder "
                 f"{layout.label_of(file)!r}, as {len(differ)} of {len(both)} do; correct the labels, or move "
                 "the images."
             )
         self._folders_count = not differ
         self.source = "those of the folders" if self._folders_count else "those of the file alone, folders differ"
-        if self._folders_count and any(one.label for one in named.values()):
+        if self._folders_count and any(lines.label for lines in named.values()):
             self.source = "those of the file"
 
-    def of(self, file: str, one: ImageRows) -> str:
-        """Of an image that the file names."""
-        label = one.label or self.of_folder(file)
+    def of(self, file: str, lines: ImageRows) -> str:
+        """Return the label of an image that the file names."""
+        label = lines.label or self.of_folder(file)
         if not label:
-            raise ValueError(f"{one.origin}: image {file!r} has no label, and no folder gives one; fill in the column.")
+            raise ValueError(
+                f"{lines.origin}: image {file!r} has no label, and no folder gives one; fill in the column."
+            )
         return label
 
     def of_folder(self, file: str) -> str:
-        """By the folder alone; "": that gives none."""
+        """Return the label that the folder gives; "" if it gives none."""
         return self._layout.label_of(file) if self._folders_count else ""
 
 
-def _split(file: str, one: ImageRows, layout: Layout, has_column: bool) -> SplitName:
+def _split(file: str, lines: ImageRows, layout: Layout, has_column: bool) -> SplitName:
     by_folder = layout.split_of(file)
-    if not has_column or (by_folder and not one.split):
+    if not has_column or (by_folder and not lines.split):
         if by_folder is None:
-            raise ValueError(f"{one.origin}: image {file!r} is in none of the folders of splits; move it into one.")
+            raise ValueError(f"{lines.origin}: image {file!r} is in none of the folders of splits; move it into one.")
         return by_folder
-    stated = split_name(one.split, one.origin)
+    stated = split_name(lines.split, lines.origin)
     if by_folder not in (None, stated):
         raise ValueError(
-            f"{one.origin}: image {file!r} is said to be of {stated}, but lies in {by_folder}; correct it."
+            f"{lines.origin}: image {file!r} is of split {stated} by the file, but lies in {by_folder}; correct it."
         )
     return stated
 
@@ -185,11 +187,11 @@ def _edges(
         return f"say data.box_format={other}, or write '# boxes: {other}' as the first line of {table.path}"
 
     log.info("%s: boxes are %s (%s).", table.path, box_format, MEANING[box_format])
-    boxed = [file for file, one in named.items() if one.numbers]
+    boxed = [file for file, lines in named.items() if lines.numbers]
     numbers = np.array([box for file in boxed for box in named[file].numbers], np.float64).reshape(-1, 4)
     origins = [origin for file in boxed for origin in named[file].origins]
     check_numbers(numbers, origins, box_format, statement)
-    stated = {file: one.size for file, one in named.items()}
+    stated = {file: lines.size for file, lines in named.items()}
     unsized = [file for file in boxed if stated[file] is None]
     sizes = {**stated, **dict(zip(unsized, read_sizes([root / file for file in unsized]), strict=True))}
     if box_format != "normalized" and look_normalized(numbers) and any(max(sizes[file] or (0,)) > 1 for file in boxed):
@@ -198,7 +200,7 @@ def _edges(
             f"if they are fractions of the images, {statement('normalized')}."
         )
     edges = {
-        file: to_edges(one.numbers, box_format, sizes[file]) if one.numbers else as_boxes([])
-        for file, one in named.items()
+        file: to_edges(lines.numbers, box_format, sizes[file]) if lines.numbers else as_boxes([])
+        for file, lines in named.items()
     }
     return edges, sizes

@@ -1,4 +1,4 @@
-"""Any image data set of Hugging Face `datasets`."""
+"""Reader of any image data set of Hugging Face `datasets`."""
 
 import logging
 from collections.abc import Mapping
@@ -41,52 +41,52 @@ def hugging_face(
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> Indices:
-    """A data set of Hugging Face `datasets`: a folder, Parquet files, an image folder, or a name on the hub.
+    """Read a data set of Hugging Face `datasets`: a folder, Parquet files, images, or a name on the hub.
 
-    Images stay on disk, in memory-mapped Arrow files, and are decoded when they are asked for. A streamed set cannot
-    be read in any order, so it is written to the cache folder first, once, and is a set on disk from then on; see
-    `stored_stream`. Image ids are `<split>/<row>` where there is no column of ids.
+    Images stay on disk, in memory-mapped Arrow files, and are decoded on access. A streamed set cannot be read in any
+    order, so it is written to the cache folder once and read from there; see `stored_stream`. Image ids are
+    `<split>/<row>` if there is no column of ids.
 
-    Without a split for it, `val` is held out of those training images that have boxes, which training loses; where none
-    has, of the test split, which loses them. Every image that is left in `val` and `test` needs a box. Classes of
-    which no image is there are left out.
+    If `val_split` is None, val is held out of the training images that have boxes; if none has, it is held out of the
+    test split. Every image of `val` and `test` needs a box. Classes without any image are left out.
 
     Args:
         path: a folder made by `save_to_disk` (or one that holds such folders, named after splits), a folder or glob of
             Parquet files, a folder of images, or a name on the hub.
-        config: the configuration, of a set that has several.
+        config: name of the configuration, for a set that has several.
         revision: branch, tag or commit on the hub.
-        train_split: the set's name for it.
-        val_split: the set's name for it; None: held out.
-        test_split: the set's name for it.
-        image_column: of type Image, or with encoded images as bytes.
-        label_column: a ClassLabel, which names the classes, or integers or strings, whose values then name them.
-        boxes_column: a list of boxes, or the four numbers of a single box; None: there are none. As the other columns,
-            `outer.inner` where it is nested.
-        id_column: strings or integers, unique over all splits; None: rows are numbered.
+        train_split: the set's name for train.
+        val_split: the set's name for val; None: held out.
+        test_split: the set's name for test.
+        image_column: column of type Image, or of encoded images as bytes.
+        label_column: column of type ClassLabel, which names the classes, or integers or strings, whose values then name
+            them.
+        boxes_column: column of lists of boxes, or of the four numbers of a single box; `outer.inner` if it is nested,
+            as for other columns; None: there are no boxes.
+        id_column: column of strings or integers, unique over all splits; None: rows are numbered.
         box_format: `edges` or `inclusive` x0, y0, x1, y1 in pixels, `xywh` left and top edge, width and height in
             pixels (COCO), or `normalized` edges in [0, 1] of the image as it is shown, upright.
         streaming: read the set as a stream, not as whole files: of large files only the wanted columns are kept.
-        max_stream_gib: bound on what a streamed set may take in the cache folder.
-        val_fraction: of each class's images with boxes, where val is held out.
-        split_seed: chooses them.
+        max_stream_gib: bound on the size of a streamed set in the cache folder, in GiB.
+        val_fraction: share of each class's images with boxes, if val is held out.
+        split_seed: seed of the images that are held out.
 
     Raises:
         ImportError: if `datasets` is not installed.
-        FileNotFoundError: for a folder or files that are not there.
+        FileNotFoundError: for a missing folder or file.
         ConnectionError: for a hub name, if the hub cannot be reached and there is no copy.
         ValueError: for an unknown split, column or configuration, labels that are missing, and boxes that do not fit
             box_format, naming the row.
     """
     if box_format not in FORMATS:
         raise ValueError(f"box_format must be one of {', '.join(FORMATS)}, got {box_format!r}.")
-    wanted = [one for one in (train_split, val_split, test_split) if one is not None]
+    wanted = [split for split in (train_split, val_split, test_split) if split is not None]
     if len(set(wanted)) < len(wanted):
         raise ValueError(f"train_split, val_split and test_split must differ, got {', '.join(wanted)}.")
     columns = Columns(image_column, label_column, boxes_column, id_column, box_format)
     source = HubSource(str(path), config, revision)
     if streaming:
-        names = [one for one in (image_column, label_column, boxes_column, id_column) if one is not None]
+        names = [column for column in (image_column, label_column, boxes_column, id_column) if column is not None]
         tables = stored_stream(source, wanted, names, image_column, max_stream_gib)
     else:
         tables = open_splits(source, wanted)
@@ -130,16 +130,16 @@ def hugging_face(
 
 
 def _check_ids(indexes: Mapping[str, Index], id_column: str | None) -> None:
-    twice = Strings.from_arrow(pa.chunked_array([one.image_ids.to_arrow() for one in indexes.values()])).twice()
+    twice = Strings.from_arrow(pa.chunked_array([index.image_ids.to_arrow() for index in indexes.values()])).twice()
     if twice is not None:
         raise ValueError(
-            f"id_column={id_column} says {twice!r} twice; an image may be in one split, once: take it out, or, if "
-            "ids start anew in every split, let id_column=null number the rows."
+            f"id_column={id_column} contains {twice!r} twice; an image may be in one split, once: take it out, or, if "
+            "ids start again in every split, let id_column=null number the rows."
         )
 
 
 def _with_sizes(index: Index, splits: Mapping[str, HubSplit]) -> Index:
-    """With the sizes of the images, which are needed to score maps from elsewhere: no file could be asked later."""
+    """Add the sizes of the images, which scores of maps from elsewhere need and no file could give later."""
     if index.sizes is not None:
         return index
     split, rows = Path(index.paths[0]).parent.name, _rows(index)
@@ -149,8 +149,8 @@ def _with_sizes(index: Index, splits: Mapping[str, HubSplit]) -> Index:
 
 
 def _rows(index: Index) -> NDArray[np.int64]:
-    """(N,) places in the split that the images are from."""
-    return np.array([int(one.rpartition("/")[2]) for one in index.paths], np.int64)
+    """Return (N,) the rows of the split that the images are from."""
+    return np.array([int(path.rpartition("/")[2]) for path in index.paths], np.int64)
 
 
 def _no_boxes(split: HubSplit) -> str:

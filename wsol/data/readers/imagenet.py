@@ -1,4 +1,4 @@
-"""ImageNet-1k."""
+"""Reader of ImageNet-1k."""
 
 import logging
 from collections.abc import Sequence
@@ -28,29 +28,30 @@ def imagenet(
     boxes: str | Path | None = None,
     metadata: str | Path | None = None,
 ) -> Indices:
-    """ImageNet-1k (ILSVRC2012, CLS-LOC), in whichever of its layouts is found; any subset of its class folders.
+    """Read ImageNet-1k (ILSVRC2012, CLS-LOC) in any of its layouts, or any subset of its class folders.
 
     Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015. `train` is the official
     training split, with labels alone; `test` is the official validation split with all its boxes, whose labels are
-    public, unlike those of the official test split. Coordinates are taken as edges as they stand, as in the metadata of
-    Choe et al., CVPR 2020. Class ids follow the sorted wnids; a class without a folder in train is left out everywhere.
+    public, unlike those of the official test split. Coordinates are read as edges without conversion, as in the
+    metadata of Choe et al., CVPR 2020. Class ids follow the sorted wnids; a class without a folder in train is left out
+    everywhere.
 
-    Images are found as Kaggle's ILSVRC/Data/CLS-LOC, or as train/ and val/, at the root or in a folder of a usual name
-    below it; val/ has class folders or is flat. Boxes of val are found as XML, in a folder or in the tar as it was
-    downloaded, as Kaggle's LOC_val_solution.csv, or as the field's metadata/ILSVRC/test. Of a flat val/ the labels are
-    those of the development kit if it is there, else the names of the boxes; both must agree.
+    Images lie in Kaggle's ILSVRC/Data/CLS-LOC, or in train/ and val/, at the root or in a folder of a usual name below
+    it; val/ has class folders or is flat. Boxes of val are XML, in a folder or in the downloaded tar, Kaggle's
+    LOC_val_solution.csv, or the field's metadata/ILSVRC/test. The labels of a flat val/ are those of the development
+    kit if it exists, else the names of the boxes; both must agree.
 
     Args:
-        root: the folder that holds the images, or one folder above.
-        val: `imagenetv2`, with the boxes of Choe et al.: their protocol; or `train`: held out of the training images
-            that have boxes, which train then loses.
-        val_fraction: of each class's training images with boxes, for `val=train`; 0.02 are about 10,000.
-        split_seed: chooses them.
-        boxes: of the official validation images, where they are not found.
-        metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation, where it is not found.
+        root: the folder that contains the images, or one folder above.
+        val: `imagenetv2` with the boxes of Choe et al., which is their protocol; or `train`, held out of the training
+            images that have boxes.
+        val_fraction: share of each class's training images with boxes, for `val=train`; 0.02 are about 10,000.
+        split_seed: seed of the images that are held out.
+        boxes: path of the boxes of the official validation images; None: searched below the root.
+        metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation; None: searched below the root.
 
     Raises:
-        FileNotFoundError: for a missing folder or file, with where it was looked for and what to do.
+        FileNotFoundError: for a missing folder or file, with the places that were searched and what to do.
         ValueError: for a malformed annotation, naming it; and for labels of two sources that disagree.
     """
     if val not in ("imagenetv2", "train"):
@@ -59,7 +60,7 @@ def imagenet(
     wnids = imagenet_wnids()
     tree = list_images(files.images / "train", "train/")
     class_of = _class_ids(tree, wnids, files.images / "train")
-    train = Index.of_files(files.images, tree.files, tree.folder_ids)  # folders are sorted, as classes are
+    train = Index.of_files(files.images, tree.files, tree.folder_ids)  # folders are sorted, like classes
     boxes_from = files.val_boxes(boxes)
     test = official_val(files.images / "val", files.devkit(), read_image_boxes(boxes_from), wnids, class_of)
     if val == "imagenetv2":
@@ -88,7 +89,7 @@ def imagenet(
 
 
 def _class_ids(tree: ImageTree, wnids: Sequence[str], folder: Path) -> NDArray[np.int64]:
-    """(1,000,) the class id of each sorted wnid; -1 where train has no folder of that name with an image in it."""
+    """Return (1,000,) the class id of each sorted wnid; -1 where train has no image of it."""
     places = {wnid: place for place, wnid in enumerate(wnids)}
     for name in tree.folders:
         if name not in places:

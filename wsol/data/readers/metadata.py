@@ -1,4 +1,4 @@
-"""Any data set that is prepared as the field's evaluation wants it."""
+"""Reader of any data set that is prepared for the field's evaluation."""
 
 import logging
 from pathlib import Path
@@ -23,21 +23,22 @@ def metadata(
     images: str | Path | None = None,
     masks: str | Path | None = None,
 ) -> Indices:
-    """The text files and folders of github.com/clovaai/wsolevaluation, as its scripts prepare them.
+    """Read the text files and folders that the scripts of github.com/clovaai/wsolevaluation prepare.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020. Its splits are
-    used as they stand there: `val` of CUB is CUBV2, `val` of ILSVRC is ImageNetV2 (`ILSVRC/val2`), and `test` of ILSVRC
+    used without change: `val` of CUB is CUBV2, `val` of ILSVRC is ImageNetV2 (`ILSVRC/val2`), and `test` of ILSVRC
     is the official validation split. Where `localization.txt` names masks, the entries have masks and no boxes.
 
     A class is named after the folder of its training images, where that folder holds no other class, else `class 0`,
     `class 1`, ...
 
     Args:
-        root: what holds `NAME` with the images, or `dataset/NAME`; and `metadata/NAME`, or stands beside it.
-        name: of the data set's folders: CUB, ILSVRC, OpenImages, or one's own.
-        metadata: another folder of text files: the one with train, val and test, or the one that holds `NAME`.
-        images: another folder that image ids start from, or that holds `NAME`.
-        masks: the same of masks, which are looked for among the images, in `maskdata/NAME` and in `masks/NAME`.
+        root: folder that contains `NAME` or `dataset/NAME` with the images; `metadata/NAME` lies in it or beside it.
+        name: name of the data set's folders: CUB, ILSVRC, OpenImages, or a user's own.
+        metadata: another folder of text files: the one with train, val and test, or the one that contains `NAME`.
+        images: another folder that image ids start from, or that contains `NAME`.
+        masks: another folder of masks, or one that contains `NAME`; None: searched among the images, in `maskdata/NAME`
+            and in `masks/NAME`.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
@@ -97,7 +98,7 @@ def _find_masks(root: Path, name: str, given: str | Path | None, images: Path, s
     else:
         places = [_folder(root, given) / name, _folder(root, given)]
     for place in places:
-        if any((place / mask).is_file() for mask in split.masks):  # where some are missing, these must be named
+        if any((place / mask).is_file() for mask in split.masks):  # if some are missing, the error must name these
             return place
     raise FileNotFoundError(
         f"{split.origin(int(np.argmax(np.diff(split.ends) > 0)))}: mask {split.masks[0]} is not in "
@@ -107,12 +108,12 @@ def _find_masks(root: Path, name: str, given: str | Path | None, images: Path, s
 
 
 def _folder(root: Path, given: str | Path) -> Path:
-    """A folder as given, below the root if it is there."""
+    """Return a folder as given, or below the root if it exists there."""
     return root / given if (root / given).is_dir() else Path(given)
 
 
 def _count_classes(parts: dict[str, MetadataSplit]) -> int:
-    """K, if labels count from 0 without a gap and every class has training images."""
+    """Return K, if labels count from 0 without a gap and every class has training images."""
     trained = np.unique(parts["train"].class_ids)
     gaps = np.flatnonzero(trained != np.arange(len(trained)))
     if len(gaps):
@@ -131,7 +132,7 @@ def _count_classes(parts: dict[str, MetadataSplit]) -> int:
 
 
 def _index(root: Path, name: str, title: str, split: MetadataSplit, images: Path, masks: str | Path | None) -> Index:
-    """One split, once all its files are known to be there."""
+    """Return one split, after checking that all its files exist."""
     check_files(
         images,
         split.image_ids,
@@ -154,7 +155,7 @@ def _index(root: Path, name: str, title: str, split: MetadataSplit, images: Path
         f"{len(split.image_ids):,}",
         f"{len(split.masks):,}",
         folder,
-        f"{sum(1 for one in split.ignored or () if one):,}",
+        f"{sum(1 for path in split.ignored or () if path):,}",
         split.localization,
     )
     return index_of(split, images, folder)

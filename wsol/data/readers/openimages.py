@@ -1,4 +1,4 @@
-"""OpenImages30k."""
+"""Reader of OpenImages30k."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ def openimages(
     images: str | Path | None = None,
     masks: str | Path | None = None,
 ) -> Indices:
-    """OpenImages30k: 100 classes with instance masks and ignored regions, no boxes.
+    """Read OpenImages30k: 100 classes with instance masks and ignored regions, no boxes.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, who drew 29,819
     training, 2,500 val and 5,000 test images from Open Images V5 (Benenson et al., "Large-scale Interactive Object
     Segmentation with Human Annotators", CVPR 2019). A pixel is on the object where any mask of the image is above 0.5;
-    what the ignored region covers of the others is left out of scores.
+    other pixels in the ignored region are left out of scores.
 
     Args:
-        root: what holds `OpenImages` with images and masks, and `metadata/OpenImages`; see
-            `wsol.data.readers.metadata`, as for all that follows.
-        name: of the two folders.
+        root: folder that contains `OpenImages` with images and masks, and `metadata/OpenImages`; see
+            `wsol.data.readers.metadata`, also for the other parameters.
+        name: name of the two folders.
         metadata: another folder of text files.
         images: another folder of images.
         masks: another folder of masks.

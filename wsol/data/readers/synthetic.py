@@ -1,4 +1,4 @@
-"""Generated birds: a world with known answers that needs nothing downloaded."""
+"""Reader of generated birds: a world with exact ground truth that needs no download."""
 
 import logging
 import zipfile
@@ -34,7 +34,7 @@ def synthetic(
     max_cache_gib: float = 4,
     **knobs: float | int | list[float],
 ) -> Splits:
-    """Birds whose species is told by a code over the colours of head, beak, body, wing and tail.
+    """Draw birds whose species is coded in the colours of head, beak, body, wing and tail.
 
     Pose, scale, place, direction and colours vary; boxes, masks and part boxes are those of the visible pixels. Every
     image has a random stream of its own, made from (seed, split, index), so the first images of a split stay the same
@@ -42,18 +42,18 @@ def synthetic(
 
     Args:
         image_size: side of the square images in pixels.
-        num_classes: species.
-        train_images: in the split, spread evenly over the species.
-        val_images: likewise.
-        test_images: likewise.
-        seed: of the species and of every image.
-        cache_dir: where generated images are kept; None for the user's cache folder.
-        max_cache_gib: as for other data sets; the images are in memory anyway.
-        **knobs: those of `BirdSettings`.
+        num_classes: number of species.
+        train_images: number of images in train, spread evenly over the species.
+        val_images: number of images in val.
+        test_images: number of images in test.
+        seed: seed of the species and of every image.
+        cache_dir: folder of generated images; None: the user's cache folder.
+        max_cache_gib: as in `Preparation`; the images are in memory anyway.
+        **knobs: other settings of `BirdSettings`.
 
     Raises:
-        ValueError: for a knob outside its range, or fewer images than species.
-        TypeError: for a knob that does not exist.
+        ValueError: for a setting outside its range, or fewer images than species.
+        TypeError: for a setting that does not exist.
     """
     if isinstance(knobs.get("object_scale"), list):
         knobs["object_scale"] = tuple(knobs["object_scale"])  # type: ignore[assignment, arg-type]
@@ -85,7 +85,7 @@ def _look_up(samples: dict[str, Sample], entry: Entry) -> Sample:
 
 
 def _cached(path: Path, settings: BirdSettings, split: str, count: int) -> list[Sample]:
-    """The split's samples, from the cache file or drawn anew; a damaged file is replaced."""
+    """Return the split's samples, from the cache file or drawn again; a damaged file is replaced."""
     if path.exists():
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

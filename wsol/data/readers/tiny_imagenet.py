@@ -1,4 +1,4 @@
-"""Tiny ImageNet."""
+"""Reader of Tiny ImageNet."""
 
 from pathlib import Path
 
@@ -22,15 +22,15 @@ def tiny_imagenet(
     val_fraction: float = 0.1,
     split_seed: int = 0,
 ) -> Indices:
-    """Tiny ImageNet (64 px photographs with ImageNet's boxes) in its official layout; any subset of its classes.
+    """Read Tiny ImageNet (64 px photographs with ImageNet's boxes), or any subset of its classes.
 
     Source: Stanford CS231n. `test` is the official validation split, since the official test split has no labels;
     `val` is held out of the training images, which all have a box.
 
     Args:
-        root: the folder that holds `tiny-imagenet-200`, or that folder itself.
-        val_fraction: of each class's training images.
-        split_seed: chooses them.
+        root: the folder that contains `tiny-imagenet-200`, or that folder itself.
+        val_fraction: share of each class's training images that val takes.
+        split_seed: seed of the images that are held out.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
@@ -83,7 +83,7 @@ def _entry(folder: Path, path: Path, class_id: int, line: Line, first: int) -> E
 
 
 def _words(path: Path) -> dict[str, str]:
-    """Wnid -> its first synonym; empty without the file, which only names classes."""
+    """Return wnid -> its first synonym; empty without the file, which only names classes."""
     if not path.is_file():
         return {}
     return read_table(read_lines(path, 2, "\t"), lambda line: line.fields[1].split(",")[0].strip())

@@ -1,4 +1,4 @@
-"""Images with boxes in the XML of Pascal VOC."""
+"""Reader of images with boxes in the XML of Pascal VOC."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -43,32 +43,32 @@ def voc(
     split_seed: int = 0,
     name: str = "voc",
 ) -> Indices:
-    """Any images with an XML file each in the form of Pascal VOC; each image gets one label.
+    """Read images with one XML file each in the form of Pascal VOC; each image gets one label.
 
-    The folders are those of VOC, or one folder of images and XML files. Splits are the lists in `ImageSets/Main`, or
-    else the folders at the top, if these are called train, val and test, or else seeded and stratified. If there are
-    train and test but no val, it is held out of train. Images whose XML file has no object have no label and are left
-    out.
+    The folders are those of VOC, or one folder of images and XML files. The lists in `ImageSets/Main` give the splits,
+    or else the folders at the top, if their names are train, val and test; otherwise each class is split at random. If
+    there are train and test but no val, val is held out of train. Images whose XML file has no object have no label and
+    are left out.
 
     Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
 
     Args:
-        root: the folder.
-        images: the folder of images, from `root`; None: `JPEGImages` where there are `Annotations`, else `root`.
-        annotations: the folder of XML files, from `root`; None: `Annotations` where it is, else `root`.
+        root: folder of the data set.
+        images: the folder of images, from `root`; None: `JPEGImages` if there are `Annotations`, else `root`.
+        annotations: the folder of XML files, from `root`; None: `Annotations` if it exists, else `root`.
         image_sets: for each split the name of its list in `ImageSets/Main`, without suffix; None: its own name. VOC2012
             publishes no test annotations: {train: train, test: val}.
-        several: of images with objects of several classes: `error`, `largest`, `skip`; see `single_labels`.
-        difficult: `keep` the objects that are marked so, or `skip` them.
+        several: what to do with objects of several classes: `error`, `largest`, `skip`; see `single_labels`.
+        difficult: `keep` objects that are marked difficult, or `skip` them.
         box_format: `voc`, where the first pixel is 1 and the last one inside the box; or `edges`, as some tools write.
-        val_fraction: of each class's images, if val is held out.
-        test_fraction: the same of test, if no split is given.
-        split_seed: chooses them.
-        name: of the data set, in tables and the names of runs.
+        val_fraction: share of each class's images, if val is held out.
+        test_fraction: share of each class's images, if no split is given.
+        split_seed: seed of the images that are held out.
+        name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
-        ValueError: for what is malformed, naming file and line; for images of several classes.
+        ValueError: for a malformed annotation, naming file and line; for images of several classes.
     """
     for option, value, known in (("difficult", difficult, Difficult), ("box_format", box_format, VocFormat)):
         if value not in get_args(known):
@@ -98,15 +98,15 @@ def voc(
         log.warning("%s: %d images have no XML file and are left out.", image_folder, bare)
     if lists is None and (layout := find_layout(image_folder, listed.folders)).by_split:
         split_of = {file.stem: _of_folder(file, layout.split_of(found_images[file.stem])) for file in files}
-    found = _labelled(files, found_images, image_folder, str(xml_folder), several, difficult, box_format)
+    labelled = _labelled(files, found_images, image_folder, str(xml_folder), several, difficult, box_format)
     parts: dict[SplitName, list[Labelled]] = {}
     if split_of is not None:
         stems = {image: stem for stem, image in found_images.items()}
-        for image in found:
+        for image in labelled:
             parts.setdefault(split_of[stems[image.image_id]], []).append(image)
     return own_indices(
         name,
-        found if split_of is None else parts,
+        labelled if split_of is None else parts,
         str(xml_folder),
         val_fraction,
         test_fraction,
@@ -118,16 +118,16 @@ def _lists(folder: Path, image_sets: Mapping[str, str] | None) -> dict[SplitName
     """Split -> file that lists its images; None: there are no lists."""
     if image_sets is not None:
         return {split_name(str(split), "image_sets"): folder / f"{name}.txt" for split, name in image_sets.items()}
-    found = {split: folder / f"{split}.txt" for split in SPLITS if (folder / f"{split}.txt").is_file()}
-    if not found:
+    files = {split: folder / f"{split}.txt" for split in SPLITS if (folder / f"{split}.txt").is_file()}
+    if not files:
         return None
     for split in ("train", "test"):
-        if split not in found:
+        if split not in files:
             raise FileNotFoundError(
-                f"{folder} has {', '.join(f'{one}.txt' for one in found)}, but no {split}.txt; say which lists to "
+                f"{folder} has {', '.join(f'{name}.txt' for name in files)}, but no {split}.txt; say which lists to "
                 "take, such as 'data.image_sets={train: train, test: val}', and val is held out of train."
             )
-    return found
+    return files
 
 
 def _by_lists(lists: Mapping[SplitName, Path], stems: set[str], xml_folder: Path) -> dict[str, SplitName]:
@@ -158,7 +158,7 @@ def _labelled(
     difficult: Difficult,
     box_format: VocFormat,
 ) -> list[Labelled]:
-    """The images that have a label, with boxes as edges."""
+    """Return the images that have a label, with boxes as edges."""
     kept = [[place for place, hard in enumerate(file.difficult) if difficult == "keep" or not hard] for file in files]
     hard = sum(sum(file.difficult) for file in files)
     log.info(
