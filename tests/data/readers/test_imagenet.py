@@ -365,12 +365,12 @@ def test_an_image_of_v2_that_is_missing(root):
     [
         ("class_labels", "val2/0/1.jpeg,65", r"class 65 of val2/0/1.jpeg is not the number of its folder"),
         ("class_labels", "val2/0/1.jpeg,1000", r"class_labels.txt, line 2: expected a class id in 0 ... 999"),
-        ("class_labels", None, r"image_ids.txt, line 2: image 'val2/0/1.jpeg' is missing from class_labels.txt"),
+        ("class_labels", None, r"class_labels.txt says nothing of image 'val2/0/1.jpeg'"),
         ("image_sizes", "val2/0/1.jpeg,0,30", r"image_sizes.txt, line 2: expected width and height"),
         ("image_ids", "val2/0/0.jpeg", r"image_ids.txt, line 2: 'val2/0/0.jpeg' is given a second time"),
-        ("image_ids", "0/0.jpeg", r"localization.txt, line 3: image 'val2/0/1.jpeg' is not in image_ids.txt"),
+        ("image_ids", "0/0.jpeg", r"class_labels.txt says nothing of image '0/0.jpeg'"),
         ("localization", "val2/0/9.jpeg,1,2,3,4", r"localization.txt, line 2: image .* is not in image_ids.txt"),
-        ("localization", "val2/0/0.jpeg,9,2,3,4", r"localization.txt, line 2: expected x0 <= x1"),
+        ("localization", "val2/0/0.jpeg,9,2,3,4", r"localization.txt, line 2: expected x0,y0,x1,y1 with x0 <= x1"),
         ("localization", "val2/0/0.jpeg,9,2,3", r"localization.txt, line 2: expected 5 fields, got 4"),
     ],
 )

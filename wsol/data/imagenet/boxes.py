@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from wsol.atomic_files import regular_file
 from wsol.data.disk_cache import cached_table
-from wsol.data.formats.text_lines import Line, read_lines, read_table
+from wsol.data.formats.metadata_files import read_split
+from wsol.data.formats.text_lines import Line, read_lines
 from wsol.data.formats.voc_xml import parse_voc
 from wsol.data.imagenet.files import is_tar, xml_files
 from wsol.data.imagenet.labels import imagenet_wnids
@@ -295,43 +296,28 @@ def _objects(line: Line, words: list[str]) -> list[tuple[str, list[float]]]:
 
 def _metadata_rows(folder: Path) -> Iterator[_Row]:
     """Yield the rows of the field's four text files; class ids are places among the 1,000 sorted wnids."""
-    wnids = imagenet_wnids()
-    listed = read_table(read_lines(folder / "image_ids.txt", 1, ","), lambda line: line)
-    labels = read_table(read_lines(folder / "class_labels.txt", 2, ","), lambda line: line)
-    sizes = read_table(read_lines(folder / "image_sizes.txt", 3, ","), _size)
-    boxes: dict[str, list[Line]] = {}
-    for line in read_lines(folder / "localization.txt", 5, ","):
-        if line.fields[0] not in listed:
-            raise line.error(f"image {line.fields[0]!r} is not in image_ids.txt.")
-        boxes.setdefault(line.fields[0], []).append(line)
+    wnids, split = imagenet_wnids(), read_split(folder)
+    if len(split.masks):
+        raise ValueError(f"{split.localization} names masks, but ImageNet has boxes; download the files again.")
     seen: dict[str, str] = {}
-    for image_id, line in listed.items():
-        for table, name in ((labels, "class_labels"), (sizes, "image_sizes"), (boxes, "localization")):
-            if image_id not in table:
-                raise line.error(f"image {image_id!r} is missing from {name}.txt.")
-        label = labels[image_id]
-        if not label.fields[1].isdecimal() or int(label.fields[1]) >= len(wnids):
-            raise label.error(f"expected a class id in 0 ... {len(wnids) - 1}, got {label.fields[1]!r}.")
+    for place, (image_id, class_id) in enumerate(zip(split.image_ids, split.class_ids.tolist(), strict=True)):
+        if class_id >= len(wnids):
+            labels = read_lines(folder / "class_labels.txt", 2, ",")
+            line = next(line for line in labels if line.fields[0].strip() == image_id)
+            raise line.error(f"expected a class id in 0 ... {len(wnids) - 1}, got {class_id}.")
         key = _metadata_key(image_id)
         if key in seen:
-            raise line.error(f"{image_id!r} and {seen[key]!r} are one image.")
+            raise ValueError(
+                f"{folder / 'image_ids.txt'}: {image_id!r} and {seen[key]!r} are one image; take one of them out."
+            )
         seen[key] = image_id
-        wnid = wnids[int(label.fields[1])]
-        for box_line in boxes[image_id]:
-            where = f"localization.txt, line {box_line.number}"
-            x0, y0, x1, y1 = box_line.numbers(1)
-            if x1 < x0 or y1 < y0:
-                raise box_line.error(f"expected x0 <= x1 and y0 <= y1, got {','.join(box_line.fields[1:])}.")
-            yield (key, wnid, x0, y0, x1, y1, *sizes[image_id], where, "")
+        height, width = (0, 0) if split.sizes is None else split.sizes[place].tolist()
+        for box in range(split.ends[place], split.ends[place + 1]):
+            where = f"localization.txt, line {split.box_lines[box]}"
+            x0, y0, x1, y1 = split.boxes[box].tolist()
+            yield (key, wnids[class_id], x0, y0, x1, y1, width, height, where, "")
 
 
 def _metadata_key(image_id: str) -> str:
     path = PurePosixPath(image_id)
     return path.stem if path.parts[0] == "val" else image_id.removeprefix("val2/")
-
-
-def _size(line: Line) -> tuple[int, int]:
-    width, height = line.numbers(1)
-    if width < 1 or height < 1:
-        raise line.error(f"expected width and height, got {','.join(line.fields[1:])}.")
-    return int(width), int(height)
