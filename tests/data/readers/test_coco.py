@@ -167,7 +167,7 @@ def broken(key, place, **values):
         (lambda content: content["images"].append(5), r"number 9 of 'images' is no object, but 5"),
         (
             lambda content: [one.update(bbox=[0.1, 0.1, 0.5, 0.5]) for one in content["annotations"]],
-            r"all numbers of all 8 boxes lie in \[0, 1\], but COCO's are pixels",
+            r"all coordinates of all 8 boxes lie in \[0, 1\], but are read as pixels",
         ),
     ],
 )

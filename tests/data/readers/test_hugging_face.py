@@ -332,7 +332,7 @@ class TestBoxes:
         ("boxes", "options", "message"),
         [
             ([[0.1, 0.1, 0.5, 0.9]], {}, r"all 6 boxes lie in \[0, 1\], .*set box_format=normalized"),
-            ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"box_format=xywh means pixels, .*convert them"),
+            ([[0.1, 0.1, 0.5, 0.9]], {"box_format": "xywh"}, r"but are read as pixels; .*convert them"),
             ([[1, 1, 9, 9]], {"box_format": "normalized"}, r"row 0: the box \[1.0, 1.0, 9.0, 9.0\] is not normal"),
             ([[1, 0, 1.2, 1]], {"box_format": "normalized"}, r"row \d: the box .* of image .* has nothing inside"),
             (

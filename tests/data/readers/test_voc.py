@@ -204,7 +204,7 @@ def test_missing_images_are_counted(root):
 @pytest.mark.parametrize(
     ("box", "settings", "message"),
     [
-        ((0, 0, 1, 1), {}, r"all coordinates of all 8 boxes lie in \[0, 1\], but VOC's are pixels"),
+        ((0, 0, 1, 1), {}, r"all coordinates of all 8 boxes lie in \[0, 1\], but are read as pixels"),
         ((45, 7, 50, 15), {}, r"2012_\d.xml, line 4: the box \(44, 6, 50, 15\) .* nothing inside the image"),
         ((5, 7, 5, 15), {"box_format": "edges"}, r"2012_0.xml, line 4: the box .* is empty, as 8 of 8"),
         ((9, 7, 5, 15), {}, r"2012_0.xml, line 4.* expected xmin <= xmax"),

@@ -6,7 +6,7 @@ import numpy as np
 
 from wsol.data.annotations.clipped import clip_truth
 from wsol.data.decode import read_size
-from wsol.data.formats.box_format import check_numbers, look_normalized, to_edges
+from wsol.data.formats.box_format import check_numbers, refuse_fractions, to_edges
 from wsol.data.formats.boxes_csv import by_image, read_boxes_table
 from wsol.data.ground_truth import GroundTruth
 
@@ -42,11 +42,8 @@ def read_csv(path: Path, split: str | None, images: Path | None = None, inclusiv
         return f"write '# boxes: {other}' as the first line of {path}"
 
     check_numbers(numbers, [row.origin for row in rows], box_format, statement)
-    if box_format != "normalized" and look_normalized(numbers) and (numbers % 1).any():
-        raise ValueError(
-            f"{path}: all coordinates of all boxes lie in [0, 1], read as {box_format} in pixels; if they are "
-            f"fractions of the image, {statement('normalized')}."
-        )
+    if box_format != "normalized" and (numbers % 1).any():
+        refuse_fractions(numbers, str(path), statement("normalized"))
     image_rows = by_image(rows)
     sizes = {}
     for image, lines in image_rows.items():

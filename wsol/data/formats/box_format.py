@@ -21,6 +21,7 @@ MEANING = {
 FARTHEST = 1.5
 # From this share of crossed boxes on it is the convention that is wrong, and not a line.
 _MANY = 0.05
+_SCALE = "multiply x by the width, and y by the height of the image"
 
 
 def to_edges(numbers: ArrayLike, box_format: BoxFormat, size: Size | None = None) -> NDArray[np.float32]:
@@ -93,9 +94,24 @@ def check_numbers(
 
 
 def look_normalized(boxes: ArrayLike) -> bool:
-    """Return whether there are boxes and all coordinates of all of them lie in [0, 1]."""
+    """Return whether there are boxes and no coordinate is above 1 in absolute value."""
     array = as_boxes(boxes)
-    return len(array) > 0 and bool(array.min() >= 0) and bool(array.max() <= 1)
+    return len(array) > 0 and bool(np.abs(array).max() <= 1)
+
+
+def refuse_fractions(boxes: ArrayLike, where: str, remedy: str = _SCALE) -> None:
+    """Raise ValueError if boxes that should be in pixels look normalized.
+
+    Args:
+        boxes: (M, 4) as written, of the whole file.
+        where: the file, and the line if known, for the message.
+        remedy: what to do if the boxes are fractions.
+    """
+    if look_normalized(boxes):
+        raise ValueError(
+            f"{where}: all coordinates of all {len(as_boxes(boxes))} boxes lie in [0, 1], but are read as pixels; if "
+            f"they are fractions of the images, {remedy}."
+        )
 
 
 def _of(places: NDArray[np.int64], numbers: NDArray[np.float64]) -> str:

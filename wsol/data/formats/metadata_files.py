@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from wsol.data.disk_cache import cached_table
+from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.text_lines import Line
 from wsol.data.shared_strings import Strings
 from wsol.geometry import as_boxes
@@ -295,11 +296,8 @@ def _localize(
 def _boxes(rows: _Rows, sizes: NDArray[np.int64] | None) -> NDArray[np.float32]:
     boxes = rows.numeric()
     rows.refuse(np.any(boxes[:, 2:] < boxes[:, :2], axis=1), "expected x0,y0,x1,y1 with x0 <= x1 and y0 <= y1")
-    if boxes.max() <= 1 and (sizes is None or sizes.max() > 1):
-        raise ValueError(
-            f"{rows.path}: no coordinate is above 1, so that boxes seem to be fractions of their images; write pixels: "
-            "multiply x by the width, and y by the height of the image."
-        )
+    if sizes is None or sizes.max() > 1:
+        refuse_fractions(boxes, str(rows.path))
     return as_boxes(boxes)
 
 

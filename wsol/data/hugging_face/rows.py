@@ -17,7 +17,7 @@ from tqdm import tqdm
 from wsol.data.clipping import clip
 from wsol.data.decode import read_image, read_size
 from wsol.data.disk_cache import cached_table
-from wsol.data.formats.box_format import FARTHEST, BoxFormat, to_edges
+from wsol.data.formats.box_format import FARTHEST, BoxFormat, refuse_fractions, to_edges
 from wsol.data.hugging_face.arrow_columns import (
     as_array,
     check_counts,
@@ -165,12 +165,8 @@ class HubSplit:
             return nothing
         rows = np.repeat(np.arange(len(counts)), counts)
         if box_format != "normalized":
-            if numbers.min() >= 0 and numbers.max() <= 1:
-                remedy = "convert them" if box_format == "xywh" else "set box_format=normalized"
-                raise ValueError(
-                    f"{self.place(int(rows[0]))}: box_format={box_format} means pixels, but all {len(numbers)} boxes "
-                    f"lie in [0, 1], first {numbers[0].tolist()}; if they are fractions of the image, {remedy}."
-                )
+            remedy = "convert them" if box_format == "xywh" else "set box_format=normalized"
+            refuse_fractions(numbers, self.place(int(rows[0])), remedy)
             return to_edges(numbers, box_format), counts, None
         far = np.flatnonzero(np.abs(numbers).max(axis=1) > FARTHEST)
         if len(far):

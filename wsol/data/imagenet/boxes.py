@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from wsol.atomic_files import regular_file
 from wsol.data.disk_cache import cached_table
+from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.metadata_files import read_split
 from wsol.data.formats.text_lines import Line, read_lines
 from wsol.data.formats.voc_xml import parse_voc
@@ -32,7 +33,6 @@ _VERSION = 1
 _THREADS = 16  # a network drive serves one file slowly, and many at once no slower
 _AT_ONCE = 4096
 _LARGEST = 2**20  # an annotation is below 10 KiB; a forged tar must not fill the memory
-_FRACTIONS = 1.0
 
 # A row is a box: image key, wnid as written, x0, y0, x1, y1, width, height (0: unknown), place in the source, problem.
 _Row = tuple[str, str, float, float, float, float, int, int, str, str]
@@ -150,11 +150,8 @@ def read_image_boxes(source: Path) -> ImageBoxes:
     boxes = np.stack([_column(table, name).to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
     sizes = np.stack([_column(table, name).to_numpy() for name in ("height", "width")], axis=1)[starts]
     firsts = pa.array(starts)
-    if len(boxes) and boxes.max() <= _FRACTIONS and boxes.any():
-        raise ValueError(
-            f"{source}: all coordinates lie in [0, 1], so they are fractions of the image's width and height; those of "
-            "ImageNet are pixels. Multiply them, or download the published file again."
-        )
+    if boxes.any():  # a malformed annotation has zeros
+        refuse_fractions(boxes, str(source), "multiply them, or download the published file again")
     return ImageBoxes(source, image.take(firsts), ends, boxes, wnid, sizes, origin, problem.take(firsts))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from wsol.data.custom.image_files import check_present, inside
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
 from wsol.data.custom.splits import SPLITS, SplitName, own_indices, split_name
-from wsol.data.formats.box_format import look_normalized
+from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.coco_json import CocoImage, read_coco
 from wsol.data.image_tree import list_images
 from wsol.data.preparation import Indices, reader
@@ -149,8 +149,5 @@ def _read(path: Path, folder: Path, prefix: str, several: Several) -> list[Label
 
 def _check_boxes(path: Path, images: list[CocoImage]) -> None:
     flat = [box for image in images for box in image.boxes]
-    if look_normalized(flat) and any(max(image.size or (2,)) > 1 for image in images):
-        raise ValueError(
-            f"{path}: all numbers of all {len(flat)} boxes lie in [0, 1], but COCO's are pixels; if they are fractions "
-            "of the images, multiply them by width and height."
-        )
+    if any(max(image.size or (2,)) > 1 for image in images):
+        refuse_fractions(flat, str(path))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsol.data.custom.image_files import check_present, inside, read_sizes
 from wsol.data.custom.labels import Labelled
 from wsol.data.custom.splits import Layout, SplitName, find_layout, own_indices, split_name
-from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, look_normalized, to_edges
+from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, refuse_fractions, to_edges
 from wsol.data.formats.boxes_csv import BoxesTable, ImageRows, by_image, read_boxes_table
 from wsol.data.image_tree import list_images
 from wsol.data.preparation import Indices, reader
@@ -194,11 +194,8 @@ def _edges(
     stated = {file: lines.size for file, lines in named.items()}
     unsized = [file for file in boxed if stated[file] is None]
     sizes = {**stated, **dict(zip(unsized, read_sizes([root / file for file in unsized]), strict=True))}
-    if box_format != "normalized" and look_normalized(numbers) and any(max(sizes[file] or (0,)) > 1 for file in boxed):
-        raise ValueError(
-            f"{table.path}: all coordinates of all {len(numbers)} boxes lie in [0, 1], read as {box_format} in pixels; "
-            f"if they are fractions of the images, {statement('normalized')}."
-        )
+    if box_format != "normalized" and any(max(sizes[file] or (0,)) > 1 for file in boxed):
+        refuse_fractions(numbers, str(table.path), statement("normalized"))
     edges = {
         file: to_edges(lines.numbers, box_format, sizes[file]) if lines.numbers else as_boxes([])
         for file, lines in named.items()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsol.data.custom.image_files import absent_images
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
 from wsol.data.custom.splits import SPLITS, SplitName, find_layout, own_indices, split_name
-from wsol.data.formats.box_format import check_numbers, look_normalized
+from wsol.data.formats.box_format import check_numbers, refuse_fractions
 from wsol.data.formats.text_lines import Line, read_lines, read_table
 from wsol.data.formats.voc_folder import VocFile, find_images, read_voc_folder
 from wsol.data.image_tree import list_images
@@ -191,11 +191,7 @@ def _edges(pairs: Sequence[tuple[VocFile, int]], source: str, box_format: VocFor
     """Return the (M, 4) edges of all objects."""
     numbers = np.array([file.boxes[place] for file, place in pairs], np.float64).reshape(-1, 4)
     origins = [file.origin(place) for file, place in pairs]
-    if look_normalized(numbers):
-        raise ValueError(
-            f"{source}: all coordinates of all {len(numbers)} boxes lie in [0, 1], but VOC's are pixels; if they are "
-            "fractions of the images, multiply them by width and height."
-        )
+    refuse_fractions(numbers, source)
     if box_format == "edges":
         check_numbers(numbers, origins, "edges", lambda _: "say data.box_format=voc")
         edges = as_boxes(numbers)
