@@ -200,7 +200,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         own, settings = settings_of(arguments.settings, known)
         if own.get("duplicates", "yes") not in ("yes", "no"):
-            raise ValueError(f"duplicates={own['duplicates']}: say yes or no.")
+            raise ValueError(f"duplicates={own['duplicates']} must be yes or no.")
         if not own.get("out", ".csv").endswith(".csv"):
             raise ValueError(f"out={own['out']}: name a file that ends in .csv.")
     except ValueError as error:

@@ -73,7 +73,9 @@ def test_a_box_of_several_is_named_with_its_own_line(photo):
 
 
 def test_an_image_of_another_size_than_its_annotations_say_is_named(photo):
-    with pytest.raises(ValueError, match=r"boxes\.txt, line 3: the annotations say .* 50 x 60 pixels, but it has 80 x"):
+    with pytest.raises(
+        ValueError, match=r"boxes\.txt, line 3: the annotations state .* 50 x 60 pixels, but it has 80 x"
+    ):
         load_entry(entry(photo, size=(60, 50)))
 
 

@@ -21,11 +21,11 @@ def find_class(wanted: str, class_names: Sequence[str]) -> int:
     A whole name, or one of its synonyms between commas, is preferred to a part; capitals do not matter.
 
     Args:
-        wanted: what was asked for.
+        wanted: number, name or part of a name.
         class_names: K names, by class id.
 
     Raises:
-        ValueError: if no class, or more than one, answers to it.
+        ValueError: if no class matches, or more than one.
     """
     wanted, count = wanted.strip(), len(class_names)
     if wanted.lstrip("-").isdecimal():
@@ -50,10 +50,10 @@ def choose_classes(class_names: Sequence[str], classes: Classes) -> list[int]:
 
     Args:
         class_names: K names, by class id.
-        classes: a number k for the first k; or a list of what `find_class` knows, names or wnids say; None for all.
+        classes: a number k for the first k; or a list of what `find_class` accepts, as names or wnids; None for all.
 
     Raises:
-        ValueError: for a class that is unknown or asked for twice, or more classes than there are.
+        ValueError: for a class that is unknown or named twice, or a number above K.
     """
     count = len(class_names)
     if classes is None:

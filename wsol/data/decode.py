@@ -31,8 +31,8 @@ def read_image(source: Path | bytes, name: str = "", upright: bool = True) -> ND
 
     Args:
         source: a file, or its bytes from a table.
-        name: what messages call an image that has no file.
-        upright: False: the pixels as they are stored, whatever EXIF says.
+        name: name in messages of an image without a file.
+        upright: False: the pixels as stored, whatever EXIF contains.
 
     Returns:
         (H, W, 3) uint8.
@@ -58,7 +58,7 @@ def read_reduced(path: Path, at_least: Size) -> tuple[NDArray[np.uint8], Size]:
 
     Returns:
         The upright image, (h, w, 3) uint8, and the (height, width) that `read_image` would have given: boxes are in
-        pixels of that size. Decoded at 1/s, h is the height / s rounded up, so the last row and column may stand for
+        pixels of that size. Decoded at 1/s, h is the height / s rounded up, so the last row and column may cover
         less than s pixels.
 
     Raises:
@@ -80,7 +80,7 @@ def read_size(source: Path | bytes, name: str = "") -> Size:
 
     Args:
         source: a file, or its bytes.
-        name: what messages call an image that has no file.
+        name: name in messages of an image without a file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -99,7 +99,7 @@ class _Quiet:
     """Context that drops warnings: broken EXIF and palette oddities cause some, and change no pixel.
 
     The filters of warnings are shared by all threads. Were they kept and put back for each image, two threads could
-    put them back in the wrong order, and warnings would stay dropped, or come up while another image is read.
+    put them back in the wrong order, and warnings would stay dropped, or appear while another image is read.
     """
 
     def __init__(self) -> None:

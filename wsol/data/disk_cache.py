@@ -40,12 +40,12 @@ def cached_table(
     """Return the table that `build` makes, from the cache if nothing that it read has changed since.
 
     Changed means: another time or size of a file, or another time of a folder, which adding, removing or renaming an
-    entry changes. Of the times both are looked at, that of the contents, which copying programs put back, and that of
-    the last change of anything. A file that is rewritten in place shows where it is itself among those read.
+    entry changes. Both times count: that of the contents, which copying programs restore, and that of the last
+    change of anything. A file that is rewritten in place is noticed if it is itself among the files read.
 
     Args:
-        kind: what the table holds, for its file's name.
-        version: of its form; a new one ignores old files.
+        kind: contents of the table, for its file's name.
+        version: of the table's form; a new one ignores old files.
         sources: paths that identify this table among others of its kind; made absolute.
         build: makes the table, and names all files and folders that it has read.
     """
@@ -64,7 +64,7 @@ def cached_table(
     try:
         with whole_file(path) as aside:
             kept = {**(table.schema.metadata or {}), _STAMPS: json.dumps(stamps)}
-            # Small pieces are decoded in little memory; a dictionary would hold what differs in every row.
+            # Small pieces are decoded in little memory; a dictionary would contain a value for every row.
             pq.write_table(
                 table.replace_schema_metadata(kept),
                 aside,

@@ -18,12 +18,12 @@ class GroundTruth:
     """The annotations of N images, each on a grid of its own."""
 
     image_ids: NDArray[np.str_]  # (N,)
-    class_ids: NDArray[np.int64]  # (N,); -1: not known
-    boxes: list[NDArray[np.float32]]  # N arrays (B, 4), edges; all empty where only masks are known
+    class_ids: NDArray[np.int64]  # (N,); -1: unknown
+    boxes: list[NDArray[np.float32]]  # N arrays (B, 4), edges; all empty if there are masks alone
     sizes: NDArray[np.int64]  # (N, 2) height and width in pixels of the grid that an image's boxes are on
     # (index, (H, W)) -> (H, W) uint8 of BACKGROUND, OBJECT and IGNORED; None: there are no masks
     read_mask: Callable[[int, Size], NDArray[np.uint8]] | None = None
-    class_names: tuple[str, ...] = ()  # by class id, where they are known
+    class_names: tuple[str, ...] = ()  # by class id; empty: unknown
 
     def __len__(self) -> int:
         return len(self.image_ids)

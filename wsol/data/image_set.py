@@ -21,15 +21,15 @@ from wsol.geometry import Size, as_boxes
 
 log = logging.getLogger(__name__)
 
-Decode = Literal["reduced"]  # None: as it is
+Decode = Literal["reduced"]  # None: at full size
 
 
 def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
     """Decode an image file and clip its boxes to it.
 
     Args:
-        entry: what the index knows of it.
-        at_least: a JPEG may come out smaller, but not below this (height, width), as of `read_reduced`; boxes, mask and
+        entry: of the index.
+        at_least: a JPEG may come out smaller, but not below this (height, width), see `read_reduced`; boxes, mask and
             points are then of the smaller image.
 
     Raises:
@@ -50,7 +50,7 @@ def load_entry(entry: Entry, at_least: Size | None = None) -> Sample:
 
 
 def _read_as_annotated(entry: Entry, at_least: Size | None) -> tuple[NDArray[np.uint8], Size]:
-    """Read the pixels on the grid of the boxes: upright, or as stored if the annotations say that size.
+    """Read the pixels on the grid of the boxes: upright, or as stored if the annotations state that size.
 
     Returns:
         The image, and the size of that grid, which is the image's own unless it was decoded at a fraction of it.
@@ -65,15 +65,15 @@ def _read_as_annotated(entry: Entry, at_least: Size | None) -> tuple[NDArray[np.
     stored = read_image(entry.path, upright=False)
     if stored.shape[:2] == entry.size:  # some cameras' photographs were annotated before any tool turned them
         return stored, entry.size
-    (height, width), (says_height, says_width) = image.shape[:2], entry.size
+    (height, width), (stated_height, stated_width) = image.shape[:2], entry.size
     raise ValueError(
-        f"{entry.origin or entry.path}: the annotations say that {entry.path} has {says_width} x {says_height} pixels, "
-        f"but it has {width} x {height}; it is another version of the image: unpack both again."
+        f"{entry.origin or entry.path}: the annotations state that {entry.path} has {stated_width} x {stated_height} "
+        f"pixels, but it has {width} x {height}; it is another version of the image: unpack both again."
     )
 
 
 class ImageSet(Dataset[Sample]):
-    """The samples of one split, brought to one size.
+    """The samples of one split, resized to one size.
 
     Args:
         entries: the images; kept as an `Index`.
@@ -127,7 +127,7 @@ class ImageSet(Dataset[Sample]):
     def sizes(self) -> NDArray[np.int32]:
         """(N, 2) height and width of the grid of each image's boxes, as loading finds it.
 
-        Sizes that annotations state are taken as they are; loading compares them with the image. Others are read from
+        Sizes that annotations state are not verified here; loading compares them with the image. Others are read from
         the heads of the files, in threads.
         """
         index = self.entries
@@ -143,7 +143,7 @@ class ImageSet(Dataset[Sample]):
 
     def _size(self, place: int) -> Size:
         entry = self.entries[place]
-        # An image that a reader keeps elsewhere than in a file of its own has to be loaded.
+        # An image without a file of its own must be loaded.
         return read_size(entry.path) if entry.path.is_file() else self.load(entry).size
 
     def clipped_boxes(self) -> NDArray[np.float32]:
@@ -214,13 +214,13 @@ def prepared_as(
 ) -> ImageSet:
     """Return images of one split, decoded and resized like those of another.
 
-    What a split does not show, boxes and masks of `train`, stays hidden.
+    Boxes and masks that a split hides, as `train` does, stay hidden.
 
     Args:
-        images: where they come from.
-        like: whose way of decoding, and whose size, is taken; its first image is read.
+        images: of the split.
+        like: images whose decoding and size are used; the first of them is read.
         places: (N,) indices into `images`, in the order wanted; None: all.
-        max_cache_bytes: they stay in memory if they take no more than this.
+        max_cache_bytes: the images stay in memory if they take no more than this.
         name: for progress bars and the log; empty: as `images`.
     """
     entries = images.entries if places is None else images.entries.select(places)

@@ -27,7 +27,7 @@ class ImageTree:
     """The images below a folder.
 
     Attributes:
-        files: N paths from there with forward slashes, sorted; each after the prefix that was asked for.
+        files: N paths from there with forward slashes, sorted; each after the prefix.
         folders: names of the folders at the top that hold some, sorted; "" means the top itself.
         folder_ids: (N,) int64, which of them each file is in, at any depth.
     """
@@ -88,7 +88,7 @@ def _scan(root: Path, prefix: str) -> tuple[pa.Table, list[Path]]:
     places = np.argsort(order.to_numpy())[tops.indices.to_numpy()]
     if prefix:
         files = pc.binary_join_element_wise(pa.scalar(prefix, files.type), files, pa.scalar("", files.type))
-    # A name of a folder holds no slash.
+    # The name of a folder contains no slash.
     metadata = {_FOLDERS: "/".join(tops.dictionary.take(order).to_pylist())}
     return pa.table({"file": files, "folder": places.astype(np.int32)}).replace_schema_metadata(metadata), folders
 

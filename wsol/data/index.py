@@ -23,7 +23,7 @@ class Entry:
         boxes: (B, 4) edges, in pixels of the original image.
         path: its file.
         origin: file and line of the boxes, for messages.
-        size: (height, width) that the annotations say; None: they do not.
+        size: (height, width) by the annotations; None: unknown.
         box_origins: file and line of each box; empty: at `origin`.
         mask_paths: files of its objects' masks.
         ignore_path: file of the region that scores of pixels leave out.
@@ -66,18 +66,18 @@ class _Rest:
 class Index(Sequence[Entry]):
     """N images in columns: a million take 100 MB, once, however many processes load them.
 
-    An entry is made when it is asked for. The columns are tensors, for the reason that `Strings` gives.
+    Entries are made on access. The columns are tensors, for the reason in `Strings`.
 
     Attributes:
         image_ids: unique in the data set.
         class_ids: (N,) int64.
-        folder: what `paths` start from; empty where they are whole.
+        folder: where `paths` start; empty if they are complete.
         paths: the files.
         boxes: (M, 4) float32 edges, those of image i at box_ends[i] ... box_ends[i + 1].
         box_ends: (N + 1,) int64.
-        sizes: (N, 2) int32 height and width by the annotations; 0, 0 where they say none; None: nowhere.
+        sizes: (N, 2) int32 height and width by the annotations; 0, 0: unknown; None: all unknown.
         origins: file and line of the boxes; None: unknown.
-        box_origins: M places, one for each box; None: those of their images.
+        box_origins: M lines, one for each box; None: those of their images.
         rest: N records of the fields that few data sets have, or None.
     """
 

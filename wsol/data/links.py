@@ -15,7 +15,7 @@ def check_links(splits: Iterable[ImageSet], roots: Iterable[Path]) -> None:
     paths that leave their folder.
 
     Args:
-        splits: whose files are looked at; each folder is listed once.
+        splits: images to check; each folder is listed once.
         roots: the folders, or files in them, that the user named.
 
     Raises:
@@ -42,7 +42,7 @@ def check_links(splits: Iterable[ImageSet], roots: Iterable[Path]) -> None:
             with os.scandir(place) as entries_there:
                 links = [entry.path for entry in entries_there if entry.name in files and entry.is_symlink()]
         except OSError:
-            continue  # reading the image says what is wrong
+            continue  # reading the image reports what is wrong
         for link in links:
             _check(Path(link), real[root], root)
 

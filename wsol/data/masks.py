@@ -17,7 +17,7 @@ ReadMask = Callable[[int, Size], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Per image, the files of its objects and of the region that is left out of scoring.
+    """Files of the objects of each image, and of the region that scores leave out.
 
     Attributes:
         objects: N sequences of files; a pixel is on the object where any of them is.

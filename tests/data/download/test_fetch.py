@@ -60,8 +60,8 @@ def test_the_second_time_nothing_is_done(source, server, tmp_path):
     lines = get(source, tmp_path)
     assert len(server.requests) == asked
     assert lines == [
-        f"{tmp_path / 'birds'} is there already.",
-        f"{tmp_path / 'metadata' / 'birds' / 'val' / 'boxes.txt'} is there already.",
+        f"{tmp_path / 'birds'} exists already.",
+        f"{tmp_path / 'metadata' / 'birds' / 'val' / 'boxes.txt'} exists already.",
     ]
 
 

@@ -263,7 +263,7 @@ def test_a_folder_that_holds_something_is_left_alone(make, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     archive = make(FILES)
-    with pytest.raises(FileExistsError, match=r"out is there already; move it away"):
+    with pytest.raises(FileExistsError, match=r"out exists already; move it away"):
         unpack(archive, tmp_path / "out", max_bytes=MIB)
     assert contents(tmp_path / "out") == {"mine.txt": b"mine"}
 

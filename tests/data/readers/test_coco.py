@@ -198,19 +198,19 @@ def test_an_image_of_another_size_is_named(tmp_path):
     content = document(tmp_path)
     for one in content["images"]:
         one["width"] = 50
-    with pytest.raises(ValueError, match=r"the annotations say that .* has 50 x 30 pixels"):
+    with pytest.raises(ValueError, match=r"the annotations state that .* has 50 x 30 pixels"):
         read(tmp_path, content)
 
 
 def test_what_is_not_given_or_missing_says_what_to_do(tmp_path):
     path = write(tmp_path, document(tmp_path))
-    with pytest.raises(ValueError, match=r"but neither is given\. Say where .*data.annotations=FILE.json"):
+    with pytest.raises(ValueError, match=r"but neither is given\. Name the folder .*data.annotations=FILE.json"):
         read(tmp_path)
     with pytest.raises(ValueError, match="but both is given"):
         read(tmp_path, annotations=path, train=path)
-    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*none\.json\. Say where"):
+    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*none\.json\. Name the folder"):
         read(tmp_path, annotations=tmp_path / "none.json")
-    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*nowhere\. Say where"):
+    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*nowhere\. Name the folder"):
         coco(tmp_path / "nowhere", path)
     with pytest.raises(ValueError, match="has train, but no test"):
         read(tmp_path, train=path)

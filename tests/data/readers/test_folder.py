@@ -175,7 +175,7 @@ def test_a_label_that_differs_from_the_folder_alone_is_named(root):
 
 def test_sizes_in_the_file_must_be_those_of_the_images(root):
     write_csv(root, "image,x0,y0,x1,y1,width,height", [[*row, 40, 31] for row in boxed(0, 1, 2)])
-    with pytest.raises(ValueError, match=r"the annotations say that .* has 40 x 31 pixels"):
+    with pytest.raises(ValueError, match=r"the annotations state that .* has 40 x 31 pixels"):
         read(root)
 
 
@@ -188,7 +188,7 @@ def test_sizes_in_the_file_must_be_those_of_the_images(root):
             r"all coordinates of all 6 boxes lie in \[0, 1\].*box_format=normali",
         ),
         (boxed(0, 1, 2, box=(0, 0, 1, 1)), {}, r"all coordinates of all 6 boxes lie in \[0, 1\]"),
-        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*say data.box_format=xywh"),
+        (boxed(0, 1, 2, box=(30, 20, 8, 8)), {}, r"x1 < x0 or y1 < y0 in 6 of 6 boxes, .*set data.box_format=xywh"),
         (
             boxed(0, 1, 2, box=(40, 6, 20, 15)),
             {"box_format": "xywh"},
@@ -249,9 +249,11 @@ def test_missing_images_are_counted(root):
 
 
 def test_a_missing_folder_or_file_says_what_to_do(root):
-    with pytest.raises(FileNotFoundError, match=r"No CSV file at .*boxes\.csv\. Say where .* data\.boxes=FILE\.csv"):
+    with pytest.raises(
+        FileNotFoundError, match=r"No CSV file at .*boxes\.csv\. Set data.images=FOLDER .* data\.boxes=FILE\.csv"
+    ):
         read(root)
-    with pytest.raises(FileNotFoundError, match=r"No folder of images at .*nowhere\. Say where .* data\.images=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=r"No folder of images at .*nowhere\. Set data\.images=FOLDER"):
         folder(root / "nowhere", root / "boxes.csv")
 
 

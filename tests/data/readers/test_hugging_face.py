@@ -446,7 +446,9 @@ class TestIds:
         assert splits.test.image_ids[3] == splits.test[3].image_id == "photo 13"
 
     def test_that_come_twice_are_named(self, saved):
-        with pytest.raises(ValueError, match=r"id_column=label says '0' twice; .*let id_column=null number the rows"):
+        with pytest.raises(
+            ValueError, match=r"id_column=label contains '0' twice; .*let id_column=null number the rows"
+        ):
             read(saved, id_column="label")
 
     def test_that_are_missing_are_named(self, tmp_path):
@@ -595,7 +597,7 @@ class TestMistakes:
             hugging_face(tmp_path / "empty")
 
     def test_an_unknown_split(self, saved):
-        with pytest.raises(ValueError, match=r"no split 'valid'; it has train, test. Say which .*val_split"):
+        with pytest.raises(ValueError, match=r"no split 'valid'; it has train, test. Choose others .*val_split"):
             hugging_face(saved, val_split="valid")
 
     def test_an_unknown_split_of_a_glob(self, parquet):

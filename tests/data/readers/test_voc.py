@@ -232,7 +232,7 @@ def test_a_broken_file_is_named(root):
 
 
 def test_a_missing_folder_says_what_it_wants(tmp_path, root):
-    with pytest.raises(FileNotFoundError, match=r"No folder of Pascal VOC at .*nowhere. Say with data.root=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=r"No folder of Pascal VOC at .*nowhere. Set data.root=FOLDER"):
         read(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="No XML file is in"):
         read(root / "JPEGImages")

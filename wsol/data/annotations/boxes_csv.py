@@ -19,7 +19,7 @@ def read_csv(path: Path, split: str | None, images: Path | None = None, inclusiv
             states another convention they are edges in pixels.
         split: the lines to read, where there is a column `split`.
         images: a folder that image sizes are read from, where there are no columns `width` and `height`.
-        inclusive: the pixel (x1, y1) lies inside its box; otherwise the file says what x1 and y1 are.
+        inclusive: the pixel (x1, y1) lies inside its box; otherwise the file states the convention.
 
     Returns:
         Labels that are all whole numbers are class ids; other labels are numbered in alphabetical order.

@@ -16,10 +16,10 @@ def read_coco_boxes(path: Path, images: Path | None = None) -> GroundTruth:
 
     Args:
         path: the file.
-        images: a folder that sizes are read from where the file does not say them.
+        images: a folder to read sizes from, if the file does not state them.
 
     Returns:
-        Classes are numbered in alphabetical order; that of an image with boxes of several categories is not known.
+        Classes are numbered in alphabetical order; that of an image with boxes of several categories is unknown (-1).
 
     Raises:
         FileNotFoundError: if the file is missing, or an image whose size is needed.

@@ -36,12 +36,12 @@ def find_truth(
     Args:
         source: what `_FORMS` lists; recognized by its files.
         split: `train`, `val` or `test`.
-        masks: where mask files lie, for metadata that name some.
-        images: where image files lie, for a CSV or JSON file that does not say their sizes.
-        inclusive: of a CSV file: the pixel (x1, y1) lies inside its box.
+        masks: folder of the mask files, for metadata that name some.
+        images: folder of the image files, for a CSV or JSON file that does not state their sizes.
+        inclusive: in a CSV file, the pixel (x1, y1) lies inside its box.
 
     Raises:
-        FileNotFoundError, ValueError: saying what is missing or malformed.
+        FileNotFoundError, ValueError: naming what is missing or malformed.
     """
     if source.suffix == ".csv":
         return read_csv(source, split, images, inclusive)
@@ -51,7 +51,7 @@ def find_truth(
         if not source.is_file():
             raise FileNotFoundError(f"No predictions at {source}.")
         if source.stem.startswith("predictions-") and source.stem != f"predictions-{split}":
-            raise ValueError(f"{source} is of another split than {split!r}; say --split {source.stem[12:]}.")
+            raise ValueError(f"{source} is of another split than {split!r}; set --split {source.stem[12:]}.")
         return truth_of(pd.read_parquet(source))
     for folder in (source, source / split):
         if (folder / "image_ids.txt").is_file():

@@ -16,8 +16,8 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> GroundTruth:
     """Read the annotations of one split in the files that `read_split` reads.
 
     Args:
-        folder: of the split, `metadata/CUB/test` say.
-        mask_root: where mask paths start, for metadata with masks (OpenImages30k); sizes are those of the masks.
+        folder: of the split, for instance `metadata/CUB/test`.
+        mask_root: folder where mask paths start, for metadata with masks (OpenImages30k); sizes are those of the masks.
 
     Raises:
         FileNotFoundError: naming a missing file.
@@ -39,7 +39,7 @@ def read_metadata(folder: Path, mask_root: Path | None = None) -> GroundTruth:
 
 def _with_masks(split: MetadataSplit, mask_root: Path | None) -> GroundTruth:
     if mask_root is None:
-        raise ValueError(f"{split.localization} names masks, not boxes; say with --masks where they lie.")
+        raise ValueError(f"{split.localization} names masks, not boxes; name their folder with --masks.")
     masks = [mask_root / mask for mask in split.masks]
     objects = [masks[start:end] for start, end in zip(split.ends[:-1], split.ends[1:], strict=True)]
     ignored = [mask_root / path if path else None for path in split.ignored or ()]

@@ -37,13 +37,13 @@ class Canvas:
         return np.clip(0.5 + inside, 0, 1)
 
     def paint(self, coverage: Coverage, color: NDArray[np.float64]) -> None:
-        """Lay a colour, (3,) or (H, W, 3), over what is there."""
+        """Lay a colour, (3,) or (H, W, 3), over the picture."""
         self.pixels += coverage[..., None] * (color - self.pixels)
 
     def paint_ellipse(
         self, center: NDArray[np.float64], radii: NDArray[np.float64], angle: float, color: Color
     ) -> None:
-        """Lay a small ellipse over what is there, touching only the window that it can reach: most of the speed."""
+        """Lay a small ellipse over the picture within the window that it can reach: most of the speed."""
         reach = radii.max() + 1
         (left, top), (right, bottom) = np.clip(np.rint([center - reach, center + reach]), 0, self.size).astype(int)
         if right > left and bottom > top:

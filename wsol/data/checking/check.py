@@ -20,7 +20,7 @@ from wsol.threads import in_threads, processors
 
 Member = tuple[int, int]
 
-# Images that a thread takes at once: the hand-over costs as much as decoding a third of a small image.
+# Images that a thread receives at once: handing over costs as much as decoding a third of a small image.
 _AT_ONCE = 32
 
 
@@ -28,7 +28,7 @@ def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
     """Yield groups of files with the same digest.
 
     Args:
-        digests: of the files of each split, (N,) each; 0: not known, which is like no other.
+        digests: of the files of each split, (N,) each; 0: unknown, equal to no other.
 
     Yields:
         Two or more (split, place in the split), ascending.
@@ -62,7 +62,7 @@ class SplitFacts:
         per_class: (K,) images of each class.
         sizes: (D, 2) height and width in pixels of the images that could be decoded.
         traits: kind of file -> images.
-        copies: files that are there once more.
+        copies: files that equal an earlier one.
     """
 
     name: str

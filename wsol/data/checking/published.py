@@ -15,11 +15,11 @@ class Figure:
     """A published number.
 
     Attributes:
-        what: of images or boxes it is.
+        what: description of the images or boxes.
         count: the number.
-        splits: of the reader, that hold them together.
+        splits: of the reader, that contain these images together.
         of_boxes: count boxes, not images.
-        even: as many of each class, so that of some classes too the number is known.
+        even: every class has the same number, so that the number for some classes is known too.
     """
 
     what: str

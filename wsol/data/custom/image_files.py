@@ -84,9 +84,9 @@ def check_present(folder: Path, names: Iterable[tuple[str, str]], listed: Collec
 
     Args:
         folder: of the images.
-        names: for each image its path from there, and where it is named.
-        listed: paths that are known to be there.
-        source: what names them, for messages.
+        names: for each image its path from there, and the file and line that name it.
+        listed: paths that are known to exist.
+        source: file that names them, for messages.
 
     Raises:
         MissingFiles: with how many are missing, and the first of them.
@@ -109,9 +109,9 @@ def absent_images(folder: Path, missing: Sequence[tuple[str, str]], count: int, 
 
     Args:
         folder: of the images.
-        missing: for each image what it is called, and where it is named.
-        count: of all images that are named.
-        source: what names them.
+        missing: for each image its name, and the file and line that name it.
+        count: number of all named images.
+        source: file that names them.
     """
     shown = ", ".join(f"{name!r} ({origin})" for name, origin in missing[:_LISTED])
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""

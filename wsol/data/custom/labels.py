@@ -25,8 +25,8 @@ class Labelled:
         path: its file.
         label: name of its class.
         boxes: (B, 4) edges, in pixels of the original image; B may be 0.
-        origin: where its boxes stand, for messages.
-        size: (height, width) that the annotations say; None: they do not.
+        origin: file and line of its boxes, for messages.
+        size: (height, width) by the annotations; None: unknown.
         box_origins: file and line of each box; empty: at `origin`.
     """
 
@@ -54,10 +54,10 @@ class Annotated:
     Attributes:
         image_id: unique in the data set.
         path: its file.
-        labels: B names of classes; none where nothing is annotated.
+        labels: B names of classes; empty if nothing is annotated.
         boxes: (B, 4) edges, in pixels of the original image.
-        origin: where they stand, for messages.
-        size: (height, width) that the annotations say; None: they do not.
+        origin: file and line of the boxes, for messages.
+        size: (height, width) by the annotations; None: unknown.
         box_origins: file and line of each box; empty: at `origin`.
     """
 
@@ -77,9 +77,10 @@ def single_labels(images: Iterable[Annotated], several: Several, source: str) ->
 
     Args:
         images: with a label for each box.
-        several: of an image whose boxes are of several classes: `error`; `largest` keeps the class whose boxes have the
-            largest sum of areas (the first by the alphabet of equal ones) and its boxes alone; `skip` leaves it out.
-        source: what was read, for messages.
+        several: what to do with an image whose boxes are of several classes: `error`; `largest` keeps the class whose
+            boxes have the largest sum of areas (the first by the alphabet of equal ones) and its boxes alone; `skip`
+            leaves it out.
+        source: file or folder that was read, for messages.
 
     Raises:
         ValueError: for images of several classes, with how many there are, unless `several` decides.

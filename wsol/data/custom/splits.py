@@ -44,7 +44,7 @@ def seeded_split(
 
 
 def split_name(text: str, origin: str) -> SplitName:
-    """Return the split that a name in annotations stands for.
+    """Return the split that annotations name.
 
     Args:
         text: name as written.
@@ -91,7 +91,7 @@ def find_layout(root: Path, folders: Sequence[str]) -> Layout:
         folders: names of those at the top; "" means the top itself.
 
     Raises:
-        ValueError: if splits stand beside other folders, or under other names than train, val and test.
+        ValueError: if splits lie beside other folders, or under other names than train, val and test.
     """
     named = [name for name in folders if name]
     if named and set(named) <= set(SPLITS):
@@ -100,8 +100,8 @@ def find_layout(root: Path, folders: Sequence[str]) -> Layout:
     if len({_meant(name) for name in splits}) > 1:  # one alone may be a class: a train is a vehicle
         others = [name for name in named if name not in SPLITS]
         raise ValueError(
-            f"{root}: the folders {', '.join(splits)} look like splits, which are called train, val and test and stand "
-            f"beside no other folder; rename or move {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
+            f"{root}: the folders {', '.join(splits)} look like splits, whose names are train, val and test and which "
+            f"lie beside no other folder; rename or move {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
         )
     return Layout(by_split=False)
 
@@ -193,7 +193,7 @@ def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[E
 def _missing_split(source: str, stated: Mapping[SplitName, Sequence[Labelled]]) -> str:
     present = [split for split in SPLITS if stated.get(split)]
     if "train" not in present:
-        return f"{source}: has {' and '.join(present)}, but no train; say which images are trained on."
+        return f"{source}: has {' and '.join(present)}, but no train; name the images to train on."
     remedy = "name a part of them test"
     if "val" in present:
         remedy = "name val test, then val is held out of train's images with boxes"

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _USER_AGENT = "wsol (benchmark suite; data set download)"
 _CHUNK = 2**16
-# Answers of a server that is busy or out of order for the moment; any other error will not pass by waiting.
+# Answers of a server that is busy or broken for the moment; waiting does not help against other errors.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 60.0
 
@@ -69,7 +69,7 @@ class _Part:
         return self.size > 0 and noted.get("url") == self.url and (checkable or noted.get("validator") is not None)
 
     def begin(self, validator: str | None) -> None:
-        """Remove what was received, and note the version that follows."""
+        """Remove the received part, and note the version that follows."""
         self.remove()
         write_text(self.note, json.dumps({"url": self.url, "validator": validator}))
 
@@ -196,7 +196,7 @@ def _complete(
             failures = 1 if part.size > longest else failures + 1
             longest = max(longest, part.size)
             if failures >= attempts:
-                # A server may announce more bytes than the file has; the checksum knows better.
+                # A server may announce more bytes than the file has; the checksum decides.
                 if expected and part.path.exists() and _digest(part.path, expected[0]) == expected[1]:
                     return
                 raise _not_downloaded(part.url, path, str(error)) from None
@@ -251,7 +251,7 @@ def _request(part: _Part, path: Path, size: int | None, checkable: bool, timeout
 def _receive(
     response: http.client.HTTPResponse, part: _Part, path: Path, start: int, size: int | None, progress: bool
 ) -> None:
-    """Write the body of an answer behind what has come."""
+    """Append the body of an answer to the part."""
     announced = response.headers.get("Content-Length", "")
     left = int(announced) if announced.isdecimal() else None
     total = None if left is None else start + left

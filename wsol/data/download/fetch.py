@@ -26,10 +26,10 @@ def fetch(
 
     Args:
         source: a name in the catalog, or an entry like those there.
-        data_root: the folder that holds the data sets; it is made if it is missing.
+        data_root: the folder of the data sets; it is created if it is missing.
         keep: leave the archives in `.downloads`.
         progress: show bars where the output is a terminal.
-        wait: as of `download`.
+        wait: see `download`.
 
     Returns:
         Lines that report each step.
@@ -83,16 +83,19 @@ def _fetch_file(
 ) -> list[str]:
     target = data_root / file.target
     if is_present(file, data_root):
-        return [f"{target} is there already."]
+        return [f"{target} exists already."]
     lines = []
     if file.max_bytes is None and target.exists():
         lines.append(f"{target} is not the published file (size or checksum); replaced, and kept as {_kept(target)}.")
     archive = downloads / file.name
-    came = download(file.url, archive, sha256=file.sha256, md5=file.md5, size=file.size, progress=progress, wait=wait)
+    downloaded = download(
+        file.url, archive, sha256=file.sha256, md5=file.md5, size=file.size, progress=progress, wait=wait
+    )
     algorithm = "sha256" if file.sha256 else "md5" if file.md5 else None
     checked = f"{algorithm} is right" if algorithm else "no checksum is published, so it was not checked"
     lines.append(
-        f"{file.name}: {'downloaded' if came else 'was in .downloads'}, {_bytes(archive.stat().st_size)}; {checked}."
+        f"{file.name}: {'downloaded' if downloaded else 'was in .downloads'}, {_bytes(archive.stat().st_size)}; "
+        f"{checked}."
     )
     if file.max_bytes is None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ def _kept(target: Path) -> Path:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove a download folder that holds nothing but lock files."""
+    """Remove a download folder that contains nothing but lock files."""
     if folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()):
         for path in folder.iterdir():
             path.unlink()

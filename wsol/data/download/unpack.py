@@ -41,7 +41,7 @@ class Unpacked:
 
     files: int
     size: int  # bytes
-    left_out: int  # members outside the folder that was asked for
+    left_out: int  # members outside the wanted folder
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ def unpack(
 
     Args:
         archive: the file.
-        folder: what is to be made; it must not be there yet, or be empty.
-        max_bytes: bound on what is written, counted while it is written, whatever the headers say.
+        folder: path of the new folder; it must not exist, or be empty.
+        max_bytes: bound on the bytes written, counted while writing, whatever the headers claim.
         max_files: bound on the number of members.
         inside: unpack only what lies in this top folder of the archive, without its name; None: everything.
         progress: show a bar where the output is a terminal.
 
     Raises:
         FileNotFoundError: if there is no such archive.
-        FileExistsError: if the folder holds something.
+        FileExistsError: if the folder is not empty.
         ValueError: naming archive, member and remedy, if the archive is damaged, encrypted, of another kind, too large,
             or has a member that would leave the folder, is a link or a device, or is given twice.
         OSError: if there is no room.
@@ -85,9 +85,9 @@ def unpack(
     if not archive.is_file():
         raise FileNotFoundError(f"Archive {archive} is missing; download it again.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already; move it away to unpack {archive} again.")
+        raise FileExistsError(f"{folder} exists already; move it away to unpack {archive} again.")
     aside = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # what a run left that was stopped
+    shutil.rmtree(aside, ignore_errors=True)  # left by a run that was stopped
     aside.mkdir(parents=True)
     try:
         _check_room(archive, aside)
@@ -122,7 +122,7 @@ def _write_members(
                 if count > max_files:
                     raise _refused(archive, f"holds more than {max_files:,} members")
                 parts = _parts(archive, member)
-                seen += member.size  # also of what is left out: reading past it takes time
+                seen += member.size  # also members that are left out: reading past them takes time
                 if seen > max_bytes:
                     raise _too_large(archive, max_bytes)
                 tops.update(parts[:1])
@@ -275,7 +275,7 @@ class _GuardedFile:
 
 def _check_room(archive: Path, folder: Path) -> None:
     packed, free = archive.stat().st_size, shutil.disk_usage(folder).free
-    if free < packed:  # nothing unpacks to less; how much more is not known
+    if free < packed:  # nothing unpacks to less; the final size is unknown
         raise OSError(
             f"{folder.parent} has {free:,} bytes free, fewer than {archive} ({packed:,}) unpacks to; make room."
         )

@@ -110,7 +110,7 @@ def read_boxes_table(path: Path) -> BoxesTable:
         raise FileNotFoundError(f"No CSV file at {path}.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(file)  # not str.splitlines, which also cuts at characters that names may hold
+            lines = list(file)  # not str.splitlines, which also cuts at characters that names may contain
     except PermissionError:
         raise PermissionError(f"{path} may not be read; change its permissions.") from None
     except UnicodeDecodeError as error:
@@ -148,7 +148,7 @@ def by_image(rows: Iterable[BoxRow]) -> dict[str, ImageRows]:
     """Group lines by image; images and boxes keep the order of the file.
 
     Raises:
-        ValueError: naming the line, where an image's lines say two labels, splits or sizes.
+        ValueError: naming the line, if an image's lines give two labels, splits or sizes.
     """
     images: dict[str, ImageRows] = {}
     for row in rows:

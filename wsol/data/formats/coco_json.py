@@ -39,7 +39,7 @@ class CocoImage:
 def read_coco(path: Path) -> list[CocoImage]:
     """Read the images of a file with their boxes; polygons and masks are ignored.
 
-    Annotations of crowds (iscrowd=1), whose box holds many objects, are left out, and so are boxes without area, of
+    Annotations of crowds (iscrowd=1), whose box contains many objects, are left out, and so are boxes without area, of
     which COCO itself has some; the log reports their numbers.
 
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; its format "object detection".

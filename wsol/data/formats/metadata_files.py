@@ -75,13 +75,13 @@ def read_split(folder: Path, located: bool = True) -> MetadataSplit:
     """Read one split: `image_ids.txt`, `class_labels.txt`, `image_sizes.txt`, `localization.txt`.
 
     Lines are `id`; `id,class`; `id,width,height`; and `id,x0,y0,x1,y1` in pixels of the original image, several for an
-    image with several boxes. Boxes are edges, as they stand there: those of CUB are x, y, x + width, y + height. With
+    image with several boxes. Boxes are edges, without conversion: those of CUB are x, y, x + width, y + height. With
     masks (OpenImages30k) `localization.txt` has `id,mask,ignore`, the last one empty but in one line of an image, and
-    `image_sizes.txt` is empty. Text is UTF-8 with any line endings; labels and sizes of other images are passed over,
+    `image_sizes.txt` is empty. Text is UTF-8 with any line endings; labels and sizes of other images are ignored,
     since lists of fewer images (`image_ids_proxy.txt`) are used with the labels of all.
 
     Args:
-        folder: of the split, `metadata/CUB/test` say.
+        folder: of the split, for instance `metadata/CUB/test`.
         located: every image must have a box or a mask; False: the two last files may also be missing or empty, as
             those of training images are.
 

@@ -18,7 +18,7 @@ from wsol.data.sample import Sample
 from wsol.data.shared_strings import Strings
 from wsol.geometry import Size, as_boxes
 
-# As many files are looked for one by one; for more, their folders are listed, and the list is kept between runs.
+# Up to this number files are checked one by one; for more, folders are listed, and the list is kept between runs.
 _ONE_BY_ONE = 20_000
 _AT_ONCE = 1_000
 # Masks of 0 and 1 as well as of 0 and 255, as in the field's evaluation.
@@ -35,7 +35,7 @@ def index_of(split: MetadataSplit, images: Path, masks: Path | None = None) -> I
     """
     if len(split.masks):
         if masks is None:
-            raise ValueError(f"{split.localization} names masks; say which folder they are in.")
+            raise ValueError(f"{split.localization} names masks; name their folder.")
         return Index.of(_entry(split, place, images, masks) for place in range(len(split.image_ids)))
     return Index(
         image_ids=split.image_ids,
@@ -76,18 +76,18 @@ def check_files(folder: Path, files: Strings, what: str, remedy: str) -> None:
     Args:
         folder: where their paths start.
         files: paths from there.
-        what: they are, for the message: `images of CUB's train`.
-        remedy: what to do if some are missing.
+        what: description of the files for the message, as `images of CUB's train`.
+        remedy: advice if some are missing.
 
     Raises:
-        MissingFiles: that counts those missing and names the first.
+        MissingFiles: with the number of missing files and the first of them.
     """
     absent = files
     if len(files) > _ONE_BY_ONE and folder.is_dir():
         listed = list_images(folder).files.to_arrow()
         present = pc.is_in(files.to_arrow(), value_set=listed)
         absent = Strings.from_arrow(files.to_arrow().filter(pc.invert(present)))
-    # A list leaves out hidden files and folders that are linked twice: what is not on it is looked for itself.
+    # A list leaves out hidden files and folders that are linked twice, so files not on it are checked one by one.
     step = _AT_ONCE if len(files) > _ONE_BY_ONE else len(files)
     for start in range(0, len(absent), max(step, 1)):
         missing = [file for file in absent[start : start + step] if not (folder / file).is_file()]
@@ -104,7 +104,7 @@ def load_with_masks(entry: Entry, at_least: Size | None = None) -> Sample:
     """Decode an image and its objects' masks, which may be of another resolution.
 
     Most masks of Open Images are: 1,600 pixels long where images have 1,024 (github.com/openimages/dataset, issue 92).
-    They are brought to the image's size by nearest neighbours. Scores of pixels read the files themselves.
+    They are resized to the image's size by nearest neighbours. Scores of pixels read the files themselves.
 
     Raises:
         ValueError: for a mask whose sides are not in the proportion of its image's; and as `load_entry`.

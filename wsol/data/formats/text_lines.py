@@ -42,9 +42,9 @@ def read_lines(path: Path, fields: int, separator: str | None = None, maxsplit: 
 
     Args:
         path: UTF-8 text, any line endings.
-        fields: how many a line must have.
+        fields: number of fields of a line.
         separator: between fields; None for any white space.
-        maxsplit: as of `str.split`, for a last field that holds separators.
+        maxsplit: see `str.split`; for a last field that contains separators.
 
     Raises:
         FileNotFoundError: naming the file.

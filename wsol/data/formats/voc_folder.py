@@ -31,7 +31,7 @@ class VocFile:
         names: for each object its class.
         boxes: for each object (xmin, ymin, xmax, ymax) as written.
         difficult: for each object.
-        lines: for each object where it starts; 0 where that is not known.
+        lines: for each object its first line; 0 if unknown.
     """
 
     stem: str

@@ -16,10 +16,10 @@ class VocObject:
 
     Attributes:
         name: of its class: a word in VOC, a wnid in ImageNet.
-        box: (xmin, ymin, xmax, ymax) as written; which pixel is the first, and whether the last one counts, is for the
-            reader of the data set to know.
+        box: (xmin, ymin, xmax, ymax) as written; the reader of the data set decides which pixel
+            is the first, and whether the last one counts.
         difficult: what VOC leaves out of its scores.
-        line: where it starts in the text, counted from 1; None where comments hide it.
+        line: its first line in the text, counted from 1; None if comments hide it.
     """
 
     name: str

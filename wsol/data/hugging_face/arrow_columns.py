@@ -17,7 +17,7 @@ def split_name(name: str, columns: Sequence[str]) -> tuple[str, list[str]] | Non
     """Split a column's dotted name into the column of the table and the fields inside it.
 
     Returns:
-        None: the table has no such column. A column whose own name holds dots is preferred to a nested one.
+        None: the table has no such column. A column whose own name contains dots is preferred to a nested one.
     """
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
@@ -66,7 +66,7 @@ def read_boxes(array: pa.Array, place: Callable[[int], str]) -> tuple[NDArray[np
     Args:
         array: N rows, each a list of boxes (lists of four numbers), or the four numbers of its single box; null and
             an empty list are no box.
-        place: row -> what messages call it.
+        place: row -> its name in messages.
 
     Returns:
         (M, 4) numbers, all finite; (N,) how many boxes each row has.
@@ -113,10 +113,10 @@ def check_counts(parent: pa.Array, counts: NDArray[np.int64], name: str, place: 
     """Raise ValueError unless lists beside the boxes (categories, areas, ...) have one item for each box.
 
     Args:
-        parent: the structs that hold the list of boxes and those beside it; of other types nothing is asked.
+        parent: the structs that contain the list of boxes and those beside it; other types are not checked.
         counts: (N,) boxes of each row.
         name: of the boxes' column.
-        place: row -> what messages call it.
+        place: row -> its name in messages.
 
     Raises:
         ValueError: naming the row and both numbers.

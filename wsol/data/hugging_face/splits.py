@@ -17,7 +17,7 @@ _CONVERTED = "refs/convert/parquet"  # where the hub keeps the Parquet form of s
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where a data set is.
+    """Location of a data set.
 
     Attributes:
         path: a folder made by `save_to_disk`, a folder or glob of Parquet files, a folder of images, or a hub name.
@@ -76,13 +76,13 @@ def open_splits(source: HubSource, wanted: Sequence[str], streaming: bool = Fals
     are not Arrow yet are converted once into its own cache.
 
     Args:
-        source: where it is.
+        source: location of the set.
         wanted: names of splits.
         streaming: without conversion; not for what `save_to_disk` made, which is read in place anyway.
 
     Raises:
         ImportError: if `datasets` is not installed.
-        FileNotFoundError: for a folder or files that are not there.
+        FileNotFoundError: for a missing folder or file.
         ConnectionError: if the hub cannot be reached.
         ValueError: for an unknown split, configuration or hub name, damaged files, or options that do not fit.
     """

@@ -42,10 +42,10 @@ def stored_stream(
     a memory-mapped copy of the same size, which is kept in the same folder.
 
     Args:
-        source: where the set is.
+        source: location of the set.
         wanted: names of splits.
         columns: those to keep, dotted where nested; those that a split does not have are passed over.
-        image_column: which of them holds the images.
+        image_column: the one that contains the images.
         max_gib: bound on the encoded images of all splits together.
         shard_bytes: of images in a file.
 
@@ -86,7 +86,7 @@ def _store(
 ) -> None:
     features = stream.features
     if features is None:
-        raise ValueError(f"Split {split!r} does not say what its columns hold; leave streaming=false.")
+        raise ValueError(f"Split {split!r} does not state the types of its columns; leave streaming=false.")
     places = (split_name(name, list(features)) for name in columns)
     tops = list(dict.fromkeys(place[0] for place in places if place is not None))
     stream = stream.select_columns(tops)

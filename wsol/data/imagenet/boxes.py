@@ -1,6 +1,6 @@
 """Read boxes of ImageNet's images from XML (folders, tars), Kaggle's CSV, and the field's metadata.
 
-Coordinates are taken as edges as they stand: so does the field's metadata, whose lists were made from the same files
+Coordinates are read as edges without conversion, as in the field's metadata, whose lists were made from the same files
 (Choe et al., CVPR 2020), and numbers then agree with it.
 """
 
@@ -169,7 +169,7 @@ def _build(source: Path) -> tuple[pa.Table, list[Path]]:
         table = _table(_xml_rows(_read_files(files, source), source, len(files)))
         # A malformed file may be put right in place, which leaves the folder's time as it is.
         bad = set(pc.unique(table.filter(pc.not_equal(table["problem"], ""))["image"]).to_pylist())
-        folders = [folder for folder in source.iterdir() if folder.is_dir()]  # also those that hold none yet
+        folders = [folder for folder in source.iterdir() if folder.is_dir()]  # also those without XML files yet
         return table, [source, *folders, *(file for file in files if file.stem in bad)]
     rows = _xml_rows(_read_tar(source), source) if is_tar(source) else _csv_rows(source)
     return _table(rows), [source]

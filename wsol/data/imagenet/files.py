@@ -34,13 +34,13 @@ _DEVKIT = ("ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12.tar.gz")
 _V2 = ("imagenetv2-threshold0.7", "imagenetv2-threshold0.7-format-val", "val2")
 
 _HELP = (
-    "ImageNet takes an account: join https://www.kaggle.com/c/imagenet-object-localization-challenge and unpack its "
+    "ImageNet needs an account: join https://www.kaggle.com/c/imagenet-object-localization-challenge and unpack its "
     "archive, or unpack ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar of https://image-net.org/download to "
-    "ILSVRC/train/<wnid>/ and ILSVRC/val/; then say machine.data_root=FOLDER, the folder that holds ILSVRC."
+    "ILSVRC/train/<wnid>/ and ILSVRC/val/; then set machine.data_root=FOLDER, the folder that contains ILSVRC."
 )
 _BOXES_HELP = (
     "Unpack Kaggle's Annotations or LOC_val_solution.csv beside the images, or put ILSVRC2012_bbox_val_v3.tgz of "
-    "https://image-net.org/download there as it is, or say data.boxes=PATH."
+    "https://image-net.org/download there as it is, or set data.boxes=PATH."
 )
 _TRAIN_BOXES_HELP = (
     "Unpack Kaggle's Annotations or LOC_train_solution.csv beside the images, put ILSVRC2012_bbox_train_v2.tar.gz of "
@@ -58,9 +58,9 @@ class ImageNetFiles:
 
     Attributes:
         layout: its name in the log.
-        images: the folder that holds train/ and val/.
-        places: the folders in which annotations are looked for, in this order.
-        outside: those in which ImageNetV2 and its metadata are looked for.
+        images: the folder that contains train/ and val/.
+        places: folders to search for annotations, in this order.
+        outside: folders to search for ImageNetV2 and its metadata.
     """
 
     layout: str
@@ -72,10 +72,10 @@ class ImageNetFiles:
         """Return the source of val's boxes: a folder or tar of XML, a solution .csv, or metadata/ILSVRC/test.
 
         Args:
-            given: taken in place of all that could be found.
+            given: path that is used instead of a search.
 
         Raises:
-            FileNotFoundError: naming what was looked at, with what to do.
+            FileNotFoundError: naming the searched places, with what to do.
         """
         if given is not None:
             if not is_annotation(Path(given)):
@@ -90,7 +90,7 @@ class ImageNetFiles:
         """Return the source of the boxes of training images, about half of which have some.
 
         Raises:
-            FileNotFoundError: naming what was looked at, with what to do.
+            FileNotFoundError: naming the searched places, with what to do.
         """
         return _first(self.places, _TRAIN_BOXES, "boxes of ImageNet's train", _TRAIN_BOXES_HELP)
 
@@ -106,7 +106,7 @@ class ImageNetFiles:
         """Return the folder of ImageNetV2 (threshold 0.7), with class folders 0 ... 999.
 
         Raises:
-            FileNotFoundError: naming what was looked at, with what to do.
+            FileNotFoundError: naming the searched places, with what to do.
         """
         return _first(self.outside, _V2, "ImageNetV2", V2_HELP, is_right=lambda folder: (folder / "0").is_dir())
 
@@ -114,10 +114,10 @@ class ImageNetFiles:
         """Return the folder with the field's localization.txt of ImageNetV2.
 
         Args:
-            given: that folder, or metadata/ILSVRC or metadata above it; taken in place of all that could be found.
+            given: that folder, or metadata/ILSVRC or metadata above it; used instead of a search.
 
         Raises:
-            FileNotFoundError: naming what was looked at, with what to do.
+            FileNotFoundError: naming the searched places, with what to do.
         """
         above = self.outside if given is None else (Path(given),)
         names = ["metadata/ILSVRC/val"] if given is None else ["", "val", "ILSVRC/val", "metadata/ILSVRC/val"]
@@ -128,7 +128,7 @@ def find_imagenet(root: Path) -> ImageNetFiles:
     """Find the first folder at or below the root that has both train/ and val/ of ImageNet.
 
     Raises:
-        FileNotFoundError: naming what was looked at and what is missing, with what to do.
+        FileNotFoundError: naming the searched places and what is missing, with what to do.
         PermissionError: naming a folder that may not be read.
     """
     looked, half = [], []
@@ -175,7 +175,7 @@ def xml_files(folder: Path) -> Iterator[Path]:
 
 
 def _files(root: Path, base: Path, images: Path) -> ImageNetFiles:
-    above = [] if images == base else [images.parents[1], images.parents[2]]  # ILSVRC/ and what holds it
+    above = [] if images == base else [images.parents[1], images.parents[2]]  # ILSVRC/ and the folder above it
     flat = next(entry for entry in _entries(images / "val") if _is_val(entry)).is_file()
     layout = ("Kaggle's layout" if above else "train/ and val/") + (" with val/ flat" if flat else "")
     places = tuple(dict.fromkeys([images, *above, base, root]))

@@ -166,7 +166,7 @@ def _check(boxes: ImageBoxes, names: pa.Array, places: NDArray[np.int64]) -> Non
         image = names[int(np.flatnonzero(missing)[0])]
         raise ValueError(
             f"{boxes.source} has no box for val/{image} and {missing.sum() - 1} other images; unpack or download it "
-            "again, or say data.boxes=PATH of another source."
+            "again, or set data.boxes=PATH to another source."
         )
     problems = boxes.problems.take(pa.array(places))
     bad = pc.not_equal(problems, "").to_numpy(zero_copy_only=False)

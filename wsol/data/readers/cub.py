@@ -21,13 +21,13 @@ from wsol.geometry import from_xywh
 log = logging.getLogger(__name__)
 
 _HELP = (
-    "Download CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpack it, and say where with "
-    "machine.data_root=FOLDER, the folder that holds CUB_200_2011 with images.txt, image_class_labels.txt, "
+    "Download CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpack it, and set "
+    "machine.data_root=FOLDER, the folder that contains CUB_200_2011 with images.txt, image_class_labels.txt, "
     "train_test_split.txt, bounding_boxes.txt, classes.txt and images/."
 )
 _CUBV2_BOXES = (
-    "Fetch them with `python benchmarks/data.py fetch cubv2_boxes`, or say with data.metadata=FOLDER where "
-    "metadata/CUB of github.com/clovaai/wsolevaluation is."
+    "Fetch them with `python benchmarks/data.py fetch cubv2_boxes`, or set data.metadata=FOLDER to "
+    "metadata/CUB of github.com/clovaai/wsolevaluation."
 )
 _CUBV2_IMAGES = (
     "Download CUBV2.tar, which the README of github.com/clovaai/wsolevaluation links to, and unpack it in "

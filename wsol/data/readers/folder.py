@@ -19,8 +19,8 @@ from wsol.geometry import Size, as_boxes
 log = logging.getLogger(__name__)
 
 _HELP = (
-    "Say where your images are with data.images=FOLDER (FOLDER/CLASS/IMAGE, FOLDER/train/CLASS/IMAGE with test and val "
-    "beside train, or FOLDER/IMAGE) and where their boxes are with data.boxes=FILE.csv, whose first line is "
+    "Set data.images=FOLDER to the folder of your images (FOLDER/CLASS/IMAGE, FOLDER/train/CLASS/IMAGE with test and "
+    "val beside train, or FOLDER/IMAGE) and data.boxes=FILE.csv to the file of their boxes, whose first line is "
     "image,label,x0,y0,x1,y1."
 )
 
@@ -184,7 +184,7 @@ def _edges(
     box_format = table.box_format(option)
 
     def statement(other: str) -> str:
-        return f"say data.box_format={other}, or write '# boxes: {other}' as the first line of {table.path}"
+        return f"set data.box_format={other}, or write '# boxes: {other}' as the first line of {table.path}"
 
     log.info("%s: boxes are %s (%s).", table.path, box_format, MEANING[box_format])
     boxed = [file for file, lines in named.items() if lines.numbers]

@@ -73,7 +73,7 @@ def _find_metadata(root: Path, name: str, given: str | Path | None) -> Path:
     raise FileNotFoundError(
         f"No text files of {name} in {' or '.join(map(str, places))}: there must be train/, val/ and test/ with "
         f"{_FILES} each. Take the folder metadata/{name} of github.com/clovaai/wsolevaluation, put it below "
-        "machine.data_root, or say where it is with data.metadata=FOLDER."
+        "machine.data_root, or set data.metadata=FOLDER."
     )
 
 
@@ -87,7 +87,7 @@ def _find_images(root: Path, name: str, given: str | Path | None) -> Path:
             return place
     raise FileNotFoundError(
         f"No images of {name} in {' or '.join(map(str, places))}: prepare them with the scripts in dataset/ of "
-        "github.com/clovaai/wsolevaluation, and say where with machine.data_root=FOLDER, the folder that holds "
+        "github.com/clovaai/wsolevaluation, and set machine.data_root=FOLDER, the folder that contains "
         f"{name}/, or with data.images=FOLDER."
     )
 
@@ -102,7 +102,7 @@ def _find_masks(root: Path, name: str, given: str | Path | None, images: Path, s
             return place
     raise FileNotFoundError(
         f"{split.origin(int(np.argmax(np.diff(split.ends) > 0)))}: mask {split.masks[0]} is not in "
-        f"{' or '.join(map(str, places))}; unpack the archive of masks there, or say where they are with "
+        f"{' or '.join(map(str, places))}; unpack the archive of masks there, or set "
         "data.masks=FOLDER."
     )
 
@@ -137,8 +137,8 @@ def _index(root: Path, name: str, title: str, split: MetadataSplit, images: Path
         images,
         split.image_ids,
         f"images of {name}'s {title}",
-        "Unpack them there with the scripts in dataset/ of github.com/clovaai/wsolevaluation, or say where they are "
-        "with machine.data_root=FOLDER or data.images=FOLDER.",
+        "Unpack them there with the scripts in dataset/ of github.com/clovaai/wsolevaluation, or set "
+        "machine.data_root=FOLDER or data.images=FOLDER.",
     )
     if not len(split.masks):
         boxes = f"{len(split.boxes):,} boxes of {split.localization}" if len(split.boxes) else "no boxes"

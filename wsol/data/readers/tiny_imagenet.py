@@ -11,8 +11,8 @@ from wsol.data.splits import hold_out
 from wsol.geometry import from_inclusive
 
 _HELP = (
-    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and say where with "
-    "machine.data_root=FOLDER, the folder that holds tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
+    "Download http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and set "
+    "machine.data_root=FOLDER, the folder that contains tiny-imagenet-200 with wnids.txt, words.txt, train/ and val/."
 )
 
 

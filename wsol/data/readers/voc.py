@@ -24,7 +24,7 @@ VocFormat = Literal["voc", "edges"]
 Difficult = Literal["keep", "skip"]
 
 _HELP = (
-    "Say with data.root=FOLDER where it is: a folder with JPEGImages, Annotations and, where there are splits, "
+    "Set data.root=FOLDER to a folder with JPEGImages, Annotations and, where there are splits, "
     "ImageSets/Main, or any folder of images and their XML files."
 )
 
@@ -124,8 +124,8 @@ def _lists(folder: Path, image_sets: Mapping[str, str] | None) -> dict[SplitName
     for split in ("train", "test"):
         if split not in files:
             raise FileNotFoundError(
-                f"{folder} has {', '.join(f'{name}.txt' for name in files)}, but no {split}.txt; say which lists to "
-                "take, such as 'data.image_sets={train: train, test: val}', and val is held out of train."
+                f"{folder} has {', '.join(f'{name}.txt' for name in files)}, but no {split}.txt; name the lists to "
+                "use, such as 'data.image_sets={train: train, test: val}', and val is held out of train."
             )
     return files
 
@@ -193,7 +193,7 @@ def _edges(pairs: Sequence[tuple[VocFile, int]], source: str, box_format: VocFor
     origins = [file.origin(place) for file, place in pairs]
     refuse_fractions(numbers, source)
     if box_format == "edges":
-        check_numbers(numbers, origins, "edges", lambda _: "say data.box_format=voc")
+        check_numbers(numbers, origins, "edges", lambda _: "set data.box_format=voc")
         edges = as_boxes(numbers)
     else:
         edges = as_boxes(numbers - [1, 1, 0, 0])  # the first pixel is 1, and the last one lies inside
