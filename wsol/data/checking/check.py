@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -33,21 +34,16 @@ def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
     Yields:
         Two or more (split, place in the split), ascending.
     """
-    splits = np.repeat(np.arange(len(digests)), [len(split) for split in digests])
-    places = np.concatenate([np.arange(len(split)) for split in digests])
-    joined = np.concatenate(digests)
-    order = np.argsort(joined, kind="stable")
-    order = order[joined[order] != 0]
-    starts = np.flatnonzero(np.diff(joined[order], prepend=np.uint64(0)) != 0)
-    lengths = np.diff(starts, append=len(order))
-    repeated = lengths > 1
-    # In the order of their first files, not of their digests.
-    groups = sorted(
-        (order[start : start + length] for start, length in zip(starts[repeated], lengths[repeated], strict=True)),
-        key=lambda group: int(group[0]),
+    table = pd.DataFrame(
+        {
+            "split": np.repeat(np.arange(len(digests)), [len(column) for column in digests]),
+            "place": np.concatenate([np.arange(len(column)) for column in digests]),
+            "digest": np.concatenate(digests),
+        }
     )
-    for group in groups:
-        yield list(zip(splits[group].tolist(), places[group].tolist(), strict=True))
+    copies = table[(table["digest"] != 0) & table.duplicated("digest", keep=False)]
+    for _, group in copies.groupby("digest", sort=False):  # in the order of their first files
+        yield list(zip(group["split"].tolist(), group["place"].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
