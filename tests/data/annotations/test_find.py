@@ -49,7 +49,7 @@ def test_predictions_of_a_run(tmp_path):
     truth = find_truth(tmp_path / "predictions-test.parquet", "test")
     assert truth.size(0) == (8, 9)
     assert truth.boxes[0].tolist() == [[0, 0, 5, 6]]
-    with pytest.raises(ValueError, match="say --split test"):
+    with pytest.raises(ValueError, match="set --split test"):
         find_truth(tmp_path / "predictions-test.parquet", "val")
 
 

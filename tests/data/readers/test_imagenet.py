@@ -612,7 +612,7 @@ def test_labels_of_the_devkit_go_by_the_number_in_the_name(root):
 @pytest.mark.parametrize(
     ("truth", "message"),
     [
-        ("490\n449\n3\n", r"gives .*00000004.JPEG no label of ILSVRC2012; get the development kit"),
+        ("490\n449\n3\n", r"gives .*00000004.JPEG no label of ILSVRC2012; download the development kit"),
         ("490\n449\nfish\n449\n490\n", r"ground_truth.txt, line 3: ILSVRC2012_ID 'fish' is not in meta.mat"),
         ("", r"ground_truth.txt is empty"),
         ("490\n1001\n3\n449\n490\n", r"gives .*00000002.JPEG no label of ILSVRC2012"),

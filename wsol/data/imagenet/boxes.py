@@ -4,8 +4,6 @@ Coordinates are read as edges without conversion, as in the field's metadata, wh
 (Choe et al., CVPR 2020), and numbers then agree with it.
 """
 
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.metadata_files import read_split
 from wsol.data.formats.text_lines import Line, read_lines
 from wsol.data.formats.voc_xml import parse_voc
-from wsol.data.imagenet.files import is_tar, xml_files
+from wsol.data.imagenet.files import is_tar, read_members, xml_files
 from wsol.data.imagenet.labels import imagenet_wnids
 from wsol.data.index import Index
 from wsol.data.shared_strings import Strings
@@ -171,7 +169,7 @@ def _build(source: Path) -> tuple[pa.Table, list[Path]]:
         bad = set(pc.unique(table.filter(pc.not_equal(table["problem"], ""))["image"]).to_pylist())
         folders = [folder for folder in source.iterdir() if folder.is_dir()]  # also those without XML files yet
         return table, [source, *folders, *(file for file in files if file.stem in bad)]
-    rows = _xml_rows(_read_tar(source), source) if is_tar(source) else _csv_rows(source)
+    rows = _xml_rows(read_members(source, _is_xml, _LARGEST), source) if is_tar(source) else _csv_rows(source)
     return _table(rows), [source]
 
 
@@ -243,19 +241,9 @@ def _read(path: Path) -> bytes:
         raise PermissionError(f"Annotation file {path} may not be read; change its permissions.") from None
 
 
-def _read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if not member.isreg() or name.suffix != ".xml" or name.name.startswith("."):
-                    continue
-                if member.size > _LARGEST:
-                    raise ValueError(f"{path}, {member.name}: has {member.size} bytes, too many for an annotation.")
-                file = archive.extractfile(member)
-                yield member.name, b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); download it again.") from None
+def _is_xml(member: str) -> bool:
+    name = PurePosixPath(member)
+    return name.suffix == ".xml" and not name.name.startswith(".")
 
 
 def _csv_rows(path: Path) -> Iterator[_Row]:

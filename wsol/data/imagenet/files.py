@@ -2,6 +2,8 @@
 
 import os
 import re
+import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +158,30 @@ def is_annotation(path: Path) -> bool:
 def is_tar(path: Path) -> bool:
     """Return whether a file is a tar, by its name."""
     return path.name.endswith((".tar", ".tgz", ".tar.gz"))
+
+
+def read_members(path: Path, is_wanted: Callable[[str], bool], largest: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of some files in a tar, which is not unpacked.
+
+    Args:
+        path: the tar, compressed or not.
+        is_wanted: decides by the name of a member.
+        largest: bound on the size of a member in bytes: a forged tar must not fill the memory.
+
+    Raises:
+        ValueError: if the tar is damaged, or a wanted member is too large.
+    """
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                if not member.isreg() or not is_wanted(member.name):
+                    continue
+                if member.size > largest:
+                    raise ValueError(f"{path}, {member.name}: has {member.size} bytes, too many for an annotation.")
+                file = archive.extractfile(member)
+                yield member.name, b"" if file is None else file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({error}); download it again.") from None
 
 
 def xml_files(folder: Path) -> Iterator[Path]:

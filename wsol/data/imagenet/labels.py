@@ -1,8 +1,6 @@
 """Classes of ImageNet-1k: their order, their names, and the labels of the official validation images."""
 
 import io
-import tarfile
-import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from scipy.io import loadmat
 from timm.data import ImageNetInfo
 
 from wsol.data.formats.text_lines import Line, read_lines, read_table
+from wsol.data.imagenet.files import read_members
 
 _GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _META = "data/meta.mat"
@@ -87,17 +86,10 @@ def _wnid(line: Line, wnids: dict[str, str]) -> str:
 
 def _members(path: Path) -> dict[str, bytes]:
     """Return the two files inside the kit's archive, which is not unpacked."""
-    texts: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                for name in (_META, _GROUND_TRUTH):
-                    if member.isreg() and member.name.endswith(f"/{name}") and member.size <= _LARGEST:
-                        file = archive.extractfile(member)
-                        texts[name] = b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); download it again.") from None
-    for name in (_META, _GROUND_TRUTH):
+    wanted = (_META, _GROUND_TRUTH)
+    members = read_members(path, lambda member: member.endswith(tuple(f"/{name}" for name in wanted)), _LARGEST)
+    texts = {name: text for member, text in members for name in wanted if member.endswith(f"/{name}")}
+    for name in wanted:
         if name not in texts:
             raise FileNotFoundError(f"{path} holds no {name}; download it again from https://image-net.org/download.")
     return texts
