@@ -254,7 +254,7 @@ def test_a_malformed_list_is_said_with_its_line(call, tmp_path):
         (["check", "folder", "images=photos"], "images=photos: expected data_root=VALUE"),
         (["check", "cub", "data_root="], "data_root=: expected"),
         (["check", "cub", "backbone=resnet50"], "backbone=resnet50: expected"),
-        (["check", "cub", "duplicates=maybe"], "duplicates=maybe: say yes or no."),
+        (["check", "cub", "duplicates=maybe"], "duplicates=maybe must be yes or no."),
         (["check", "cub", "out=report.md"], "out=report.md: name a file that ends in .csv."),
         (["list", "cub"], "cub: expected data_root=VALUE."),
         (["list", "data.root=x"], "data.root=x: expected data_root=VALUE."),
