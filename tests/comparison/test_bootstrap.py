@@ -99,7 +99,7 @@ def test_several_scores_at_once_are_each_what_it_is_alone():
 
 def test_one_of_several_of_other_images_is_refused():
     resamples = ImageResamples(3, 10)
-    with pytest.raises(ValueError, match=r"of 2 images, the resamples of 3"):
+    with pytest.raises(ValueError, match=r"have 2 images, but the resamples have 3"):
         resamples.replicates_of([share_of(np.ones(3, bool)), share_of(np.ones(2, bool))])
 
 
@@ -136,5 +136,5 @@ def test_too_few(arguments):
 
 def test_outcomes_of_other_images_are_refused():
     resamples = ImageResamples(3, 10)
-    with pytest.raises(ValueError, match=r"of 2 images, the resamples of 3"):
+    with pytest.raises(ValueError, match=r"have 2 images, but the resamples have 3"):
         resamples.replicates(share_of(np.array([True, False])))

@@ -210,12 +210,12 @@ class TestGather:
 
     def test_a_seed_that_comes_twice_is_refused(self):
         given = [(scored(1, "one"), one_seed(0.5)), (scored(1, "other"), one_seed(0.6))]
-        with pytest.raises(ValueError, match=r"Seed 1 comes twice: one, other"):
+        with pytest.raises(ValueError, match=r"Seed 1 occurs twice: one, other"):
             gather(given, baseline=False)
 
     def test_the_seed_that_comes_twice_is_named(self):
         given = [(scored(seed), one_seed(0.5)) for seed in (0, 1, 1)]
-        with pytest.raises(ValueError, match=r"Seed 1 comes twice"):
+        with pytest.raises(ValueError, match=r"Seed 1 occurs twice"):
             gather(given, baseline=False)
 
     def test_different_images_are_refused(self):
