@@ -95,7 +95,7 @@ def gallery_page(shown_gallery):
 def test_a_page_of_nothing_can_be_read(tmp_path):
     seen = written(Page("Nothing", "by hand"), tmp_path)
     text = "".join(seen.text)
-    assert "No claim was put to these runs." in text
+    assert "No claim was tested on these runs." in text
     assert "There are no runs." in text
     assert set(seen.targets) <= set(seen.ids)
 
@@ -309,7 +309,7 @@ def test_a_gallery_without_orders_shows_its_images_as_stored():
     [
         (shown(0, 1), "needs a view for each of 2 settings, got 1"),
         (replace(shown(0, 2), aspect=0.0), "aspect 0.0"),
-        (replace(shown(0, 2), true_boxes=[(0, 0, 1, float("nan"))]), "a box that is not of numbers"),
+        (replace(shown(0, 2), true_boxes=[(0, 0, 1, float("nan"))]), "a box with NaN or infinity"),
         (replace(shown(0, 2), photo="https://example.org/a.jpg"), "no data URI"),
     ],
 )

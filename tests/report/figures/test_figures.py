@@ -135,7 +135,7 @@ class TestEveryFigure:
 
     @pytest.mark.parametrize("draw", [draw_thresholds, draw_ious, draw_groups])
     def test_more_than_can_be_told_apart(self, draw):
-        with pytest.raises(ValueError, match="At most 8 settings"):
+        with pytest.raises(ValueError, match="at most 8 settings"):
             draw([str(n) for n in range(9)])
 
     @pytest.mark.parametrize("draw", [draw_shares, draw_ratios, draw_forest])
@@ -196,8 +196,8 @@ class TestAccuracyByThreshold:
         ("points", "message"),
         [
             ({"gmp": {"val": [0.2, 0.2]}}, r"got \['gmp'\]"),
-            ({"gap": {"test": [0.2, 0.2]}}, r"'val' or 'oracle'; got \['test'\]"),
-            ({"gap": {ORACLE: [0.2]}}, "'oracle' of 'gap' are 1, and its seeds 2"),
+            ({"gap": {"test": [0.2, 0.2]}}, r"'val' or 'oracle', got \['test'\]"),
+            ({"gap": {ORACLE: [0.2]}}, "'oracle' of 'gap' are 1, but there are 2 seeds"),
             ({"gap": {ORACLE: [0.2, 0.3]}}, r"τ = 0\.3, which is not among the 3 thresholds"),
         ],
     )
