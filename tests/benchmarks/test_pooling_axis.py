@@ -300,7 +300,7 @@ def test_runs_that_nobody_may_write_to(results, call, monkeypatch, caplog):
     status, output, _ = call(results, NO_FIGURES, "pooling=gap,gmp")
     assert status == 0
     assert rows_of(output)["gap"]["effective share of cells (%)"] == "100"
-    assert "is not kept: read-only file system" in caplog.text
+    assert "cannot be written: read-only file system" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_trunk_is_needed(world):
 
 
 def test_it_is_no_classifier_to_explain(ran):
-    with pytest.raises(ValueError, match="is a few-shot network, which knows no classes"):
+    with pytest.raises(ValueError, match="is a few-shot network, which predicts no classes"):
         read_run(ran.folder("few_shot_1").path)
 
 
