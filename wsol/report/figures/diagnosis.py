@@ -212,21 +212,16 @@ def draw_differences(
     lows: Sequence[float] | NDArray[np.floating],
     highs: Sequence[float] | NDArray[np.floating],
     title: str = "",
-    unit: str = "points",
-    margin: float | None = None,
     width: float = PAGE,
 ) -> Figure:
     """Draw differences with their intervals: a filled dot where the interval excludes zero, an open dot elsewhere.
 
     Args:
         names: name of each difference, R rows, the first on top.
-        values: (R,) fractions if the unit is points, which are printed times 100; else in the unit.
+        values: (R,) fractions, printed as points.
         lows: (R,) lower ends of the 95 % intervals; NaN if unknown.
         highs: (R,) upper ends of the 95 % intervals; NaN if unknown.
         title: the minuend and the subtrahend.
-        unit: unit of the numbers.
-        margin: half the width of the zone of differences that do not matter, in the scale of `values`; None for no
-            zone.
         width: inches.
 
     Raises:
@@ -238,14 +233,9 @@ def draw_differences(
             "Every difference needs a name, a value and both ends of its interval, got "
             f"{len(names)} names, {len(values)} values, {len(lows)} lows and {len(highs)} highs."
         )
-    scale = 100 if unit == "points" else 1
-    value, low, high = (scale * np.asarray(numbers, dtype=float) for numbers in (values, lows, highs))
+    value, low, high = (100 * np.asarray(numbers, dtype=float) for numbers in (values, lows, highs))
     figure = Figure(figsize=(width, 0.65 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
-    entries: list[tuple[Artist, str]] = []
-    if margin is not None:
-        axes.axvspan(-scale * margin, scale * margin, color="#DDDDDD", linewidth=0, zorder=0.5)
-        entries.append((Patch(color="#DDDDDD", linewidth=0), f"too small to matter (± {scale * margin:g} {unit})"))
     axes.axvline(0, color="#000000", linewidth=0.8, zorder=1)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for row in range(len(names)):
@@ -253,15 +243,15 @@ def draw_differences(
         axes.plot([low[row], high[row]], [row, row], color=COLORS[0], linewidth=1.2, zorder=2)
         axes.plot(value[row], row, zorder=3, **_difference(apart))
         axes.text(1.02, row, _printed(value[row], low[row], high[row]), transform=beside, va="center")
-    entries += [
+    entries: list[tuple[Artist, str]] = [
         (Line2D([], [], linestyle="none", **_difference(True)), "95 % interval excludes 0"),
         (Line2D([], [], linestyle="none", **_difference(False)), "interval contains 0, or is unknown"),
     ]
     _rows(axes, short_names(names, name_length(width)))
-    ends = np.abs(np.concatenate([value, low, high, [scale * (margin or 0)]]))
+    ends = np.abs(np.concatenate([value, low, high, [0]]))
     reach = float(ends[np.isfinite(ends)].max()) or 1.0
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
-    axes.set_xlabel(f"difference ({unit})")
+    axes.set_xlabel("difference (points)")
     title_above(figure, [title])
     axes.grid(visible=False, axis="y")
     legend_below(figure, entries)
