@@ -178,10 +178,10 @@ def print_table(
     pairs = {name: (first[name], second[name]) for name in first if name in second}
     pairs = {name: pair for name, pair in pairs.items() if set(pair[0].seeds) & set(pair[1].seeds)}
     differences = {name: minuend.minus(subtrahend) for name, (minuend, subtrahend) in pairs.items()}
-    differences = {name: one for name, one in differences.items() if one.is_known}
+    differences = {name: difference for name, difference in differences.items() if difference.is_known}
     if not differences:
         return False
-    corrected = holm(one.estimate.p_value() for one in differences.values())
+    corrected = holm(difference.estimate.p_value() for difference in differences.values())
     rows = []
     for (name, difference), p_holm in zip(differences.items(), corrected, strict=True):
         low, high = difference.estimate.interval

@@ -42,11 +42,15 @@ def read_words(words: Sequence[str], arguments: ReportWords, own: Callable[[str,
         if key == "results" or Path(word).is_dir():
             path = Path(value if key == "results" else word)
             if not path.is_dir():
-                raise ValueError(f"there is no folder {path}; name the one that holds the runs, like results/runs.")
+                raise ValueError(
+                    f"there is no folder {path}; name the folder that contains the runs, like results/runs."
+                )
             arguments.results = path.parent if path.resolve().name == "runs" else path
         elif not equals:
             if "/" in word:
-                raise ValueError(f"there is no folder {word}; name the one that holds the runs, like results/runs.")
+                raise ValueError(
+                    f"there is no folder {word}; name the folder that contains the runs, like results/runs."
+                )
             arguments.texts.append(word)
         elif key == "out":
             arguments.out = Path(value)

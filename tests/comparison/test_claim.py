@@ -215,14 +215,12 @@ class TestNotAnswered:
     @pytest.mark.parametrize("options", [{"score": OTHER}, {"minus": OTHER}])
     def test_no_such_score(self, options):
         why = self.why(claim(**options), pair({0: 0.1}))
-        assert why == "the records of pooling=gap, map cam do not hold what other reads, " + PROTOCOL
+        assert why == "the records of pooling=gap, map cam lack what other reads, " + PROTOCOL
 
     def test_a_score_of_one_group_alone(self):
         measured = pair({0: 0.1})
         measured["gmp", "cam"] = {}
-        assert (
-            self.why(claim(), measured) == "the records of pooling=gmp, map cam do not hold what loc reads, " + PROTOCOL
-        )
+        assert self.why(claim(), measured) == "the records of pooling=gmp, map cam lack what loc reads, " + PROTOCOL
 
     @pytest.mark.parametrize("differences", [{0: NAN}, {0: 0.1, 1: NAN}])
     def test_a_score_without_a_value(self, differences):

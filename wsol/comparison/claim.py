@@ -220,7 +220,7 @@ def _find(measured: Mapping[Line, Mapping[str, Measured]], group: Mapping[str, s
         raise LookupError(f"of the runs reported, none has pooling={line[0]} with its map {line[1]} scored")
     if score not in measured[line]:
         where = f"pooling={line[0]}, map {line[1]}"
-        raise LookupError(f"the records of {where} do not hold what {score} reads, or the protocol does not admit it")
+        raise LookupError(f"the records of {where} lack what {score} reads, or the protocol does not admit it")
     return measured[line][score]
 
 

@@ -27,7 +27,7 @@ def test_the_folder_may_be_named_or_not(tmp_path, key, inside):
 
 
 def test_a_folder_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="there is no folder no_folder; name the one that holds the runs"):
+    with pytest.raises(ValueError, match="there is no folder no_folder; name the folder that contains the runs"):
         read("results=no_folder")
 
 

@@ -62,7 +62,7 @@ def test_a_library_that_breaks_has_a_row_that_says_so(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert text.count("| broken ") == 4
     assert text.count("failed: KeyError: 'a / b'") == 4
-    assert "Not installed, and so left out: no-such-package." in text
+    assert "Left out because not installed: no-such-package." in text
     assert "`python benchmarks/measure/maps.py --networks resnet18 --size 32 --batch 1 --rounds 1 --device cpu`" in text
 
 
