@@ -145,8 +145,8 @@ def rows_of(output):
 def folder_of(results, head, seed=0):
     """The folder of a run."""
     told = [json.loads(path.read_text()) for path in (results / "runs").glob("*/settings.json")]
-    (found,) = [one["run"] for one in told if (one["pooling"], one["seed"]) == (head, seed)]
-    return results / "runs" / found
+    (result,) = [one["run"] for one in told if (one["pooling"], one["seed"]) == (head, seed)]
+    return results / "runs" / result
 
 
 def test_all_at_once(results, call, tmp_path):

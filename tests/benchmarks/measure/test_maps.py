@@ -90,10 +90,10 @@ def test_the_table_and_what_the_libraries_agree_on(tmp_path):
     graph = {row[1]: float(row[6]) for row in times[2:7]}
     assert graph["ours"] < 0.01
     assert min(graph[name] for name in ("grad-cam", "torchcam", "captum")) > 100 * graph["ours"]
-    found = {(row[1], method): row[2 + place] for row in differences[1:] for place, method in enumerate(METHODS)}
+    result = {(row[1], method): row[2 + place] for row in differences[1:] for place, method in enumerate(METHODS)}
     agree = ("Grad-CAM", "XGrad-CAM", "HiResCAM", "LayerCAM")
     for name, has in {"ours, optimized": METHODS, "grad-cam": agree, "torchcam": agree, "captum": agree}.items():
-        values = [float(found[name, method]) for method in has if found[name, method] != "-"]
+        values = [float(result[name, method]) for method in has if result[name, method] != "-"]
         assert len(values) == {"ours, optimized": 6, "grad-cam": 4, "torchcam": 3, "captum": 2}[name]
         assert max(values) < 1e-3, name
 

@@ -30,8 +30,8 @@ def test_ours_and_the_loop_with_our_augmentation_do_the_very_same_work():
     ours, plain = (make(WORK, pixels)(speed.Clock(CPU)) for make in (speed.our_loop, speed.batched_loop))
     before = speed.our_network("small_cnn")
     assert not torch.equal(ours.fc.weight, before.fc.weight)
-    found = [value for key, value in ours.state_dict().items() if key not in ("backbone.mean", "backbone.std")]
-    for value, expected in zip(found, plain.state_dict().values(), strict=True):
+    result = [value for key, value in ours.state_dict().items() if key not in ("backbone.mean", "backbone.std")]
+    for value, expected in zip(result, plain.state_dict().values(), strict=True):
         assert torch.equal(value, expected)
 
 
@@ -127,9 +127,9 @@ def test_crops_by_rows_and_by_gathering_are_those_cut_one_by_one(count, size):
                 expected[n, y, x] = images[n, tops[n] + y, lefts[n] + column]
     for cut in (_sliced, _gathered):
         assert torch.equal(cut(images, size, tops, lefts, mirrored), expected)
-    found = augment(images.permute(0, 3, 1, 2), size, torch.Generator().manual_seed(2))
-    assert torch.equal(found, expected.permute(0, 3, 1, 2))
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    result = augment(images.permute(0, 3, 1, 2), size, torch.Generator().manual_seed(2))
+    assert torch.equal(result, expected.permute(0, 3, 1, 2))
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.slow

@@ -329,7 +329,6 @@ class TestDifferences:
         assert "difference (points)" in said(figure)
         assert list(self.marks(figure)[0].get_xdata()) == [pytest.approx(3.2)]
 
-
     def test_a_mark_is_filled_where_the_interval_leaves_out_zero(self):
         none = np.nan
         figure = draw_differences("abcd", [0.1, -0.1, 0.1, 0.1], [0.05, -0.2, -0.1, none], [0.2, -0.05, 0.2, none])
@@ -342,7 +341,6 @@ class TestDifferences:
 
     def test_nothing_is_known_at_all(self):
         assert "not measured" in said(draw_differences(["a"], [np.nan], [np.nan], [np.nan]))
-
 
     @pytest.mark.parametrize("width", [COLUMN, PAGE])
     def test_a_long_title_is_cut_to_the_width(self, width):
