@@ -1,13 +1,14 @@
-"""Any two groups of runs, score by score, in pairs: the difference, its interval, its p-value.
+"""Compare any two groups of runs score by score, in pairs: the difference, its interval and its p-value.
 
 python benchmarks/compare.py pooling=gap,map=cam pooling=gmp,map=cam [data=cub ...]
 python benchmarks/compare.py map=cam map=grad_cam pooling=gap           # two maps
 python benchmarks/compare.py backbone=resnet18 backbone=resnet50 pooling=gap,map=cam
 python benchmarks/compare.py protocol=tight protocol=reference map=cam  # two protocols on the same runs
 
-The first two arguments name the groups; all others are filters for both. What the groups do not name is held equal, and
-runs are paired by seed. A pooling is a head's whole name, like gap+cutmix; of tuned heads it is the search that is held
-equal, not what it chose. Settings: data, backbone, pooling, map, protocol, and any of a run's own, like train.epochs.
+The first two arguments name the groups; all others are filters for both. All settings that the groups do not name must
+be equal, and runs are paired by seed. A pooling is a head's whole name, like gap+cutmix; tuned heads need equal
+searches, not equal results of the search. Settings: data, backbone, pooling, map, protocol, and any setting of a run,
+like train.epochs. results=DIR names the folder of the results.
 """
 
 import re
@@ -33,12 +34,12 @@ from wsol.training.train import with_later
 
 Settings = Mapping[str, Any]
 _TITLE = ("data", "backbone", "pooling", "map", "protocol")
-# A head's name says these, too.
+# Settings that are part of a head's name.
 _GOES_WITH = {"pooling": ("method", "pool_site", "pooling_at_test")}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as dotted names."""
+    """Yield nested settings with dotted names."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -46,30 +47,30 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def settings_of(one: ScoredMap) -> dict[str, Any]:
-    """Everything that tells a scored map apart from others, its seed left out."""
-    told = one.folder.settings()
-    identity = {key: value for key, value in told["identity"].items() if key not in ("seed",)}
+def settings_of(scored: ScoredMap) -> dict[str, Any]:
+    """Return all settings that identify a scored map, without its seed."""
+    settings = scored.folder.settings()
+    identity = {key: value for key, value in settings["identity"].items() if key != "seed"}
     if isinstance(identity.get("train"), Mapping):
         identity["train"] = with_later(identity["train"])
-    protocol = one.evaluation.get("protocol", {})
+    protocol = scored.evaluation.get("protocol", {})
     return {
         **dict(flat(identity)),
-        **{key: told[key] for key in ("data", "backbone", "pooling")},
-        "map": one.name,
+        **{key: settings[key] for key in ("data", "backbone", "pooling")},
+        "map": scored.name,
         "protocol": protocol.get("name", ""),
-        "optimized": one.evaluation.get("optimized"),
-        "thresholds": digest(one.evaluation.get("thresholds", [])),
+        "optimized": scored.evaluation.get("optimized"),
+        "thresholds": digest(scored.evaluation.get("thresholds", [])),
     }
 
 
 def read_settings(text: str) -> dict[str, str]:
-    """`a=b,c=d` as a mapping.
+    """Read `a=b,c=d` as a mapping.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the text has another form.
     """
-    # Not at the commas within a value: has:cells=[4, 5].
+    # Commas within a value do not separate: has:cells=[4, 5].
     pairs = [word.partition("=") for word in re.split(r",(?![^\[]*\])", text)]
     if any(not equals or not key for key, equals, _ in pairs):
         raise ValueError(f"{text!r} names no settings; write them like pooling=gap,map=cam.")
@@ -77,7 +78,7 @@ def read_settings(text: str) -> dict[str, str]:
 
 
 def fits(settings: Settings, wanted: Mapping[str, str]) -> bool:
-    """Has it these settings, 5.0 written as 5, True as true and None as null, too?"""
+    """Return whether settings have the wanted values; 5 also matches 5.0, true True and null None."""
     return all(value in _texts(settings.get(key)) for key, value in wanted.items())
 
 
@@ -87,31 +88,42 @@ def _texts(value: Any) -> set[str]:
 
 
 def held_equal(settings: Settings, named: Sequence[str]) -> str:
-    """What stands for all that the groups do not name: what a name like `pooling` stands for goes with it."""
-    goes = {*named, *(part for name in named for part in _GOES_WITH.get(name, ()))}
-    left = {
-        key: value
-        for key, value in settings.items()
-        if not any(key == one or key.startswith(f"{one}.") for one in goes)
-    }
-    return digest(left)
+    """Return a digest of all settings that the groups do not name, directly or as a part of `pooling`."""
+    left_out = {*named, *(part for name in named for part in _GOES_WITH.get(name, ()))}
+    return digest(
+        {
+            key: value
+            for key, value in settings.items()
+            if not any(key == name or key.startswith(f"{name}.") for name in left_out)
+        }
+    )
 
 
-def before_search(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings that the search of a tuned run started from, in the place of those that it chose.
+def before_search(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training settings that the search of a tuned run started from, to replace those that it chose.
 
-    Heads are tuned alike and each gets settings of its own, so these cannot be held equal.
+    The search is the same for all heads and chooses different settings for each, which thus cannot be equal.
 
     Args:
-        told: the run's `settings.json`; empty is returned where it was not tuned.
+        settings: the run's `settings.json`.
+
+    Returns:
+        `train.NAME` -> value; empty if the run was not tuned.
     """
-    tuned = told.get("tuned", {})
+    tuned = settings.get("tuned", {})
     first: Settings = next(iter(tuned.get("trials", ())), {})  # the first trial changes nothing
     return {f"train.{name}": first.get(name) for name in tuned.get("settings", ())}
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Print a table for each set of runs that are equal but for what the groups name; 1 if there is none."""
+    """Print a table for each set of runs that are equal in all settings that the groups do not name.
+
+    Returns:
+        The exit status: 1 if there is no table.
+
+    Raises:
+        ValueError: if the words do not name two groups.
+    """
     if len(arguments) < 2:
         raise ValueError("name two groups, like pooling=gap,map=cam pooling=gmp,map=cam")
     results = Path("results")
@@ -124,10 +136,9 @@ def compare(arguments: Sequence[str]) -> int:
     common = {key: value for word in rest for key, value in read_settings(word).items()}
     groups = [{**common, **read_settings(text)} for text in arguments[:2]]
     named = sorted({key for text in arguments[:2] for key in read_settings(text)})
-    found = collect(results, groups, named)
     shown = 0
-    for (first, second), title in found:
-        shown += print_table(first, second, title, arguments)
+    for pair, title in collect(results, groups, named):
+        shown += print_table(*pair, title, arguments)
     if not shown:
         print(
             f"No two runs under {results / 'runs'} are {arguments[0]} and {arguments[1]} and equal in all else; "
@@ -140,20 +151,20 @@ def compare(arguments: Sequence[str]) -> int:
 def collect(
     results: Path, groups: Sequence[Mapping[str, str]], named: Sequence[str]
 ) -> Iterator[tuple[tuple[dict[str, Measured], dict[str, Measured]], str]]:
-    """Both groups' scores, for each set of runs that are equal in all that the groups do not name."""
+    """Yield both groups' scores and a title, for each set of runs that are equal in all other settings."""
     sides: list[dict[str, dict[str, ScoredMap]]] = [{}, {}]
     titles: dict[str, str] = {}
     for comparison in read_comparisons(results):
         for (pooling, _), seeds in comparison.lines(results).items():
-            for one in seeds if pooling != NONE else ():
-                settings = settings_of(one)
-                key = held_equal({**settings, **before_search(one.folder.settings())}, named)
+            for scored in seeds if pooling != NONE else ():
+                settings = settings_of(scored)
+                key = held_equal({**settings, **before_search(scored.folder.settings())}, named)
                 for side, wanted in zip(sides, groups, strict=True):
                     if fits(settings, wanted):
-                        # Of several evaluations of the same run and map, the records are the same: one is enough.
-                        side.setdefault(key, {}).setdefault(str(one.seed), one)
-                        told = (name for name in _TITLE if name not in named)
-                        titles[key] = ", ".join(f"{name} {settings[name]}" for name in told)
+                        # Several evaluations of the same run and map have the same records, so the first is enough.
+                        side.setdefault(key, {}).setdefault(str(scored.seed), scored)
+                        unnamed = (name for name in _TITLE if name not in named)
+                        titles[key] = ", ".join(f"{name} {settings[name]}" for name in unnamed)
     for key in sorted(set(sides[0]) & set(sides[1]), key=lambda key: titles[key]):
         lines = {(str(place), ""): list(side[key].values()) for place, side in enumerate(sides)}
         measured = measure(lines, progress=True)
@@ -163,43 +174,43 @@ def collect(
 def print_table(
     first: Mapping[str, Measured], second: Mapping[str, Measured], title: str, arguments: Sequence[str]
 ) -> bool:
-    """One table; False if the two have nothing in common."""
+    """Print one table, and return whether the groups have a score and a seed in common."""
     pairs = {name: (first[name], second[name]) for name in first if name in second}
     pairs = {name: pair for name, pair in pairs.items() if set(pair[0].seeds) & set(pair[1].seeds)}
-    differences = {name: one.minus(two) for name, (one, two) in pairs.items()}
-    differences = {name: one for name, one in differences.items() if one.is_known}
+    differences = {name: minuend.minus(subtrahend) for name, (minuend, subtrahend) in pairs.items()}
+    differences = {name: difference for name, difference in differences.items() if difference.is_known}
     if not differences:
         return False
-    corrected = holm(one.estimate.p_value() for one in differences.values())
+    corrected = holm(difference.estimate.p_value() for difference in differences.values())
     rows = []
-    for (name, one), p_holm in zip(differences.items(), corrected, strict=True):
-        low, high = one.estimate.interval
-        single = [test.p for test in mcnemar_tests(*pairs[name])]
+    for (name, difference), p_holm in zip(differences.items(), corrected, strict=True):
+        low, high = difference.estimate.interval
+        p_mcnemar = [test.p for test in mcnemar_tests(*pairs[name])]
         rows.append(
             [
                 name,
-                *(percent_or_ratio(name, _mean(side, one.seeds)) for side in pairs[name]),
-                percent_or_ratio(name, one.estimate.value, sign=True),
+                *(percent_or_ratio(name, _mean(side, difference.seeds)) for side in pairs[name]),
+                percent_or_ratio(name, difference.estimate.value, sign=True),
                 f"{percent_or_ratio(name, low, sign=True)} to {percent_or_ratio(name, high, sign=True)}",
-                f"{one.estimate.p_value():.3g}",
+                f"{difference.estimate.p_value():.3g}",
                 f"{p_holm:.3g}",
-                f"{max(single):.3g}" if single else "–",
+                f"{max(p_mcnemar):.3g}" if p_mcnemar else "–",
             ]
         )
-    one = next(iter(differences.values()))
+    difference = next(iter(differences.values()))
     headers = ["score", *arguments[:2], "difference", "95 % interval", "p", "p (Holm)", "p (McNemar)"]
-    covers = "seeds and images" if len(one.seeds) > 1 else "images alone"
-    seeds = f"{len(one.seeds)} paired seeds {list(one.seeds)}"
-    if one.is_one_training:
-        seeds = f"one training, seed {one.seeds[0]}"
-    print(f"\n{title}; {seeds}, {one.images:,} images; intervals cover {covers}")
+    covers = "seeds and images" if len(difference.seeds) > 1 else "images alone"
+    seeds = f"{len(difference.seeds)} paired seeds {list(difference.seeds)}"
+    if difference.is_one_training:
+        seeds = f"one training, seed {difference.seeds[0]}"
+    print(f"\n{title}; {seeds}, {difference.images:,} images; intervals cover {covers}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return True
 
 
-def _mean(one: Measured, seeds: Sequence[int | None]) -> float:
-    """Over those seeds that are compared."""
-    return float(np.mean([one.values[one.seeds.index(seed)] for seed in seeds]))
+def _mean(measured: Measured, seeds: Sequence[int | None]) -> float:
+    """Return the mean over the seeds that are compared."""
+    return float(np.mean([measured.values[measured.seeds.index(seed)] for seed in seeds]))
 
 
 if __name__ == "__main__":

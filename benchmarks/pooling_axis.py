@@ -1,14 +1,14 @@
-"""Localization against how sharply each head pools, and against classification, from runs that are on disk.
+"""Draw localization against the sharpness of each head's pooling, and against classification, from runs on disk.
 
 python benchmarks/pooling_axis.py                                  # every comparison under results/runs
 python benchmarks/pooling_axis.py results/runs data=synthetic score=max_box_acc map=cam out=results
 python benchmarks/pooling_axis.py data=cub data_root=DATA
 
-For each comparison two figures and a table: `figures/NAME-localization_by_sharpness`,
+The command writes two figures and a table for each comparison: `figures/NAME-localization_by_sharpness`,
 `figures/NAME-localization_by_classification` and `tables/NAME-pooling_axis.md`. Filters: data, backbone, pooling, seed,
 protocol, protocol_key, comparison, run; a text without = must be in a comparison's name. Options: score=NAME
-(gt_known_loc), map=NAME (cam), results=DIR, as the folder alone, out=DIR (results), figures=no, data_root=DIR. How
-sharply a head pools is measured once, on up to 200 images of val, and kept in the run's folder.
+(gt_known_loc), map=NAME (cam), results=DIR or the folder alone, out=DIR (results), figures=no, data_root=DIR. The
+sharpness of a head is measured once, on up to 200 images of val, and stored in the run's folder.
 """
 
 import glob
@@ -73,74 +73,91 @@ class Arguments(ReportWords):
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:
-    """Raises ValueError for what cannot be read."""
-    found = Arguments()
+    """Read the words of the command line.
+
+    Raises:
+        ValueError: if a word cannot be read.
+    """
+    arguments = Arguments()
 
     def own(key: str, value: str) -> bool:
         if key not in ("score", "map"):
             return False
         if not value or "," in value:
             raise ValueError(f"{key}={value}: name one {key}; a figure shows no more.")
-        setattr(found, key, value)
+        setattr(arguments, key, value)
         return True
 
-    read_words(words, found, own)
-    return found
+    read_words(words, arguments, own)
+    return arguments
 
 
 class Share(NamedTuple):
-    """How sharply one trained head pools."""
+    """Effective share of cells of one trained head."""
 
     effective: float
-    cells: int  # n of its maps
+    cells: int  # number of cells of its maps
 
 
 class Shares:
-    """The effective share of cells of each run: from its folder, or measured on a sample of val and kept there."""
+    """Effective share of cells of each run, read from its folder, or measured on a sample of val and stored there."""
 
     def __init__(self, results: Path, data_root: str | None) -> None:
         self.results = results
         self.overrides = [] if data_root is None else [f"machine.data_root={data_root}"]
-        self.images: dict[str, tuple[Tensor, str] | str] = {}  # images and what stands for their ids; or why not
+        self.images: dict[str, tuple[Tensor, str] | str] = {}  # images and digest of their ids, or an error message
 
     def of(self, run: str) -> Share:
-        """Raises FileNotFoundError or ValueError that says why it is not known."""
+        """Return the share of a run.
+
+        Raises:
+            FileNotFoundError: if the images or the classifier are missing.
+            ValueError: if they do not belong to the run.
+        """
         folder = RunFolder.named(self.results, run)
         settings = folder.settings()
-        # The fingerprint stands for the image ids of val, and with their number for those of the sample.
+        # The fingerprint identifies the image ids of val, and so, with their number, those of the sample.
         fingerprint = settings["identity"]["data"]["fingerprint"]
         key = digest([settings["pooling"], settings["identity"], fingerprint, MOST_IMAGES])
         file = folder.path / SHARE_FILE
-        told = load_or_none(file, read_json)
-        if told is not None and told.get("key") == key:
-            return Share(told["effective_share"], told["cells"])
+        stored = load_or_none(file, read_json)
+        if stored is not None and stored.get("key") == key:
+            return Share(stored["effective_share"], stored["cells"])
         images, ids = self.images_of(settings)
         classifier = self.classifier_of(settings)
         share = Share(effective_share(classifier, images), count_cells(classifier, images))
         about = {"key": key, "head": settings["pooling"], "split": "val", "images": len(images), "image_ids": ids}
         try:
             write_json(file, {**about, "effective_share": share.effective, "cells": share.cells})
-        except OSError as error:  # an archive that nobody may write to
-            log.warning("%s is not kept: %s", file, one_line(error))
+        except OSError as error:  # such as a read-only archive
+            log.warning("%s cannot be written: %s", file, one_line(error))
         return share
 
     def images_of(self, settings: dict[str, Any]) -> tuple[Tensor, str]:
-        """A sample of val, (N, 3, H, W), and the digest of its ids; read once for all runs that share them."""
+        """Return a sample of val, (N, 3, H, W), and the digest of its ids; runs of the same data share it.
+
+        Raises:
+            FileNotFoundError: if the images cannot be read.
+        """
         key = data_key(settings)
         if key not in self.images:
             try:
                 val = splits_of(settings, configuration(self.overrides)).val
                 batch = collate([val[int(index)] for index in sample_images(val, MOST_IMAGES)])
                 self.images[key] = batch.images, digest(batch.image_ids)
-            except Exception as error:  # figures of other data sets need none of this, whatever is wrong with it
+            except Exception as error:  # figures of other data sets do not need these images, whatever the error
                 self.images[key] = f"no images of {settings['data']}: {one_line(error)}"
-        found = self.images[key]
-        if isinstance(found, str):
-            raise FileNotFoundError(found)
-        return found
+        images = self.images[key]
+        if isinstance(images, str):
+            raise FileNotFoundError(images)
+        return images
 
     def classifier_of(self, settings: dict[str, Any]) -> Classifier:
-        """The trained classifier, with the pooling that it is tested with."""
+        """Read the trained classifier of a run, with the pooling that it is tested with.
+
+        Raises:
+            FileNotFoundError: if the run that trained the classifier is missing.
+        """
         identity = settings["identity"]
         if "pooling_at_test" not in identity:
             return read_run(RunFolder.named(self.results, settings["run"]).path).classifier
@@ -151,31 +168,29 @@ class Shares:
         for path in sorted((self.results / "runs").glob(f"{glob.escape(name)}*/settings.json")):
             if read_json(path)["identity"] == trained:
                 return with_pooling(read_run(path.parent).classifier, build(tested_with)).eval()
-        raise FileNotFoundError(
-            f"the run that {settings['run']} was trained as is not there: {self.results / 'runs' / name}*"
-        )
+        raise FileNotFoundError(f"the run that trained {settings['run']} is missing: {self.results / 'runs' / name}*")
 
 
 @dataclass(frozen=True)
 class Head:
-    """One line of the table."""
+    """One head, a row of the table."""
 
     name: str
-    share: float  # effective share of cells, mean over seeds; NaN: not known
-    cells: int  # of a map; 0: not known
-    reason: str  # why not
+    share: float  # effective share of cells, mean over seeds; NaN if unknown
+    cells: int  # number of cells of a map; 0 if unknown
+    reason: str  # why the share is unknown
     scores: dict[str, dict[str, Any]]  # score -> line of the summary
-    settings: list[dict[str, Any]]  # of its runs
-    seeds: int  # that learned
-    failed: int  # that did not
+    settings: list[dict[str, Any]]  # settings of its runs
+    seeds: int  # number of seeds that learned
+    failed: int  # number of seeds that did not
 
     @property
     def is_swapped(self) -> bool:
-        """Is it tested with another pooling than it was trained with?"""
+        """Whether the head is tested with another pooling than it was trained with."""
         return bool(HeadName.read(self.name).tested_as)
 
     def point(self, score: str) -> AxisPoint:
-        """In the figures."""
+        """Return the head's point in the figures."""
         name = HeadName.read(self.name)
         option, _ = read_option(name.pooling)
         node = self.settings[0]["identity"]["pooling"]
@@ -193,30 +208,30 @@ class Head:
         )
 
     def chosen(self, name: str) -> str:
-        """A training setting, which the search chose where there was one."""
-        values = dict.fromkeys(one["identity"]["train"].get(name) for one in self.settings)
+        """Return a training setting as text; of a tuned head, the setting that the search chose."""
+        values = dict.fromkeys(run["identity"]["train"].get(name) for run in self.settings)
         return ", ".join("n/a" if value is None else f"{value:g}" for value in values)
 
     def interval(self, score: str) -> Interval:
-        """What it scored."""
-        one = self.scores.get(score)
-        return Interval(math.nan) if one is None else Interval(one["mean"], one["low"], one["high"])
+        """Return the head's score with its interval; NaN if the head lacks the score."""
+        line = self.scores.get(score)
+        return Interval(math.nan) if line is None else Interval(line["mean"], line["low"], line["high"])
 
 
 def label_of(name: HeadName, sharpness: float | None = None) -> str:
-    """A head's name as a figure has room for it: `lse 10`, `gmp on scores`, `gap tested as gmp`.
+    """Shorten a head's name for a figure: `lse 10`, `gmp on scores`, `gap tested as gmp`.
 
     Args:
-        name: as in tables.
-        sharpness: of LSE, printed where its name does not say it.
+        name: name as in tables.
+        sharpness: sharpness of LSE, printed if the name lacks it.
     """
 
     def short(text: str) -> str:
         option, settings = read_option(text)
         if option == "lse" and sharpness is not None and not settings:
             return f"lse {sharpness:g}"
-        one = [value for value in settings.values() if len(settings) == 1 and value.lower() not in ("true", "false")]
-        return " ".join([option, *(one or [f"{key}={value}" for key, value in settings.items()])])
+        number = [value for value in settings.values() if len(settings) == 1 and value.lower() not in ("true", "false")]
+        return " ".join([option, *(number or [f"{key}={value}" for key, value in settings.items()])])
 
     test = f" tested as {short(name.tested_as)}" if name.tested_as else ""
     return (
@@ -228,41 +243,41 @@ def label_of(name: HeadName, sharpness: float | None = None) -> str:
 
 
 def read_heads(results: Path, comparison: Comparison, summary: pd.DataFrame, shares: Shares) -> list[Head]:
-    """The heads of a comparison, from the mean to the maximum; then those tested with another pooling."""
+    """Return the heads of a comparison, from the mean to the maximum; then those tested with another pooling."""
     heads = []
     failed = Counter(comparison.failed.drop_duplicates("run")["pooling"] if len(comparison.failed) else ())
     for pooling, lines in tqdm(summary.groupby("pooling"), desc="heads", disable=None, leave=False):
         runs = list(dict.fromkeys(run for runs in lines["runs"] for run in runs))
         learned = bool(lines["mean"].notna().any())
-        found, reason = [], "" if learned else "no run learned anything"
+        of_seeds, reason = [], "" if learned else "no run learned anything"
         for run in runs if learned else ():
             try:
-                found.append(shares.of(run))
+                of_seeds.append(shares.of(run))
             except (FileNotFoundError, ValueError) as error:
                 reason = one_line(error)
                 break  # the mean over some seeds would be another quantity
         heads.append(
             Head(
                 name=str(pooling),
-                share=math.nan if reason else float(np.mean([one.effective for one in found])),
-                cells=0 if reason else found[0].cells,
+                share=math.nan if reason else float(np.mean([share.effective for share in of_seeds])),
+                cells=0 if reason else of_seeds[0].cells,
                 reason=reason,
-                scores={one["score"]: one for one in _records(lines)},
+                scores={line["score"]: line for line in _records(lines)},
                 settings=[RunFolder.named(results, run).settings() for run in runs],
                 seeds=len(runs) if learned else 0,
                 failed=failed[str(pooling)],
             )
         )
-    return sorted(heads, key=lambda one: (one.is_swapped, math.isnan(one.share), -one.share, one.name))
+    return sorted(heads, key=lambda head: (head.is_swapped, math.isnan(head.share), -head.share, head.name))
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in one.items()} for one in frame.to_dict("records")]
+    return [{str(name): value for name, value in record.items()} for record in frame.to_dict("records")]
 
 
 def table_of(heads: Sequence[Head], scores: Sequence[str], title: str) -> Table:
-    """A line a head."""
-    protocols = {name: str(one["protocol"]) for head in heads for name, one in head.scores.items()}
+    """Make the table with a row for each head."""
+    protocols = {name: str(line["protocol"]) for head in heads for name, line in head.scores.items()}
     columns = [Column("head"), Column("effective share of cells (%)")]
     for score in scores:
         group = ORACLES if protocols[score].endswith("τ on test") else ""
@@ -273,23 +288,23 @@ def table_of(heads: Sequence[Head], scores: Sequence[str], title: str) -> Table:
         row = [Cell(head.name, head.name)]
         row.append(Cell("n/a" if head.reason else f"{100 * head.share:.3g}", head.share, hint=head.reason))
         for score in scores:
-            one = head.scores.get(score)
-            unknown = one is None or math.isnan(one["mean"])
-            row.append(Cell("n/a") if unknown or one is None else Cell(percent(one["mean"], one["half_width"])))
+            line = head.scores.get(score)
+            unknown = line is None or math.isnan(line["mean"])
+            row.append(Cell("n/a") if unknown or line is None else Cell(percent(line["mean"], line["half_width"])))
         row += [Cell(head.chosen(name)) for name in ("lr", "head_lr")]
         rows.append([*row, Cell(str(head.seeds), head.seeds), Cell(str(head.failed), head.failed)])
     return Table(title, columns, rows)
 
 
 def notes_of(heads: Sequence[Head], score: str, images: int) -> list[str]:
-    """How to read the table."""
+    """Return the notes below the table."""
     notes = [
         "Effective share of cells: (Σ |s|)² / (n Σ s²) over the n cells of a map, s the gradient of the pooled value "
-        "with respect to each cell (of attention its weights). Mean over the channels that are not all zero (where "
+        "with respect to each cell (for attention, its weights). Mean over the channels that are not all zero (where "
         f"class scores are pooled: over the classes), over at most {images} images of val, a seeded sample, and over "
         "seeds. The mean of all cells has 100 %, a maximum of one cell 1 / n.",
-        "From the mean to the maximum. Heads that are tested with another pooling than they were trained with come "
-        "last, and are hollow in the figures.",
+        "Rows are sorted from the mean to the maximum. Heads that are tested with another pooling than they were "
+        "trained with are last, and hollow in the figures.",
     ]
     for reason in dict.fromkeys(head.reason for head in heads if head.reason):
         names = ", ".join(head.name for head in heads if head.reason == reason)
@@ -298,43 +313,43 @@ def notes_of(heads: Sequence[Head], score: str, images: int) -> list[str]:
 
 
 def correlation_of(heads: Sequence[Head], score: str) -> str:
-    """Spearman's rank correlation between share and localization, as a sentence."""
+    """Describe Spearman's rank correlation between share and localization in a sentence."""
     pairs = [(head.share, head.interval(score).value) for head in heads if not head.is_swapped]
     known = np.array([pair for pair in pairs if not math.isnan(sum(pair))]).reshape(-1, 2)
     what = f"Spearman's rank correlation between effective share and {score}, over heads trained as they are tested"
     if len(known) < 3 or len(set(known[:, 0])) == 1 or len(set(known[:, 1])) == 1:
-        return f"{what}: n/a for n = {len(known)} heads; it takes three, with shares and scores that differ."
+        return f"{what}: n/a for n = {len(known)} heads; it needs three, with shares and scores that differ."
     rho, p = rank_correlation(known[:, 0], known[:, 1])
-    told = f"{rho:+.2f}".replace("-", "−")
+    signed = f"{rho:+.2f}".replace("-", "−")
     return (
-        f"{what}: {told}, p = {p:.2g} (two-sided, permutation test), n = {len(known)} heads. The heads were chosen, "
+        f"{what}: {signed}, p = {p:.2g} (two-sided, permutation test), n = {len(known)} heads. The heads were chosen, "
         "and some differ in one setting alone: p is about this list, not about all poolings."
     )
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Spearman's ρ and its two-sided p-value: all permutations of up to seven pairs, 9,999 random ones of more.
+    """Return Spearman's ρ and its two-sided p-value by all permutations of up to seven pairs, or 9,999 random ones.
 
-    The usual t-distribution is far off for so few: three pairs in order would have p = 0.
+    The usual t-distribution is far off for few pairs: three pairs in order would have p = 0.
     """
-    one, other = stats.rankdata(first), stats.rankdata(second)
-    centred = other - other.mean()
-    found = stats.permutation_test(
-        (one,),
-        lambda ranks, axis: (ranks - one.mean()) @ centred,
+    ranks_of_first, ranks_of_second = stats.rankdata(first), stats.rankdata(second)
+    centred = ranks_of_second - ranks_of_second.mean()
+    test = stats.permutation_test(
+        (ranks_of_first,),
+        lambda ranks, axis: (ranks - ranks_of_first.mean()) @ centred,
         permutation_type="pairings",
         vectorized=True,
         n_resamples=9999,
         rng=np.random.default_rng(0),
     )
-    return float(stats.spearmanr(first, second).statistic), float(found.pvalue)
+    return float(stats.spearmanr(first, second).statistic), float(test.pvalue)
 
 
 def one_comparison(comparison: Comparison, arguments: Arguments, shares: Shares) -> tuple[Table, dict[str, Figure]]:
-    """The table of one comparison and its figures by name.
+    """Make the table of one comparison, and its figures by name.
 
     Raises:
-        ValueError: if there is nothing to compare, or the score is no localization that these runs have.
+        ValueError: if there are fewer than two heads, or if the runs have no such localization score.
     """
     score = arguments.score
     rows = comparison.rows[(comparison.rows["backbone"] != NONE) & (comparison.rows["map"] == arguments.map)]
@@ -348,7 +363,7 @@ def one_comparison(comparison: Comparison, arguments: Arguments, shares: Shares)
     rows = rows[rows["score"].isin(scores)]
     kept = replace(comparison, rows=rows)
     summary = summarize(rows, measure(kept.lines(arguments.results), progress=True))
-    # Differences, and twins of oracles, are the report's.
+    # Differences and held-out scores are in the report.
     summary = summary[~summary["pooling"].str.contains(" - ") & summary["kind"].isin((SCORE, ORACLE))]
     heads = read_heads(arguments.results, kept, summary, shares)
     first = rows.iloc[0]
@@ -358,11 +373,13 @@ def one_comparison(comparison: Comparison, arguments: Arguments, shares: Shares)
     localization = f"{score}, {tau}" if tau else score
     figures = {}
     cells = max(head.cells for head in heads)
-    if arguments.figures and any(not math.isnan(one.share + one.localization.value) for one in points):
+    if arguments.figures and any(not math.isnan(point.share + point.localization.value) for point in points):
         figures["localization_by_sharpness"] = draw_localization_by_sharpness(points, cells, localization, title)
-    if arguments.figures and any(not math.isnan(one.classification.value + one.localization.value) for one in points):
+    if arguments.figures and any(
+        not math.isnan(point.classification.value + point.localization.value) for point in points
+    ):
         figures["localization_by_classification"] = draw_localization_by_classification(points, localization, title)
-    settings = {one["run"]: one for head in heads for one in head.settings}
+    settings = {run["run"]: run for head in heads for run in head.settings}
     notes = [
         *notes_of(heads, score, MOST_IMAGES),
         *of_failures(comparison.failed),
@@ -374,23 +391,25 @@ def one_comparison(comparison: Comparison, arguments: Arguments, shares: Shares)
 
 
 def _of_runs(results: Path, rows: pd.DataFrame, summary: pd.DataFrame, failed: pd.DataFrame) -> list[str]:
-    """What is told below every table, less what is about columns that this one has not."""
+    """Return the notes of every table, without those on columns that this table lacks."""
     bare = rows.assign(same_as="", exact="", ms_per_image=math.nan)
-    told = describe_runs(results, bare, summary.assign(best=False), failed)
+    notes = describe_runs(results, bare, summary.assign(best=False), failed)
     chosen = (
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves (an "
         "oracle: best case, not comparable with the others); by Otsu: each map's own scores; a number: fixed "
         "beforehand."
     )
-    return [chosen if note.startswith("What chose") else note for note in told]
+    return [chosen if note.startswith("What chose") else note for note in notes]
 
 
 def draw_axis(arguments: Arguments) -> int:
-    """Write and print everything; the exit status is 1 if there is nothing to draw."""
+    """Write and print tables and figures, and return the exit status: 1 if there is nothing to draw."""
     results, out = arguments.results, arguments.out or arguments.results
     filters = {**arguments.filters, "map": [arguments.map]}
     comparisons = [
-        one for one in read_comparisons(results, filters) if all(text in one.name for text in arguments.texts)
+        comparison
+        for comparison in read_comparisons(results, filters)
+        if all(text in comparison.name for text in arguments.texts)
     ]
     if not comparisons:
         asked = f" that match {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""

@@ -1,13 +1,13 @@
-"""From a folder of runs to verdicts, tables, figures and a page, all from what is on disk.
+"""Report the runs of a folder: verdicts, tables, figures and a page, all from files on disk.
 
 python benchmarks/report.py                                    # everything under results/runs
 python benchmarks/report.py results/runs data=cub protocol=tight map=cam,grad_cam score=top1_cls,gt_known_loc
 python benchmarks/report.py data=cub data_root=DATA gallery=1000
 
 Filters: data, backbone, pooling, map, seed, score, protocol, protocol_key, comparison, run; a text without = must be
-in a comparison's name. Options: results=DIR, as the folder alone, out=DIR (results), claims=NAME,... or none (all of
-conf/claim), gallery=IMAGES (200; 0: none), figures=no, data_root=DIR: where the photographs lie, for those that are
-there.
+in a comparison's name. Options: results=DIR, or the folder alone; out=DIR (results); claims=NAME,... or none (all of
+conf/claim); gallery=IMAGES (200; 0 for none); figures=no; data_root=DIR with the photographs, which the gallery shows
+if they are there.
 """
 
 import gc
@@ -49,53 +49,59 @@ class Arguments(ReportWords):
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:
-    """Raises ValueError for what cannot be read."""
-    found = Arguments()
+    """Read the words of the command line.
+
+    Raises:
+        ValueError: if a word cannot be read.
+    """
+    arguments = Arguments()
 
     def own(key: str, value: str) -> bool:
         if key == "claims":
-            found.claims = [] if value == "none" else value.split(",")
+            arguments.claims = [] if value == "none" else value.split(",")
         elif key == "gallery":
             if not value.isdecimal():
                 raise ValueError(f"gallery={value}: give a number of images, 0 for none.")
-            found.gallery = int(value)
+            arguments.gallery = int(value)
         return key in ("claims", "gallery")
 
-    read_words(words, found, own)
-    return found
+    read_words(words, arguments, own)
+    return arguments
 
 
 class DataSets:
-    """The images of each comparison's data set, where they are at hand; each is looked for once."""
+    """Images of each comparison's data set, if they are on this machine; each data set is looked for once."""
 
     def __init__(self, results: Path, data_root: str | None) -> None:
         self.results = results
         self.overrides = [] if data_root is None else [f"machine.data_root={data_root}"]
-        self.found: dict[str, Pictures | None] = {}
+        self.pictures: dict[str, Pictures | None] = {}
 
     def of(self, comparison: Comparison) -> Pictures | None:
-        """None where they are not at hand, which is said once."""
+        """Return the images of a comparison; None, with one warning for each data set, if they cannot be read."""
         run = comparison.rows.loc[comparison.rows["backbone"] != NONE, "run"].iloc[0]
         settings = RunFolder.named(self.results, run).settings()
         key = data_key(settings)
-        if key not in self.found:
+        if key not in self.pictures:
             try:
                 splits = splits_of(settings, configuration(self.overrides))
-                self.found[key] = Pictures(
+                self.pictures[key] = Pictures(
                     splits.class_names, lambda index: Image.fromarray(np.asarray(splits.test[index].image))
                 )
             except Exception as error:  # a report needs no images, whatever is wrong with them
                 log.warning("no photographs of %s: %s", comparison.rows["data"].iloc[0], one_line(error))
-                self.found[key] = None
-        return self.found[key]
+                self.pictures[key] = None
+        return self.pictures[key]
 
 
 def report(arguments: Arguments) -> int:
-    """Write and print everything; the exit status is 1 if there is nothing to report."""
+    """Write and print the whole report, and return the exit status: 1 if there is nothing to report."""
     results, out = arguments.results, arguments.out or arguments.results
     claims = read_claims(arguments.claims)
     comparisons = [
-        one for one in read_comparisons(results, arguments.filters) if all(text in one.name for text in arguments.texts)
+        comparison
+        for comparison in read_comparisons(results, arguments.filters)
+        if all(text in comparison.name for text in arguments.texts)
     ]
     if not comparisons:
         asked = f" that match {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
@@ -120,8 +126,8 @@ def report(arguments: Arguments) -> int:
         tqdm.write(paths["md"].read_text(encoding="utf-8") + f"\ntable: {paths['md']}\n")
     if not kept:
         return 1
-    decided = {one.claim for one in answers if one.verdict in (SUPPORTED, REFUTED)}
-    answers.sort(key=lambda one: one.claim not in decided)  # what there is to say comes first
+    decided = {claimed.claim for claimed in answers if claimed.verdict in (SUPPORTED, REFUTED)}
+    answers.sort(key=lambda claimed: claimed.claim not in decided)  # decided claims come first
     page = Page(
         title="Weakly supervised object localization",
         made_by=made_by(),
@@ -130,12 +136,13 @@ def report(arguments: Arguments) -> int:
         sections=sections,
         runs=list(run_cards(kept, results)),
     )
-    for one in answers:
-        if one.verdict == NOT_ANSWERED:
-            needed = f" Needed: {one.needed}" if one.needed else ""
-            print(f"{one.badge}: {one.claim} {one.reading}{needed} ({one.where})")
+    for claimed in answers:
+        if claimed.verdict == NOT_ANSWERED:
+            needed = f" Needed: {claimed.needed}" if claimed.needed else ""
+            text = f"{claimed.reading}{needed}"
         else:
-            print(f"{one.badge}: {one.claim} {one.estimate} {one.interval}, p {one.p} ({one.where})")
+            text = f"{claimed.estimate} {claimed.interval}, p {claimed.p}"
+        print(f"{claimed.badge}: {claimed.claim} {text} ({claimed.where})")
     for warning in page.warnings:
         print(f"warning: {warning}")
     write_page(page, out / "report.html")
@@ -150,19 +157,19 @@ def one_comparison(
     arguments: Arguments,
     pictures: Callable[[Comparison], Pictures | None],
 ) -> tuple[Written, list[Answered]]:
-    """A section, and the claims answered on it."""
+    """Write the section of one comparison, and answer the claims on it."""
     lines = comparison.lines(results)
     beside = {name: score for claim in claims for name, score in claim.scores.items()}
     measured = measure(lines, beside, progress=True)
-    found = pictures(comparison) if arguments.gallery else None
+    images = pictures(comparison) if arguments.gallery else None
     return (
-        write_section(results, comparison, lines, measured, found, arguments.gallery),
+        write_section(results, comparison, lines, measured, images, arguments.gallery),
         answer(claims, measured),
     )
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what was imported stays; statsmodels collects garbage at every call
+    gc.freeze()  # keeps imported objects out of the garbage collections that statsmodels starts at every call
     status = end(lambda: report(read_arguments(command_words())), __doc__)
     gc.unfreeze()
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""The words of a command that reads a folder of runs: the folder, filters, and options that all such commands have."""
+"""Read the words of a command that reports runs: their folder, filters, and options that all such commands have."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from pathlib import Path
 
 @dataclass
 class ReportWords:
-    """What such commands share.
+    """Options that all commands which report runs share.
 
     Attributes:
-        results: the folder that holds `runs`.
-        out: where files go; None: there, too.
+        results: the folder that contains `runs`.
+        out: the folder of new files; None for `results`.
         filters: column of the rows -> values to keep.
-        texts: that must be in a comparison's name.
-        figures: are they drawn?
-        data_root: where data sets lie; None: where the configuration says.
+        texts: texts that must be in a comparison's name.
+        figures: whether to draw figures.
+        data_root: the folder of the data sets; None for the folder of the configuration.
     """
 
     results: Path = Path("results")
@@ -26,35 +26,39 @@ class ReportWords:
     data_root: str | None = None
 
 
-def read_words(words: Sequence[str], found: ReportWords, own: Callable[[str, str], bool]) -> None:
-    """Fill in what the words say.
+def read_words(words: Sequence[str], arguments: ReportWords, own: Callable[[str, str], bool]) -> None:
+    """Read words into arguments.
 
     Args:
-        words: of the command line.
-        found: filled in.
-        own: reads an option that only this command has, from its name and value; False if there is no such option.
+        words: words of the command line.
+        arguments: the object to fill.
+        own: (name, value) -> reads an option that only this command has; False if there is no such option.
 
     Raises:
-        ValueError: for what cannot be read.
+        ValueError: if a word cannot be read.
     """
     for word in words:
         key, equals, value = word.partition("=")
         if key == "results" or Path(word).is_dir():
             path = Path(value if key == "results" else word)
             if not path.is_dir():
-                raise ValueError(f"there is no folder {path}; name the one that holds the runs, like results/runs.")
-            found.results = path.parent if path.resolve().name == "runs" else path
+                raise ValueError(
+                    f"there is no folder {path}; name the folder that contains the runs, like results/runs."
+                )
+            arguments.results = path.parent if path.resolve().name == "runs" else path
         elif not equals:
             if "/" in word:
-                raise ValueError(f"there is no folder {word}; name the one that holds the runs, like results/runs.")
-            found.texts.append(word)
+                raise ValueError(
+                    f"there is no folder {word}; name the folder that contains the runs, like results/runs."
+                )
+            arguments.texts.append(word)
         elif key == "out":
-            found.out = Path(value)
+            arguments.out = Path(value)
         elif key == "figures":
             if value not in ("yes", "no"):
                 raise ValueError(f"figures={value}: say yes or no.")
-            found.figures = value == "yes"
+            arguments.figures = value == "yes"
         elif key == "data_root":
-            found.data_root = value
+            arguments.data_root = value
         elif not own(key, value):
-            found.filters[key] = value.split(",")
+            arguments.filters[key] = value.split(",")

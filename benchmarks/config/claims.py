@@ -1,11 +1,11 @@
-"""The claims of conf/claim, with the scores that they name."""
+"""Read the claims of conf/claim with the scores that they name."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]  # a dependency of OmegaConf
 
 from config.build import build
 from config.options import option_files
@@ -14,10 +14,10 @@ from wsol.scoring.score import Score
 
 
 def read_claims(names: Sequence[str] | None = None) -> list[Claim]:
-    """Claims by name, in the order of their names where none is given.
+    """Read claims by name; None for all, in the order of their names.
 
     Raises:
-        ValueError: for a claim or a score that there is not, with those that there are; or a claim that is none.
+        ValueError: if there is no such claim or score, or if a file contains no claim.
     """
     files = option_files("claim")
     unknown = [name for name in names or () if name not in files]
@@ -27,15 +27,15 @@ def read_claims(names: Sequence[str] | None = None) -> list[Claim]:
 
 
 def read_claim(text: str, name: str) -> Claim:
-    """One claim from the text of its file; scores are named by their files in conf/scores.
+    """Read one claim from the text of its file, which names scores by their files in conf/scores.
 
     Raises:
-        ValueError: naming the claim.
+        ValueError: if the text is no claim.
     """
     try:
         node: Any = OmegaConf.to_container(OmegaConf.create(text))
         scores = {key: _scores(node.pop(key, [])) for key in ("score", "minus", "beside")}
-        # Not as arguments of `build`, which would take the scores for configuration.
+        # The scores are passed later, because `build` would treat them as configuration.
         return build({**node, "_partial_": True})(**scores)
     except (AttributeError, ImportError, InstantiationException, TypeError, ValueError, YAMLError) as error:
         raise ValueError(f"the claim {name!r} cannot be read: {error}") from None

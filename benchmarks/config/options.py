@@ -1,7 +1,7 @@
 """Look up options by group and name: in conf/, and in the folder that the user names with --config-dir.
 
-A run folder may come from somebody else. What its files name is looked up here and nowhere else, so that they can
-choose among the options of this installation and of the user, and cannot make anything else run.
+A run folder may come from somebody else. Names in its files are looked up only here, so that the files can choose among
+the options of this installation and of the user, and cannot run anything else.
 """
 
 import sys
@@ -52,7 +52,7 @@ def command_words() -> list[str]:
 
 
 def option_files(group: str) -> dict[str, Path]:
-    """Return the files of a group's options by name, sorted; those of wsol go before the user's."""
+    """Return the files of a group's options by name, sorted; an option of wsol hides the user's of the same name."""
     files: dict[str, Path] = {}
     for folder in (CONF, *own_folders()):
         for path in sorted((folder / group).glob("*.yaml")):
@@ -64,7 +64,7 @@ def option_file(group: str, name: str) -> Path:
     """Return the file of an option.
 
     Raises:
-        ValueError: if there is none, with those that there are.
+        ValueError: if there is no such option.
     """
     files = option_files(group)
     if name not in files:
@@ -79,18 +79,18 @@ def saved_node(group: str, saved: Any, source: str) -> dict[str, Any]:
     """Return the configuration node of an option that a file names.
 
     Args:
-        group: of conf/.
-        saved: `option` and the settings that it had, as a file has them.
+        group: the group in conf/.
+        saved: `option` and its settings, as in the file.
         source: the file, for messages.
 
     Returns:
-        `_target_` as the option's own file has it, with the saved settings.
+        `_target_` of the option's own file, with the saved settings.
 
     Raises:
         ValueError: if there is no such option, or a setting is no plain data.
     """
     if not isinstance(saved, Mapping) or not isinstance(saved.get("option"), str):
-        raise ValueError(f"{source} names no option of {group}; it was made by another version: make the run again.")
+        raise ValueError(f"{source} names no option of {group}; another version made it. Make the run again.")
     node = OmegaConf.load(option_file(group, saved["option"]))
     assert isinstance(node, DictConfig)
     settings = {key: value for key, value in saved.items() if key != "option"}
@@ -104,7 +104,7 @@ def check_plain(settings: Any, name: str) -> None:
 
     Args:
         settings: plain data.
-        name: of the settings, for messages.
+        name: name of the settings, for messages.
     """
     if isinstance(settings, Mapping):
         for key, value in settings.items():

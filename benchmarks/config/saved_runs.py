@@ -1,4 +1,4 @@
-"""What the commands that read a trained run share: the configuration, the classifier and its data, and how they end."""
+"""Read trained runs in commands: the configuration, the classifier and its data; and run a command to its end."""
 
 import logging
 import os
@@ -26,14 +26,14 @@ from wsol.versions import commit
 
 
 def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> DictConfig:
-    """conf/run.yaml with overrides, and with the command's own defaults where nothing else is asked for.
+    """Compose conf/run.yaml with overrides, and with the command's own defaults for what is not overridden.
 
     Raises:
-        ValueError: for an option that does not exist, with those that do; for a setting of a wrong type, by name.
-        HydraException: for overrides that cannot be read.
+        ValueError: if there is no such option, or if a setting has a wrong type.
+        HydraException: if an override cannot be read.
     """
-    given = {one.split("=", 1)[0].lstrip("+~") for one in overrides}
-    kept = [one for one in defaults if one.split("=", 1)[0] not in given]
+    given = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
+    kept = [default for default in defaults if default.split("=", 1)[0] not in given]
     try:
         own = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in own_folders())}]"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -46,12 +46,12 @@ def configuration(overrides: Sequence[str], defaults: Sequence[str] = ()) -> Dic
     return cfg
 
 
-_PARTS = ("backbone", "pooling", "method")  # of a classifier, as options
+_PARTS = ("backbone", "pooling", "method")  # parts of a classifier that are options
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A trained classifier of ours, read from its folder."""
+    """A trained classifier, read from its run folder."""
 
     name: str
     classifier: Classifier
@@ -59,52 +59,47 @@ class SavedRun:
 
     @property
     def image_size(self) -> int:
-        """Side of the square images it reads, in pixels."""
+        """Side in pixels of the square images that the classifier reads."""
         return int(self.settings["identity"]["image_size"])
 
     def splits(self, cfg: DictConfig) -> Splits:
-        """The data it was trained on; where they lie comes from `machine`.
-
-        Raises:
-            FileNotFoundError: if they are not there.
-            ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
-        """
+        """Read the data that the classifier was trained on; see `splits_of`."""
         return splits_of(self.settings, cfg)
 
 
 def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
-    """The data that a run was trained on; where they lie comes from `machine`.
+    """Read the data that a run was trained on.
 
     Args:
-        settings: of the run.
-        cfg: its `machine` is read.
+        settings: the run's settings.
+        cfg: a configuration, whose `machine` names the folder of the data.
 
     Raises:
-        FileNotFoundError: if they are not there.
-        ValueError: if they are other data than it was trained on, so that class ids would mean other classes.
+        FileNotFoundError: if the data are missing.
+        ValueError: if the data differ from those of the training, so that class ids would mean other classes.
     """
     data = settings["identity"]["data"]
     source = f"the settings.json of {settings['run']}"
     reader = saved_node("data", settings.get("reader") or data["settings"], source)
     here = configuration([f"data={(settings.get('reader') or data['settings'])['option']}"])
     here.machine = cfg.machine
-    reader.pop("cache_dir", None)  # a file does not choose where this process writes
+    reader.pop("cache_dir", None)  # a run's file must not choose where this process writes
     splits = build_data({**here.data, **reader}, cfg.machine)
     if splits.fingerprint != data["fingerprint"]:
         raise ValueError(
-            f"the data set {settings['data']!r} at hand is another than {settings['run']} was trained on "
+            f"the data set {settings['data']!r} differs from the one that {settings['run']} was trained on "
             f"(fingerprint {splits.fingerprint}, not {data['fingerprint']})."
         )
     return splits
 
 
 def data_key(settings: Mapping[str, Any]) -> str:
-    """What stands for the images that `splits_of` gives: the data, how they are read, and at what size.
+    """Return a key of the images that `splits_of` reads: of the data, their reader, and the image size.
 
-    A fingerprint alone does not: it stands for ids, labels and boxes, which two readings of the same files share.
+    A fingerprint is no such key: it identifies ids, labels and boxes, which two readings of the same files share.
 
     Args:
-        settings: of a run; what they do not say is a key, too.
+        settings: a run's settings; missing ones are None in the key.
     """
     identity = settings.get("identity", {})
     return digest([settings.get("data"), settings.get("reader"), identity.get("data"), identity.get("image_size")])
@@ -114,15 +109,15 @@ def read_run(path: Path) -> SavedRun:
     """Rebuild the classifier of a run folder from its settings, in eval mode.
 
     Raises:
-        FileNotFoundError: if it is no run folder, or was never trained.
-        ValueError: if its files do not fit each other.
+        FileNotFoundError: if the folder is no run folder, or has no trained classifier.
+        ValueError: if its files do not match each other.
     """
     folder = RunFolder(path)
     for file in (folder.settings_file, folder.classifier_file):
         if not file.is_file():
             raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")
     if few_shot_count(str((load_or_none(folder.settings_file, read_json) or {}).get("pooling"))) is not None:
-        raise ValueError(f"{path} is a few-shot network, which knows no classes; name a run with a head.")
+        raise ValueError(f"{path} is a few-shot network, which predicts no classes; name a run with a head.")
     settings, source = folder.settings(), str(folder.settings_file)
     try:
         identity = settings["identity"]
@@ -131,45 +126,48 @@ def read_run(path: Path) -> SavedRun:
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{source} does not describe a run ({type(error).__name__}: {error}).") from None
     parts |= {name: saved_node(name, parts.get(name), source) for name in _PARTS if name in parts or name != "method"}
-    parts["backbone"] = without_weights(parts["backbone"])  # those of the run follow
+    parts["backbone"] = without_weights(parts["backbone"])  # the run's own weights are loaded below
     try:
         classifier = build_classifier(parts, num_classes)
         load_classifier(folder.classifier_file, classifier)
-    except Exception as error:  # damage shows as any of a dozen types, in JSON, zip, pickle and tensors
+    except Exception as error:  # damaged JSON, zip, pickle and tensors raise a dozen types
         reason = one_line(error)[:200]
         raise ValueError(f"{path} cannot be rebuilt ({type(error).__name__}: {reason}); train it again.") from error
     return SavedRun(path.name or path.resolve().name, classifier.eval(), settings)
 
 
 def without_weights(node: Any) -> Any:
-    """A node that downloads nothing when it is built."""
+    """Return a backbone's node without pretrained weights, so that building it downloads nothing."""
     return {**node, "weights": None} if isinstance(node, dict) and "weights" in node else node
 
 
 def made_by() -> str:
-    """What a picture says of its own making."""
+    """Describe the command and the code of a picture."""
     return f"command: {shlex.join(['python', *sys.argv])}; code {commit()}"
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without line breaks."""
+    """Return an error's message without line breaks."""
     return " ".join(str(error).split())
 
 
 def end(command: Callable[[], int], about: str | None = None) -> int:
-    """Run a command; its exit status, or 2 after an error, said in one line. HYDRA_FULL_ERROR=1 shows where.
+    """Run a command, and print an error in one line; HYDRA_FULL_ERROR=1 shows its traceback.
 
     Args:
-        command: what is run.
-        about: printed in its place where --help is asked for; None: the command answers that itself.
+        command: the function to run.
+        about: help text, printed for --help; None if the command prints its own.
+
+    Returns:
+        The exit status of the command; 2 after an error.
     """
     if about is not None and {"-h", "--help"} & set(sys.argv[1:]):
         print(about.strip())
         return 0
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    # Half a minute once, which must not look like a hang.
+    # The first compilation takes half a minute, which must not look like a hang.
     logging.getLogger("wsol.scoring.compilation").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a dozen retries; the error says it once
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs a dozen retries; the error is enough
     try:
         admit_own_options()
         return command()

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from wsol.comparison.comparison import measure, read_comparisons
 from wsol.report.table_files import write_tables
 
-WHERE = "HYDRA_FULL_ERROR=1 in front of the command shows where."
+WHERE = "HYDRA_FULL_ERROR=1 in front of the command shows the tracebacks."
 
 
 class Scored(NamedTuple):

@@ -1,7 +1,7 @@
-"""Settings held against the types of what they set, before anything is made of them.
+"""Check settings against the annotations of their targets, before anything is built from them.
 
-Hydra gives `no`, `off` and `none` as text, which is true where a bool is asked for, and lets any value through. The
-signature that a `_target_` names is the schema; a setting of another type is refused by the name that it is typed by.
+Hydra reads `no`, `off` and `none` as text, which counts as true in place of a bool, and accepts any value. The
+signature of a `_target_` is the schema; the error for a setting of another type names the setting as users type it.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from wsol.machine import Machine
 from wsol.networks.base_pooling import PoolSite
 from wsol.typed_settings import check_setting
 
-# Of conf/run.yaml, in no node of their own.
+# Settings at the top of conf/run.yaml.
 _OF_A_RUN = {
     "seed": int,
     "pool_site": PoolSite,
@@ -33,10 +33,10 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def check_run(cfg: Any) -> None:
-    """Check all that a configuration composed from conf/run.yaml says.
+    """Check all settings of a configuration that was composed from conf/run.yaml.
 
     Raises:
-        ValueError: naming the first setting of a wrong type, what it must be, and what it is.
+        ValueError: if a setting has a wrong type; the message names the setting, the expected type and the value.
     """
     _check_settings(_OF_A_RUN, {key: _plain(cfg[key]) for key in _OF_A_RUN if key in cfg}, "")
     _check_settings(_OF_ITS_MACHINE, _plain(cfg.machine), "machine.")
@@ -48,62 +48,62 @@ def check_run(cfg: Any) -> None:
 def check_node(node: Any, name: str | None = None) -> None:
     """Check the settings of a config node, and of all nodes within it, against the signatures of their targets.
 
-    What no annotation speaks of, or one that is no plain type, is let through, as are targets that cannot be imported
-    and interpolations that lead nowhere: building the node says what is wrong with those.
+    Settings without an annotation, or with one that is no plain type, are not checked. Neither are targets that cannot
+    be imported and interpolations that do not resolve: building the node raises their errors.
 
     Args:
-        node: of OmegaConf, or plain dicts and lists.
-        name: what the settings' own names follow, as they are typed; None: the node's place in its configuration.
+        node: a node of OmegaConf, or plain dicts and lists.
+        name: prefix of the settings' names in messages; None for the node's place in its configuration.
 
     Raises:
-        ValueError: naming the first setting of a wrong type, what it must be, and what it is.
+        ValueError: if a setting has a wrong type; the message names the setting, the expected type and the value.
     """
     if name is None:
         place = node._get_full_key(None) if OmegaConf.is_config(node) else ""
         name = f"{place}." if place else ""
     try:
-        found = list(_targets(_plain(node), name))
+        targets = list(_targets(_plain(node), name))
     except OmegaConfBaseException:
         return
-    for target, settings, prefix in found:
+    for target, settings, prefix in targets:
         _check_settings(_parameters(target, settings), settings, prefix)
 
 
 def _plain(node: Any) -> Any:
-    """Plain data of a node, or of a dict of nodes, with interpolations resolved."""
+    """Return the plain data of a node, or of a dict of nodes, with interpolations resolved."""
     if OmegaConf.is_config(node):
         return OmegaConf.to_container(node, resolve=True)
-    return {key: _plain(one) for key, one in node.items()} if isinstance(node, Mapping) else node
+    return {key: _plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
 def _targets(node: Any, prefix: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Target, settings and what goes before a setting's name, of all nodes in plain data."""
+    """Yield the target, the settings and the prefix of the settings' names, of all nodes in plain data."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
             yield node["_target_"], node, prefix
-        for key, one in node.items():
-            yield from _targets(one, f"{prefix}{key}.")
+        for key, value in node.items():
+            yield from _targets(value, f"{prefix}{key}.")
     elif isinstance(node, list | tuple):
-        for one in node:
-            yield from _targets(one, prefix)
+        for value in node:
+            yield from _targets(value, prefix)
 
 
 def _parameters(target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The annotations of those settings that the target takes by name."""
+    """Return the annotations of the settings that the target takes by name."""
     try:
         parameters = inspect.signature(get_object(target), eval_str=True).parameters
-    except Exception:  # whatever the import of somebody's target raises; building it raises the same
+    except Exception:  # the import of a target may raise anything; building it raises the same
         return {}
-    others = next((one for one in parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD), None)
-    named = {key: one for key, one in parameters.items() if one.kind in _BY_NAME}
-    found = {}
+    others = next((other for other in parameters.values() if other.kind is inspect.Parameter.VAR_KEYWORD), None)
+    named = {key: parameter for key, parameter in parameters.items() if parameter.kind in _BY_NAME}
+    annotations = {}
     for key, value in settings.items():
-        one = named.get(key, others)
-        if one is None or key.startswith("_") or one.annotation is inspect.Parameter.empty:
+        parameter = named.get(key, others)
+        if parameter is None or key.startswith("_") or parameter.annotation is inspect.Parameter.empty:
             continue
-        if value is not None or one.default is not None:  # `size: int = None` takes None, too
-            found[key] = one.annotation
-    return found
+        if value is not None or parameter.default is not None:  # `size: int = None` also takes None
+            annotations[key] = parameter.annotation
+    return annotations
 
 
 def _check_settings(kinds: Mapping[str, Any], settings: Mapping[str, Any], prefix: str) -> None:

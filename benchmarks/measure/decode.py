@@ -1,18 +1,16 @@
-"""How many images a second one core reads and resizes, by decoder, and how far each is from what Pillow gives.
+"""Measure how many images a second one core decodes and resizes, by decoder, and how the pixels differ from Pillow's.
 
 python benchmarks/measure/decode.py [--images FOLDER] [--count 60] [--rounds 5] [--sizes 256 224 112] [--out FILE.md]
 
-FOLDER holds JPEGs, in folders or not, of which COUNT are drawn; without it, birds of 500 x 375 are drawn with noise
-like that of photographs. All decoders read the same files in turn in each round, on one core and one thread. What is
-not installed is left out: pip install opencv-python-headless simplejpeg torchcodec.
+COUNT JPEGs are drawn at random from FOLDER and its subfolders; without FOLDER, the command draws birds of 500 x 375
+with noise like that of photographs. All decoders read the same files in turn in each round, on one core and one thread.
+Packages that are not installed are left out: pip install opencv-python-headless simplejpeg torchcodec.
 """
 
-import argparse
 import functools
-import importlib.metadata
+import importlib
 import os
 import random
-import shlex
 import sys
 import tempfile
 import time
@@ -29,25 +27,25 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
-from tabulate import tabulate
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
 from wsol.data.birds.drawing import draw
 from wsol.data.birds.world import BirdSettings, species_colors
 from wsol.data.decode import read_image, read_reduced, read_size
 from wsol.data.sample import Sample, resize_sample
 from wsol.geometry import Size
-from wsol.versions import commit, versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure.harness import command_of, in_turn, make_parser, markdown, publish, version_of
 
 try:
     import cv2
 except ImportError:
     cv2 = None  # type: ignore[assignment]
 
-EPOCH = 1_281_167  # images
+EPOCH = 1_281_167  # images of the training set of ILSVRC
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
 
@@ -56,10 +54,10 @@ class Way:
     """A way from a file to an image of the size that a network reads.
 
     Attributes:
-        name: for the table.
-        decode: (path, the size that is wanted in the end) -> what `resize` takes.
-        resize: (what was decoded, size) -> (H, W, 3) uint8.
-        package: whose decoder it needs, if not Pillow's.
+        name: name in the table.
+        decode: (path, size of the result) -> the input of `resize`.
+        resize: (decoded image, size) -> (H, W, 3) uint8.
+        package: the package of the decoder, if not Pillow.
     """
 
     name: str
@@ -69,41 +67,41 @@ class Way:
 
 
 def pillow(path: Path, _: Size) -> Pixels:
-    """As wsol reads images."""
+    """Decode an image as wsol does."""
     return read_image(path)
 
 
 def pillow_resize(image: Pixels, size: Size) -> Pixels:
-    """As wsol resizes them."""
+    """Resize an image as wsol does."""
     return resize_sample(Sample(image, 0, ""), size).image
 
 
 def pillow_unconverted(path: Path, _: Size) -> Image.Image:
-    """Decoded and upright, and no array yet."""
+    """Decode and rotate an image without converting it to an array."""
     with Image.open(path) as file:
         ImageOps.exif_transpose(file, in_place=True)
         return file if file.mode == "RGB" else file.convert("RGB")
 
 
 def pillow_unconverted_resize(image: Image.Image, size: Size) -> Pixels:
-    """The array is made of the small image."""
+    """Resize an image, and convert the small image to an array."""
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def torchvision_decode(path: Path, _: Size = (0, 0)) -> Tensor:
-    """(3, H, W)."""
+    """Decode an image to (3, H, W) uint8."""
     content = torch.from_numpy(np.fromfile(path, np.uint8))
     image: Tensor = torchvision.io.decode_jpeg(content, torchvision.io.ImageReadMode.RGB)
     return image
 
 
 def torchvision_resize(image: Tensor, size: Size) -> Pixels:
-    """Of (3, H, W) uint8, antialiased."""
+    """Resize (3, H, W) uint8 with antialiasing."""
     return as_array(functional.resize(image, list(size), antialias=True))
 
 
 def torchcodec_decode(path: Path, _: Size = (0, 0)) -> Tensor:
-    """(3, H, W)."""
+    """Decode an image to (3, H, W) uint8."""
     from torchcodec.decoders import decode_jpeg  # type: ignore[import-not-found]
 
     image: Tensor = decode_jpeg(path.read_bytes())
@@ -111,7 +109,7 @@ def torchcodec_decode(path: Path, _: Size = (0, 0)) -> Tensor:
 
 
 def simplejpeg_decode(path: Path, _: Size = (0, 0)) -> Pixels:
-    """libjpeg-turbo's own interface."""
+    """Decode an image by libjpeg-turbo's own interface."""
     import simplejpeg  # type: ignore[import-not-found]
 
     image: Pixels = simplejpeg.decode_jpeg(path.read_bytes())
@@ -119,21 +117,21 @@ def simplejpeg_decode(path: Path, _: Size = (0, 0)) -> Pixels:
 
 
 def opencv_decode(path: Path, _: Size = (0, 0), reduced: bool = False) -> Pixels:
-    """Reduced: always at 1/2, even where that is smaller than what is wanted."""
+    """Decode an image; with `reduced` always at 1/2, even if that is smaller than the result."""
     flag = cv2.IMREAD_REDUCED_COLOR_2 if reduced else cv2.IMREAD_COLOR
     decoded = cv2.imdecode(np.fromfile(path, np.uint8), flag)
     if decoded is None:
-        raise ValueError("OpenCV cannot decode it.")
+        raise ValueError(f"OpenCV cannot decode {path}.")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def opencv_resize(image: Pixels, size: Size) -> Pixels:
-    """Means over areas."""
+    """Resize an image by means over areas."""
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def as_array(image: Tensor | Image.Image | Pixels) -> Pixels:
-    """(H, W, 3), of whatever was decoded."""
+    """Convert any decoded image to an array of (H, W, 3)."""
     return image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)
 
 
@@ -158,16 +156,16 @@ DECODERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "simplejpeg": (simplejpeg_decode, "simplejpeg"),
     "OpenCV": (opencv_decode, "cv2"),
 }
-DISTRIBUTIONS = {
+DISTRIBUTIONS = {  # packages that wsol does not require -> names to install
     "torchcodec": "torchcodec",
     "simplejpeg": "simplejpeg",
     "cv2": "opencv-python-headless",
-}  # beyond wsol's
+}
 
 
 @functools.cache
 def works(package: str) -> bool:
-    """Whether a decoder is there and loads: torchcodec asks for one version of torch, torchvision may lose its own."""
+    """Return whether a decoder can be loaded: torchcodec needs one version of torch, torchvision may lose its own."""
     if package in ("", "torchvision"):
         return not package or hasattr(torchvision.io, "decode_jpeg")
     try:
@@ -179,7 +177,7 @@ def works(package: str) -> bool:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """One core and one thread for what runs inside."""
+    """Run the body on one core and one thread."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
     threads = torch.get_num_threads(), cv2.getNumThreads() if cv2 else 0
     torch.set_num_threads(1)
@@ -198,15 +196,19 @@ def one_core() -> Iterator[None]:
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
-    """So many JPEGs of a folder and the folders in it, drawn by a fixed seed."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    if not found:
-        raise SystemExit(f"{folder} holds no JPEG; give a folder of photographs, or none.")
-    return random.Random(0).sample(found, min(count, len(found)))
+    """Draw a number of JPEGs from a folder and its subfolders by a fixed seed.
+
+    Raises:
+        SystemExit: if there is no JPEG.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not paths:
+        raise SystemExit(f"{folder} contains no JPEG. Pass --images with a folder of photographs, or leave it out.")
+    return random.Random(0).sample(paths, min(count, len(paths)))
 
 
 def generate(folder: Path, count: int) -> list[Path]:
-    """Birds of 500 x 375 under noise whose power falls with the square of the frequency, as that of photographs."""
+    """Write birds of 500 x 375 with noise whose power falls with the square of the frequency, as in photographs."""
     settings = BirdSettings(image_size=500)
     colors, generator = species_colors(settings), np.random.default_rng(0)
     rows, columns = np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None]
@@ -223,35 +225,29 @@ def generate(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def measure(ways: list[Way], paths: list[Path], size: Size, rounds: int) -> pd.DataFrame:
-    """Seconds an image, to decode and in all: a row for each round and way, after a round that warms up."""
-    rows = []
-    for number in range(-1, rounds):
-        for way in ways:
-            decoding = whole = 0.0
-            for path in paths:
-                begun = time.perf_counter()
-                decoded = way.decode(path, size)
-                middle = time.perf_counter()
-                way.resize(decoded, size)
-                whole += time.perf_counter() - begun
-                decoding += middle - begun
-            if number >= 0:
-                seconds = {"decode": decoding / len(paths), "whole": whole / len(paths)}
-                rows.append({"round": number, "way": way.name, **seconds})
-    return pd.DataFrame(rows)
+def seconds_per_image(way: Way, paths: list[Path], size: Size) -> tuple[float, float]:
+    """Return the seconds per image for decoding, and for decoding and resizing."""
+    decoding = whole = 0.0
+    for path in paths:
+        start = time.perf_counter()
+        decoded = way.decode(path, size)
+        middle = time.perf_counter()
+        way.resize(decoded, size)
+        whole += time.perf_counter() - start
+        decoding += middle - start
+    return decoding / len(paths), whole / len(paths)
 
 
 class Difference:
-    """How far pixels are from what they are compared with, over many images."""
+    """Difference of pixels from the expected ones, over many images."""
 
     def __init__(self) -> None:
         self.equal = self.values = self.largest = 0
         self.total = 0.0
-        self.decoded = self.original = 0  # pixels, where the sizes differ
+        self.decoded = self.original = 0  # numbers of pixels
 
     def add(self, pixels: Pixels, expected: Pixels) -> None:
-        """One image."""
+        """Add one image."""
         self.decoded += pixels.shape[0] * pixels.shape[1]
         self.original += expected.shape[0] * expected.shape[1]
         if pixels.shape == expected.shape:
@@ -263,7 +259,7 @@ class Difference:
 
     @property
     def none(self) -> bool:
-        """Whether everything is equal."""
+        """Whether all pixels are equal."""
         return self.equal == 3 * self.original
 
     def __str__(self) -> str:
@@ -275,34 +271,34 @@ class Difference:
 
 
 def differences(way: Way, paths: list[Path], size: Size) -> tuple[Difference, Difference]:
-    """From what wsol reads: as decoded, and once resized."""
+    """Return the differences from the pixels that wsol reads, as decoded and as resized."""
     decoded, resized = Difference(), Difference()
     for path in paths:
-        expected, found = read_image(path), way.decode(path, size)
-        decoded.add(as_array(found), expected)
-        resized.add(way.resize(found, size), pillow_resize(expected, size))
+        expected, image = read_image(path), way.decode(path, size)
+        decoded.add(as_array(image), expected)
+        resized.add(way.resize(image, size), pillow_resize(expected, size))
     return decoded, resized
 
 
 def table_of(ways: list[Way], paths: list[Path], sides: list[int], rounds: int) -> tuple[pd.DataFrame, dict[str, bool]]:
-    """A row for each size and way; and whether all a way's pixels are equal to ours at all sizes."""
+    """Return a row for each size and way, and whether all a way's pixels are equal to wsol's at all sizes."""
     rows, exact = [], dict.fromkeys((way.name for way in ways), True)
     for side in tqdm(sides, desc="sizes", leave=False, disable=None):
-        times = measure(ways, paths, (side, side), rounds).set_index(["round", "way"])
-        ours = times["whole"].xs(OURS.name, level="way")
+        size = (side, side)
+        times = in_turn({way.name: functools.partial(seconds_per_image, way, paths, size) for way in ways}, rounds)
         for way in ways:
-            taken = times.xs(way.name, level="way")
-            rate = 1 / taken["whole"]
-            decoded, resized = differences(way, paths, (side, side))
+            decoding, whole = np.array(times[way.name]).T
+            ours = np.array(times[OURS.name])[:, 1]
+            decoded, resized = differences(way, paths, size)
             exact[way.name] &= decoded.none and resized.none
             rows.append(
                 {
                     "size": side,
                     "decoder, resize": way.name,
-                    "images/s": f"{rate.median():.0f}",
-                    "lowest to highest": f"{rate.min():.0f} to {rate.max():.0f}",
-                    "times ours": (ours / taken["whole"]).median(),
-                    "decoded only, images/s": f"{(1 / taken['decode']).median():.0f}",
+                    "images/s": f"{np.median(1 / whole):.0f}",
+                    "lowest to highest": f"{1 / whole.max():.0f} to {1 / whole.min():.0f}",
+                    "times ours": np.median(ours / whole),
+                    "decoded only, images/s": f"{np.median(1 / decoding):.0f}",
                     "decoded pixels": str(decoded),
                     "resized pixels": str(resized),
                 }
@@ -311,7 +307,7 @@ def table_of(ways: list[Way], paths: list[Path], sides: list[int], rounds: int) 
 
 
 def kinds(folder: Path) -> Iterator[tuple[str, Path]]:
-    """JPEGs of every kind, with odd sides and with sides below one block."""
+    """Write JPEGs of every kind, with odd sides and with sides below one block, and yield (kind, path)."""
     bird = draw(BirdSettings(image_size=128), species_colors(BirdSettings()), 0, np.random.default_rng(0)).image
     noise = np.random.default_rng(1).normal(0, 20, bird.shape)
     pixels = np.rint(bird + noise).clip(0, 255).astype(np.uint8)
@@ -338,10 +334,10 @@ def kinds(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def equality(decoders: dict[str, Callable[[Path], Any]], folder: Path) -> pd.DataFrame:
-    """A row for each kind of JPEG: what each decoder makes of it beside `read_image`."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """Compare each decoder with `read_image`, in a row for each kind of JPEG."""
+    outcomes_of: dict[str, dict[str, list[str]]] = {}
     for kind, path in kinds(folder):
-        row = found.setdefault(kind, {name: [] for name in decoders})
+        row = outcomes_of.setdefault(kind, {name: [] for name in decoders})
         for name, decode in decoders.items():
             try:
                 difference = Difference()
@@ -352,54 +348,39 @@ def equality(decoders: dict[str, Callable[[Path], Any]], folder: Path) -> pd.Dat
     return pd.DataFrame(
         [
             {"JPEG": kind, **{name: ", ".join(dict.fromkeys(outcomes)) for name, outcomes in row.items()}}
-            for kind, row in found.items()
+            for kind, row in outcomes_of.items()
         ]
     )
 
 
 def fastest_exact(table: pd.DataFrame, names: list[str]) -> str:
-    """At each size the fastest of these ways, and how many times as fast as ours."""
-    told = []
+    """Name the fastest of these ways at each size, with its speed over wsol's."""
+    texts = []
     for side, rows in table[table["decoder, resize"].isin(names)].groupby("size", sort=False):
         best = rows.sort_values("times ours").iloc[-1]
-        told.append(f"{best['decoder, resize']} {best['times ours']:.2f} at {side}")
-    return "; ".join(told) or "none"
-
-
-def command_of(words: list[str]) -> str:
-    """What was typed; but where the data lie is their owner's business."""
-    shown = ["python", "benchmarks/measure/decode.py"]
-    for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("--images="):
-            shown += ["--images", data_name(word.removeprefix("--images="))]
-        else:
-            kept = Path(word).name if before == "--out" and Path(word).is_absolute() else word
-            shown.append(data_name(word) if before == "--images" else kept)
-    return shlex.join(shown)
+        texts.append(f"{best['decoder, resize']} {best['times ours']:.2f} at {side}")
+    return "; ".join(texts) or "none"
 
 
 def data_name(folder: str) -> str:
-    """The folder and the one it lies in, below DATA."""
+    """Return the last two parts of a folder below DATA, which hides where the data are."""
     return "/".join(["DATA", *Path(folder).resolve().parts[1:][-2:]])
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--images", type=Path, help="a folder of JPEGs; none: birds are drawn")
-    parser.add_argument("--count", type=int, default=60, help="images")
+    """Measure, print and write the tables."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--images", type=Path, help="a folder of JPEGs; birds are drawn if there is none")
+    parser.add_argument("--count", type=int, default=60, help="number of images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 224, 112], help="sides to resize to, in pixels")
-    parser.add_argument("--out", type=Path, help="where to write the tables as Markdown")
     asked = parser.parse_args()
     if min(asked.count, asked.rounds, *asked.sizes) < 1:
         parser.error("--count, --rounds and --sizes must be at least 1.")
     ways = [way for way in WAYS if works(way.package)]
     decoders = {name: decode for name, (decode, package) in DECODERS.items() if works(package)}
     with tempfile.TemporaryDirectory() as folder, one_core(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torchvision: that its decoders will go
+        warnings.simplefilter("ignore")  # torchvision announces that it will remove its decoders
         paths = photographs(asked.images, asked.count) if asked.images else generate(Path(folder), asked.count)
         table, exact = table_of(ways, paths, asked.sizes, asked.rounds)
         same = equality(decoders, Path(folder))
@@ -407,43 +388,35 @@ def main() -> None:
         kib = sum(path.stat().st_size for path in paths) / len(paths) / 1024
     same_pixels = [name for name, equal in exact.items() if equal and name != OURS.name]
     required = {way.name: way.package in ("", "torchvision") for way in ways}
-    text = "\n\n".join(
-        tabulate(rows.to_numpy().tolist(), rows.columns.tolist(), tablefmt="github", floatfmt=".2f")
-        for rows in (table, same)
-    )
     minutes = EPOCH / float(table["images/s"].iloc[0]) / 60
     missing = [DISTRIBUTIONS[package] for package in DISTRIBUTIONS if not works(package)]
     notes = [
         f"{len(paths)} {'photographs' if asked.images else 'generated birds'}, median {width:.0f} x {height:.0f}, mean "
         f"{kib:.0f} KiB, from the file to a square uint8 array; one core, one thread, files in the page cache. Medians "
         f"over {asked.rounds} rounds, all ways in turn in each; times ours: the median of the ratios within a round.",
-        f"{EPOCH:,} images, the training set of ILSVRC, take {minutes:.0f} minutes of one core, as wsol reads and at "
+        f"{EPOCH:,} images, the training set of ILSVRC, take {minutes:.0f} minutes of one core, as wsol reads them at "
         f"{asked.sizes[0]} px.",
-        "Pixels: beside `read_image` and `resize_sample`; where they differ, the share of equal values, the largest "
-        "difference and the mean one, in gray levels of 255. The rows that begin with torchvision, torchcodec or "
-        "simplejpeg do not turn an image as its EXIF says.",
-        "Equal to ours in all pixels, decoded and resized, at all sizes, and fastest, as times ours: with what wsol "
-        f"requires, {fastest_exact(table, [name for name in same_pixels if required[name]])}; of all, "
+        "Pixels: compared with `read_image` and `resize_sample`; where they differ, the share of equal values, the "
+        "largest difference and the mean difference, in gray levels of 255. The rows that begin with torchvision, "
+        "torchcodec or simplejpeg do not rotate an image by its EXIF data.",
+        "Equal to ours in all pixels, decoded and resized, at all sizes, and fastest, as times ours: with the packages "
+        f"that wsol requires, {fastest_exact(table, [name for name in same_pixels if required[name]])}; of all, "
         f"{fastest_exact(table, same_pixels)}.",
         "`read_image` keeps Pillow: torchvision 0.29 deprecates its decoders and announces that they will be removed; "
-        "simplejpeg and OpenCV are no requirements of wsol, and differ on CMYK, as the second table shows.",
-        "Reduced decoding never falls below the size asked for, so an image with a side under twice that is decoded in "
+        "wsol does not require simplejpeg and OpenCV, and they differ on CMYK, as the second table shows.",
+        "Reduced decoding never falls below the requested size, so an image with a side under twice that is decoded in "
         "full: at 500 x 375 nothing is gained for 256 or 224. OpenCV at 1/2 does fall below it. Neither gives the "
         "pixels of the full path, so `read_reduced` is an option and no default.",
-        "Second table: JPEGs of 117 x 93, 17 x 9, 3 x 2 and 1 x 1, each decoder beside `read_image`.",
-        "Left out: jpeg4py (last release 2018); PyTurboJPEG, which brings no libjpeg-turbo with it; pillow-simd, which "
-        "has to be built from source, takes Pillow's place under the same name, and so cannot be timed beside it; its "
+        "Second table: JPEGs of 117 x 93, 17 x 9, 3 x 2 and 1 x 1, each decoder compared with `read_image`.",
+        "Left out: jpeg4py (last release 2018); PyTurboJPEG, which does not contain libjpeg-turbo; pillow-simd, which "
+        "has to be built from source, replaces Pillow under the same name, and so cannot be timed beside it; its "
         "releases follow Pillow's (12.1.1 in September 2026, beside Pillow 13.0.0).",
-        *(["Not installed, or not loading, and so left out: " + ", ".join(missing) + "."] if missing else []),
-        f"Command: `{command_of(sys.argv[1:])}`. Code: `{commit()}`.",
+        *(["Left out because not installed or not loading: " + ", ".join(missing) + "."] if missing else []),
     ]
-    packages = {**versions(), "libjpeg-turbo of Pillow": str(features.version("libjpeg_turbo"))}
-    packages |= {name: importlib.metadata.version(name) for package, name in DISTRIBUTIONS.items() if works(package)}
-    notes.append("Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + ".")
-    text += "\n\n" + "".join(f"- {note}\n" for note in notes)
-    print(text)
-    if asked.out:
-        write_text(asked.out, text)
+    packages = {"libjpeg-turbo of Pillow": str(features.version("libjpeg_turbo"))}
+    packages |= {name: str(version_of(name)) for package, name in DISTRIBUTIONS.items() if works(package)}
+    tables = [markdown(rows.to_numpy().tolist(), rows.columns.tolist(), ".2f") for rows in (table, same)]
+    publish(tables, notes, asked.out, command_of(__file__, sys.argv[1:], {"--images": data_name}), packages)
 
 
 if __name__ == "__main__":

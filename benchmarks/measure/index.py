@@ -1,11 +1,11 @@
-"""What it costs to know the images of ImageNet: time and memory of the index, beside torchvision's ImageFolder.
+"""Measure time and memory of the index of ImageNet's images, beside torchvision's ImageFolder.
 
 python benchmarks/measure/index.py [--train 1281167] [--workers 4] [--out FILE.md] [--tree FOLDER]
 
-Lays out a tree like ImageNet's (torchvision's layout: 1,000 classes, 50,000 test images with boxes in
-LOC_val_solution.csv, ImageNetV2 with the field's metadata) of hard links to small JPEGs, and reads it in processes
-of their own: for the first time, then from the cache; then with loader processes that go through images of train. The
-same with torchvision's ImageFolder, which keeps a Python list of the training images and knows no boxes.
+The command makes a tree like ImageNet's (torchvision's layout: 1,000 classes, 50,000 test images with boxes in
+LOC_val_solution.csv, ImageNetV2 with the field's metadata) of hard links to small JPEGs, and reads it in separate
+processes: for the first time, then from the cache, then with loader processes that read images of train. It reads the
+same tree with torchvision's ImageFolder, which keeps a Python list of the training images and reads no boxes.
 """
 
 import argparse
@@ -13,8 +13,6 @@ import json
 import multiprocessing
 import os
 import resource
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,20 +23,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tabulate import tabulate
 from timm.data import ImageNetInfo
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
-from wsol.versions import commit, versions
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure.harness import command_of, make_parser, markdown, measure_apart, process_mib, publish
 
 _CLASSES = 1000
-_SOURCES = 50  # files that are linked to: a file system allows some ten thousand links to each
-_LOADED = 4000  # images that loader processes go through
+_SOURCES = 50  # files that all links point to: a file system allows some ten thousand links to each
+_LOADED = 4000  # images that loader processes read
 
 
 def make_tree(root: Path, train: int, val: int, test: int) -> None:
-    """Write the tree; a file system needs room for the names alone."""
+    """Write the tree as hard links, which need room for their names alone."""
     generator = np.random.default_rng(0)
     sources = root / "sources"
     sources.mkdir(parents=True)
@@ -79,13 +76,13 @@ def make_tree(root: Path, train: int, val: int, test: int) -> None:
     folder.mkdir(parents=True)
     for name, texts in metadata.items():
         (folder / f"{name}.txt").write_text("\n".join(texts) + "\n")
-    long_ago = time.time() - 3600  # what has just changed is not cached yet
+    long_ago = time.time() - 3600  # files that changed just now are not cached
     for path in walk(images):
         os.utime(path, (long_ago, long_ago))
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """A folder, the folders below it, and its text files."""
+    """Yield a folder, the folders below it, and their text files."""
     yield folder
     for entry in os.scandir(folder):
         if entry.is_dir():
@@ -94,20 +91,8 @@ def walk(folder: Path) -> Iterator[Path]:
             yield Path(entry)
 
 
-def private_mib(pid: int) -> float:
-    """Memory that a process shares with no other, on Linux."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
-
-
-def anonymous_mib() -> float:
-    """Memory of this process that is not mapped from files, as the code of libraries is, on Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
-
 def measure(reader: str, root: Path, workers: int) -> dict[str, Any]:
-    """In a process of its own: read, then load with so many processes; what that took."""
+    """Read the tree in this process, then load images with a number of loader processes, and return the cost."""
     from torch.utils.data import DataLoader
 
     if reader == "ours":
@@ -118,20 +103,21 @@ def measure(reader: str, root: Path, workers: int) -> dict[str, Any]:
         splits = imagenet(root, image_size=32, train_size=32, max_cache_gib=0)
         fingerprint = splits.fingerprint
         seconds = time.perf_counter() - start
-        found: dict[str, Any] = {"images": len(splits.train), "fingerprint": fingerprint}
+        cost: dict[str, Any] = {"images": len(splits.train), "fingerprint": fingerprint}
         dataset: Any = splits.train
     else:
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
-        import wsol.data.readers.imagenet  # noqa: F401  the same libraries in memory
+        import wsol.data.readers.imagenet  # noqa: F401  so that the same libraries are in memory
 
         before = peak_mib()
         start = time.perf_counter()
         dataset = ImageFolder(str(root / "train"), v2.Resize((32, 32)))
         seconds = time.perf_counter() - start
-        found = {"images": len(dataset)}
-    found |= {"seconds": seconds, "before": before, "peak": peak_mib(), "anonymous": anonymous_mib()}
+        cost = {"images": len(dataset)}
+    # RssAnon leaves out what is mapped from files, as the code of libraries is.
+    cost |= {"seconds": seconds, "before": before, "peak": peak_mib(), "anonymous": process_mib("RssAnon")}
     if workers:
         warnings.filterwarnings("ignore", "This DataLoader will create")  # on a machine with fewer processors
         shown = np.random.default_rng(0).permutation(len(dataset)).tolist()
@@ -140,84 +126,71 @@ def measure(reader: str, root: Path, workers: int) -> dict[str, Any]:
         for _ in range(_LOADED // 50):
             next(batches)
         pids = [process.pid for process in multiprocessing.active_children() if process.pid]
-        found |= {"private": sum(private_mib(pid) for pid in pids) / len(pids), "parent": peak_mib()}
+        private = [process_mib("Private_", f"/proc/{pid}/smaps_rollup") for pid in pids]
+        cost |= {"private": sum(private) / len(pids), "parent": peak_mib()}
         del batches
-    return found
+    return cost
 
 
 def peak_mib() -> float:
-    """The largest memory that this process has taken."""
+    """Return the largest memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_apart(reader: str, root: Path, cache: Path, workers: int = 0) -> dict[str, Any]:
-    """`measure` in a fresh process.
-
-    Raises:
-        subprocess.CalledProcessError: if it failed; what it said stands above.
-    """
-    command = [sys.executable, __file__, "--measure", reader, "--tree", str(root), "--workers", str(workers)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, check=True, env={**os.environ, "WSOL_CACHE": str(cache)}, text=True
-    )
-    return json.loads(done.stdout)
-
-
 def table_of(root: Path, workers: int) -> str:
-    """Measure all, as a Markdown table."""
+    """Measure all readers, each in a fresh process, and return a Markdown table."""
     with tempfile.TemporaryDirectory() as cache:
-        first = run_apart("ours", root, Path(cache))
-        later = [run_apart("ours", root, Path(cache)) for _ in range(3)]
-        folders = [run_apart("ImageFolder", root, Path(cache)) for _ in range(3)]
-        ours = run_apart("ours", root, Path(cache), workers)
-        peer = run_apart("ImageFolder", root, Path(cache), workers)
-    assert len({one["fingerprint"] for one in (first, *later, ours)}) == 1, "two readings differ"
-    seconds = sorted(one["seconds"] for one in later)[1], sorted(one["seconds"] for one in folders)[1]
+
+        def apart(reader: str, workers: int = 0) -> dict[str, Any]:
+            task = {"reader": reader, "root": str(root), "workers": workers}
+            return measure_apart(__file__, task, {"WSOL_CACHE": cache})
+
+        first = apart("ours")
+        later, folders = [apart("ours") for _ in range(3)], [apart("ImageFolder") for _ in range(3)]
+        ours, peer = apart("ours", workers), apart("ImageFolder", workers)
+    assert len({cost["fingerprint"] for cost in (first, *later, ours)}) == 1, "two readings differ"
+    seconds = [sorted(cost["seconds"] for cost in costs)[1] for costs in (later, folders)]
     rows = [
         ["first time, s", f"{first['seconds']:.2f}", f"{folders[0]['seconds']:.2f}"],
-        ["afterwards, s (median of 3)", f"{seconds[0]:.2f}", f"{seconds[1]:.2f}"],
-        ["memory it adds to the process, MiB", *(f"{one['peak'] - one['before']:.0f}" for one in (later[0], peer))],
+        ["afterwards, s (median of 3)", *(f"{median:.2f}" for median in seconds)],
+        ["memory it adds to the process, MiB", *(f"{cost['peak'] - cost['before']:.0f}" for cost in (later[0], peer))],
         ["the libraries before, MiB", f"{ours['before']:.0f}", f"{peer['before']:.0f}"],
         [
             "process after reading, without what is mapped from files, MiB",
-            *(f"{one['anonymous']:.0f}" for one in (ours, peer)),
+            *(f"{cost['anonymous']:.0f}" for cost in (ours, peer)),
         ],
         [f"process in all, with {workers} loader processes, MiB", f"{ours['parent']:.0f}", f"{peer['parent']:.0f}"],
         ["memory of its own in each loader process, MiB", f"{ours['private']:.0f}", f"{peer['private']:.0f}"],
     ]
     headers = [f"{first['images']:,} training images", "ours", "ImageFolder"]
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return markdown(rows, headers)
 
 
-def main() -> int:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=1_281_167)
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=Path("results/measure/index.md"))
-    parser.add_argument("--tree", type=Path, help="a tree that is there already; otherwise one is made and removed")
-    parser.add_argument("--measure", choices=["ours", "ImageFolder"], help=argparse.SUPPRESS)
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = make_parser(__doc__, "results/measure/index.md")
+    parser.add_argument("--train", type=int, default=1_281_167, help="number of training images")
+    parser.add_argument("--workers", type=int, default=4, help="number of loader processes")
+    parser.add_argument("--tree", type=Path, help="an existing tree; otherwise one is made and removed")
+    parser.add_argument("--measure", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        print(json.dumps(measure(asked.measure, asked.tree, asked.workers)))
-        return 0
+        print(json.dumps(measure(asked.measure["reader"], Path(asked.measure["root"]), asked.measure["workers"])))
+        return
     with tempfile.TemporaryDirectory() as made:
         if asked.tree is None:
             make_tree(Path(made), asked.train, 10_000, 50_000)
         table = table_of(asked.tree or Path(made) / "imagenet", asked.workers)
     notes = [
         "Ours reads the images and boxes of train, val and test, and makes the fingerprint that names a run; "
-        "ImageFolder lists train alone. The file system's own memory held the tree each time, also at the first.",
-        f"Loader processes were forked and had gone through {_LOADED:,} images together. Memory of its own: what a "
-        "process shares with no other, in the mean.",
-        f"{os.cpu_count()} processors. Command: `{shlex.join(['python', *sys.argv])}`. Code: `{commit()}`. "
-        f"Versions: {', '.join(f'{name} {version}' for name, version in versions().items())}.",
+        "ImageFolder lists train alone. The file system's cache contained the tree each time, also the first time.",
+        f"Loader processes were forked and had read {_LOADED:,} images together. Memory of its own: what a process "
+        "shares with no other process, the mean over processes.",
+        f"{os.cpu_count()} processors.",
     ]
-    text = table + "\n\n" + "".join(f"- {note}\n" for note in notes)
-    print(text)
-    write_text(asked.out, text)
-    return 0
+    tree = {"--tree": lambda word: Path(word).name}
+    publish([table], notes, asked.out, command_of(__file__, sys.argv[1:], tree))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

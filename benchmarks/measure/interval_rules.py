@@ -1,7 +1,7 @@
-"""95 % intervals of a difference, by what they do with seeds and images; `howe` is that of `wsol.comparison.estimate`.
+"""Rules for 95 % intervals of a difference over seeds and images; `howe` is the rule of `wsol.comparison.estimate`.
 
-Each takes B repeats at once: values (B, S) of each seed, replicates (R, B, S) of the same resamples of the images, and
-what random numbers it needs. Each gives the ends of its intervals, (2, B), or half the width of symmetric ones, (B,).
+Each rule takes B repeats at once: values (B, S) of each seed, replicates (R, B, S) on the same resamples of the images,
+and a random generator. It returns the ends of its intervals, (2, B), or half the width of symmetric intervals, (B,).
 """
 
 from collections.abc import Callable
@@ -20,23 +20,23 @@ _DRAWS = 1000
 
 
 def images_only(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """The bootstrap of the images, of the mean over seeds; normal."""
+    """Use the normal interval of the bootstrap of the images, of the mean over seeds."""
     return _Z * replicates.mean(axis=2).std(axis=0, ddof=1)
 
 
 def seeds_alone(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """Student's t of the seeds' values."""
+    """Use Student's t of the seeds' values."""
     return _t(values) * stats.sem(values, axis=1)
 
 
 def nested_bootstrap(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """Seeds are drawn with replacement, and images for each of them independently; percentiles."""
+    """Draw seeds with replacement, and images for each of them independently; return percentiles."""
     count, _, seeds = replicates.shape
     return _percentiles(replicates[rng.integers(count, size=(_DRAWS, seeds)), :, _drawn_seeds(seeds, rng)])
 
 
 def crossed_bootstrap(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """Seeds are drawn with replacement, and images once for all of them; percentiles.
+    """Draw seeds with replacement, and images once for all of them; return percentiles.
 
     Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
     """
@@ -45,13 +45,13 @@ def crossed_bootstrap(values: Floats, replicates: Floats, rng: np.random.Generat
 
 
 def few_freedom(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """The model's standard error with Student's t of S - 1 degrees of freedom."""
+    """Multiply the model's standard error by Student's t of S - 1 degrees of freedom."""
     between, unshared, common = _parts(values, replicates)
     return _t(values) * np.sqrt(np.maximum(between, unshared) / values.shape[1] + common)
 
 
 def hillis(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """The model's standard error with Student's t of Hillis' degrees of freedom."""
+    """Multiply the model's standard error by Student's t of Hillis' degrees of freedom."""
     seeds = values.shape[1]
     between, unshared, common = _parts(values, replicates)
     between = np.maximum(between, unshared)
@@ -62,7 +62,7 @@ def hillis(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floa
 
 
 def howe(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """Each part by its own quantile: Student's for the mean square between seeds, the normal one for the images' part.
+    """Multiply each part by its own quantile: Student's for the mean square between seeds, the normal one for images.
 
     Source: Howe, "Approximate confidence limits on the mean of X + Y where X and Y are two tabled independent random
     variables", Journal of the American Statistical Association 1974.
@@ -85,8 +85,8 @@ RULES: dict[str, Rule] = {
 
 class _Parts(NamedTuple):
     between: Floats  # (B,) mean square between seeds
-    unshared: Floats  # what of it comes from the images
-    common: Floats  # covariance of two seeds
+    unshared: Floats  # (B,) part of it that stems from the images
+    common: Floats  # (B,) covariance of two seeds
 
 
 def _parts(values: Floats, replicates: Floats) -> _Parts:
@@ -106,5 +106,5 @@ def _drawn_seeds(seeds: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _percentiles(drawn: Floats) -> Floats:
-    """Of (draws, S, B), the ends over draws of the means over seeds."""
+    """Return the ends over draws of the means over seeds: (draws, S, B) -> (2, B)."""
     return np.quantile(drawn.mean(axis=1), (_TAIL, 1 - _TAIL), axis=0)

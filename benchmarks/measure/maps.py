@@ -1,18 +1,15 @@
-"""How long activation maps take beside a bare forward pass, ours and other libraries', compared in the same run.
+"""Measure the time of activation maps beside a bare forward pass, wsol's and other libraries', in the same run.
 
 python benchmarks/measure/maps.py [--networks resnet18 resnet50] [--batch 16] [--size 224] [--rounds 7] [--out FILE.md]
 
-Ours and the libraries make the maps of the same images and classes, on the same network, at its last convolution, in
-turn. Before each of them a bare forward pass is timed, and what is told is the ratio to it. Libraries that are not
+wsol and the libraries make the maps of the same images and classes, on the same network, at its last convolution, in
+turn. A bare forward pass is timed before each of them, and the table reports the ratio to it. Libraries that are not
 installed are left out: pip install grad-cam torchcam captum.
 """
 
 import argparse
 import functools
-import importlib.metadata
-import shlex
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tabulate import tabulate
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
 from wsol.maps.base_map import MapsOfClasses
 from wsol.maps.forward_pass import LAST, forward_pass
 from wsol.maps.methods.counterfactual import Counterfactual
@@ -39,7 +34,9 @@ from wsol.networks.backbones.resnet import resnet18, resnet50
 from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
 from wsol.networks.pooling.gap import GAP
-from wsol.versions import commit, versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure.harness import command_of, in_turn, make_parser, markdown, publish, seconds_of, version_of
 
 NETWORKS = {"resnet18": resnet18, "resnet50": resnet50}
 METHODS: dict[str, MapsOfClasses] = {
@@ -58,14 +55,14 @@ Maps = dict[str, Tensor]  # method -> (N, K, h, w), any range
 
 @dataclass
 class Tool:
-    """Something that makes maps.
+    """A library, or a way of using it, that makes maps.
 
     Attributes:
-        name: for the table.
-        network: what it runs.
-        has: the names of those of METHODS that it has.
-        make: (method names, class ids (N, K), at_grid) -> maps. With `at_grid` they are on the network's grid, and the
-            time does not count.
+        name: name in the table.
+        network: the network that it runs.
+        has: names of the methods, of METHODS, that it has.
+        make: (method names, class ids (N, K), at_grid) -> maps. With `at_grid` the maps are on the network's grid, and
+            the time does not count.
     """
 
     name: str
@@ -75,7 +72,7 @@ class Tool:
 
 
 def ours(name: str, network: nn.Module, images: Tensor) -> Tool:
-    """One pass, and every map from it."""
+    """Make all maps from one forward pass of wsol."""
 
     def make(methods: tuple[str, ...], class_ids: Tensor, at_grid: bool) -> Maps:
         forward = forward_pass(network, images, [LAST])
@@ -85,7 +82,7 @@ def ours(name: str, network: nn.Module, images: Tensor) -> Tool:
 
 
 def grad_cam(network: nn.Module, images: Tensor) -> Tool:
-    """As in its README: one object for each method, called once for each class."""
+    """Use grad-cam as in its README: one object for each method, called once for each class."""
     import pytorch_grad_cam as library  # type: ignore[import-not-found, import-untyped, unused-ignore]
     from pytorch_grad_cam.utils.model_targets import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
         ClassifierOutputTarget,
@@ -103,7 +100,7 @@ def grad_cam(network: nn.Module, images: Tensor) -> Tool:
         maps = {}
         for method in methods:
             with kinds[method](model=network, target_layers=[network.get_submodule("backbone.layer4")]) as cam:
-                if at_grid:  # else it resizes its maps to the images
+                if at_grid:  # otherwise it resizes its maps to the images
                     cam.get_target_width_height = functools.partial(_grid, cam)
                 each = []
                 for column in class_ids.unbind(dim=1):
@@ -121,7 +118,7 @@ def _grid(cam: Any, images: Tensor) -> tuple[int, int]:
 
 
 def torchcam(network: nn.Module, images: Tensor) -> Tool:
-    """As in its README: one extractor and one pass for each method; the classes share the pass, as its calls allow."""
+    """Use torchcam as in its README: one extractor and one pass for each method, shared by the classes."""
     from torchcam import methods as library  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     kinds: dict[str, Any] = {
@@ -148,7 +145,7 @@ def torchcam(network: nn.Module, images: Tensor) -> Tool:
 
 
 def captum(network: nn.Module, images: Tensor) -> Tool:
-    """As in its tutorials: one object for each method, called once for each class."""
+    """Use captum as in its tutorials: one object for each method, called once for each class."""
     from captum import attr as library  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     kinds: dict[str, tuple[Any, dict[str, bool]]] = {
@@ -175,9 +172,9 @@ PEERS = {"grad-cam": grad_cam, "torchcam": torchcam, "captum": captum}
 
 
 class GraphMemory:
-    """Bytes of the tensors that autograd holds for a backward pass, each storage once, parameters and inputs left out.
+    """Bytes of the tensors that autograd saves for a backward pass, each storage once, without parameters and inputs.
 
-    Every saved tensor is wrapped; the graph drops the wrapper when it drops the tensor, so this counts what is alive.
+    Every saved tensor is wrapped. The graph drops the wrapper with the tensor, so that only live tensors count.
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
@@ -187,19 +184,19 @@ class GraphMemory:
         self.now = self.peak = 0
 
     def of(self, make: Callable[[], Any]) -> int:
-        """The most that was alive at a time while this ran."""
+        """Return the largest number of bytes that were alive at one time during a call."""
         with saved_tensors_hooks(lambda tensor: _Saved(tensor, self), lambda saved: saved.tensor):
             make()
         return self.peak
 
     def change(self, tensor: Tensor, by: int) -> None:
-        """Count a saved tensor in or out."""
+        """Count a saved tensor in (1) or out (-1)."""
         storage = tensor.untyped_storage()
-        place = storage.data_ptr()
-        if place in self.known:
+        address = storage.data_ptr()
+        if address in self.known:
             return
-        before = self.held.get(place, 0)
-        self.held[place] = before + by
+        before = self.held.get(address, 0)
+        self.held[address] = before + by
         if 0 in (before, before + by):
             self.now += by * storage.nbytes()
             self.peak = max(self.peak, self.now)
@@ -216,23 +213,22 @@ class _Saved:
 
 @dataclass
 class Task:
-    """What one tool is timed at."""
+    """One tool with the methods and the number of classes that it is timed at."""
 
     tool: Tool
     methods: tuple[str, ...]
     classes: int
-    ratios: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)  # seconds of the bare forward pass before each run
     seconds: list[float] = field(default_factory=list)
     failure: str = ""
 
 
 @dataclass
 class Comparison:
-    """What was found of one network."""
+    """Times, memory and differences of all tools on one network."""
 
     network: str
     tasks: list[Task]
-    bare: list[float]  # seconds of the bare forward passes
     memory: dict[str, int]  # tool -> bytes
     differences: dict[str, dict[str, float]]  # tool -> method -> largest difference
 
@@ -247,7 +243,7 @@ def compare(name: str, arguments: argparse.Namespace, device: torch.device, bar:
         with torch.inference_mode():
             return network(images)
 
-    # Each image's likeliest classes, as one would look at; their maps are not all cut off by the ReLU.
+    # Each image's likeliest classes, as users explain them; the ReLU does not set all of their maps to zero.
     class_ids = bare().topk(CLASSES, dim=1).indices.clone()
     tools = [ours("ours", network, images), ours("ours, optimized", optimize(network, device), images)]
     for library, peer in PEERS.items():
@@ -262,84 +258,62 @@ def compare(name: str, arguments: argparse.Namespace, device: torch.device, bar:
     ]
     for task in tasks:
         task.methods = tuple(method for method in task.methods if method in task.tool.has)
-    found = Comparison(name, tasks, [], {}, {})
-
-    # The round that warms up is the one whose maps are compared.
+    comparison = Comparison(name, tasks, {}, {})
     expected: Maps = {}
     for tool in tools:
         bar.set_postfix_str(f"{name}: warm-up of {tool.name}")
         try:
-            one = functools.partial(tool.make, ("Grad-CAM",), class_ids[:, :1], False)
-            found.memory[tool.name] = GraphMemory(tool.network, images).of(one)
+            grad_cam_of_one = functools.partial(tool.make, ("Grad-CAM",), class_ids[:, :1], False)
+            comparison.memory[tool.name] = GraphMemory(tool.network, images).of(grad_cam_of_one)
             maps = tool.make(tool.has, class_ids, True)
             expected = expected or maps
-            found.differences[tool.name] = {method: difference(maps[method], expected[method]) for method in maps}
-        except Exception as error:  # another library's, of any kind
+            comparison.differences[tool.name] = {method: difference(maps[method], expected[method]) for method in maps}
+        except Exception as error:  # another library may raise anything
             for task in tasks:
                 if task.tool is tool:
                     task.failure = f"{type(error).__name__}: {error}"
-    bar.update()
 
-    for _ in range(arguments.rounds):
-        for task in tasks:
-            bar.set_postfix_str(f"{name}: {task.tool.name}, methods {len(task.methods)}, classes {task.classes}")
-            if task.failure:
-                continue
-            make = functools.partial(task.tool.make, task.methods, class_ids[:, : task.classes], False)
-            before = seconds(bare, device)
+    def timed(task: Task) -> tuple[float, float]:
+        bar.set_postfix_str(f"{name}: {task.tool.name}, methods {len(task.methods)}, classes {task.classes}")
+        before = seconds_of(bare, device)
+        if not task.failure:
             try:
-                taken = seconds(make, device)
+                make = functools.partial(task.tool.make, task.methods, class_ids[:, : task.classes], False)
+                return before, seconds_of(make, device)
             except Exception as error:
                 task.failure = f"{type(error).__name__}: {error}"
-                continue
-            found.bare.append(before)
-            task.seconds.append(taken)
-            task.ratios.append(taken / before)
-        bar.update()
-    return found
+        return before, float("nan")
 
-
-def seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """Wall time of a call, the device's work included."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    begun = time.perf_counter()
-    run()
-    wait()
-    return time.perf_counter() - begun
+    runs = {str(index): functools.partial(timed, task) for index, task in enumerate(tasks)}
+    for task, times in zip(tasks, in_turn(runs, arguments.rounds, bar.update).values(), strict=True):
+        task.bare, task.seconds = [before for before, _ in times], [taken for _, taken in times]
+    return comparison
 
 
 def difference(maps: Tensor, expected: Tensor) -> float:
-    """The largest between two sets of (N, K, h, w) maps, each map min-max normalized."""
+    """Return the largest difference between two sets of (N, K, h, w) maps, each map min-max normalized."""
     return float(np.abs(normalized(maps) - normalized(expected)).max())
 
 
 def normalized(maps: Tensor) -> NDArray[np.float64]:
-    """(N, K, h, w) in [0, 1]; a constant map is zeros."""
+    """Normalize maps (N, K, h, w) to [0, 1]; a constant map becomes zeros."""
     values = maps.detach().cpu().double().numpy()
     lowest = values.min(axis=(2, 3), keepdims=True)
     span = values.max(axis=(2, 3), keepdims=True) - lowest
     return (values - lowest) / np.where(span > 0, span, 1)
 
 
-def version_of(library: str) -> str | None:
-    """Of an installed package."""
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def times_table(comparisons: list[Comparison], batch: int) -> str:
-    """A row for each tool and task."""
+    """Return a table with a row for each tool and task."""
     rows = []
-    for found in comparisons:
-        bare = float(np.median(found.bare))
-        rows.append([found.network, "bare forward pass", "", "", "1.000", f"{1000 * bare / batch:.2f}", "", ""])
-        for task in found.tasks:
+    for comparison in comparisons:
+        network = comparison.network
+        bare = float(np.median([before for task in comparison.tasks if not task.failure for before in task.bare]))
+        rows.append([network, "bare forward pass", "", "", "1.000", f"{1000 * bare / batch:.2f}", "", ""])
+        for task in comparison.tasks:
             methods = f"{len(task.methods)} of {len(METHODS)}" if len(task.methods) > 1 else task.methods[0]
-            row = [found.network, task.tool.name, methods, str(task.classes)]
-            if task.failure or not task.ratios:
+            row = [network, task.tool.name, methods, str(task.classes)]
+            if task.failure:
                 rows.append([*row, f"failed: {one_line(task.failure)}", "", "", ""])
                 continue
             goal = GOALS.get((len(task.methods), task.classes)) if task.tool.name == "ours" else None
@@ -347,39 +321,34 @@ def times_table(comparisons: list[Comparison], batch: int) -> str:
             rows.append(
                 [
                     *row,
-                    f"{np.median(task.ratios):.3f}",
+                    f"{np.median(np.divide(task.seconds, task.bare)):.3f}",
                     f"{1000 * np.median(task.seconds) / batch:.2f}",
-                    f"{found.memory[task.tool.name] / 2**20:.3g}" if alone else "",
+                    f"{comparison.memory[task.tool.name] / 2**20:.3g}" if alone else "",
                     "" if goal is None else f"<= {goal}",
                 ]
             )
     head = ["network", "tool", "methods", "classes", "times a forward pass", "ms an image", "graph, MiB", "goal"]
-    return table(rows, head)
+    return markdown(rows, head)
 
 
 def differences_table(comparisons: list[Comparison]) -> str:
-    """A row for each network and tool, a column for each method."""
+    """Return a table with a row for each network and tool, and a column for each method."""
     rows = []
-    for found in comparisons:
-        for tool, of_method in found.differences.items():
+    for comparison in comparisons:
+        for tool, of_method in comparison.differences.items():
             if tool != "ours":
-                told = [f"{of_method[method]:.1e}" if method in of_method else "-" for method in METHODS]
-                rows.append([found.network, tool, *told])
-    return table(rows, ["network", "tool", *METHODS])
-
-
-def table(rows: list[list[str]], head: list[str]) -> str:
-    """In Markdown, numbers as they were written."""
-    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+                cells = [f"{of_method[method]:.1e}" if method in of_method else "-" for method in METHODS]
+                rows.append([comparison.network, tool, *cells])
+    return markdown(rows, ["network", "tool", *METHODS])
 
 
 def one_line(text: str) -> str:
-    """An error message that fits a cell."""
+    """Shorten an error message to fit a cell."""
     return " ".join(text.replace("|", "/").split())[:120]
 
 
 def notes(arguments: argparse.Namespace, device: torch.device) -> list[str]:
-    """What a reader must know."""
+    """Return the notes below the tables."""
     missing = [library for library in PEERS if not version_of(library)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     half = ", bfloat16" if device.type == "cuda" else ""
@@ -388,46 +357,37 @@ def notes(arguments: argparse.Namespace, device: torch.device) -> list[str]:
         f"at the last convolution, for each image's likeliest 1 or {CLASSES} classes. On {device.type}, {name}.",
         "Times a forward pass: each run is timed right after a bare forward pass of the network under inference_mode; "
         f"the median over {arguments.rounds} rounds of the ratio of the two, all tools in turn in each round, after a "
-        "round that warms up. The images are prepared, and no map is resized by us.",
-        "Graph: the most that autograd held at a time for Grad-CAM of one class, parameters left out.",
-        f"Ours, optimized: batch norms folded, channels last{half}; its ratio is to the forward pass of the network as "
-        "it is.",
+        "round that warms up. The images are prepared, and ours resizes no map.",
+        "Graph: the most that autograd saved at one time for Grad-CAM of one class, without parameters.",
+        f"Ours, optimized: batch norms folded, channels last{half}; its ratio is to the forward pass of the unchanged "
+        "network.",
         "grad-cam is called once for each method and class, as in its README; it takes a forward and a backward pass "
         "each time, and resizes its maps to the images. captum likewise, without resizing. torchcam takes one forward "
         "pass for each method; its classes share it.",
         "Differences: the largest between ours and a tool's maps, each min-max normalized on the network's grid; for "
-        f"{CLASSES} classes. Of Grad-CAM++, grad-cam adds 1e-6 to denominators of about that size, and torchcam "
+        f"{CLASSES} classes. In Grad-CAM++, grad-cam adds 1e-6 to denominators of about that size, and torchcam "
         "0.5.0 divides a copy of its numerators, so that the division is lost.",
     ]
     if missing:
-        lines.append(f"Not installed, and so left out: {', '.join(missing)}.")
-    command = shlex.join(["python", "benchmarks/measure/maps.py", *sys.argv[1:]])
-    lines.append(f"Command: `{command}`. Code: `{commit()}`.")
-    packages = {**versions(), **{library: version_of(library) or "not installed" for library in PEERS}}
-    lines.append("Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + ".")
+        lines.append(f"Left out because not installed: {', '.join(missing)}.")
     return lines
 
 
 def main() -> None:
-    """Print and write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """Measure, print and write the tables."""
+    parser = make_parser(__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--batch", type=int, default=16, help="images at a time")
-    parser.add_argument("--size", type=int, default=224, help="their height and width, in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="images in a batch")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the images, in pixels")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="where to write the tables as Markdown")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     with tqdm(total=len(arguments.networks) * (arguments.rounds + 1), unit="round", leave=False) as bar:
         comparisons = [compare(name, arguments, device, bar) for name in arguments.networks]
     tables = [times_table(comparisons, arguments.batch), differences_table(comparisons)]
-    text = "\n\n".join(tables) + "\n\n" + "".join(f"- {note}\n" for note in notes(arguments, device))
-    print(text)
-    if arguments.out:
-        write_text(arguments.out, text)
+    packages = {library: version_of(library) or "not installed" for library in PEERS}
+    publish(tables, notes(arguments, device), arguments.out, command_of(__file__, sys.argv[1:]), packages)
 
 
 if __name__ == "__main__":

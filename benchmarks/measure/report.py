@@ -1,15 +1,13 @@
-"""How long a report takes over many large runs, and what resampling costs beside its plain definition.
+"""Measure the time of a report over many large runs, and of resampling beside its plain definition.
 
 python benchmarks/measure/report.py [--runs 50] [--images 10000] [--thresholds 100] [--out FILE.md]
 
-Writes made-up runs with one map method, both box rules and all scores into a temporary folder, and runs
-`benchmarks/report.py` on them as a process of its own: tables, figures, claims and page. Then the resamples of one
-best-over-τ score are timed in turn as a matrix product and as what they are defined as, image by image.
+The command writes made-up runs with one map method, both box rules and all scores to a temporary folder, and runs
+`benchmarks/report.py` on them in a separate process: tables, figures, claims and page. Then it times the resamples of
+one best-over-τ score as a matrix product and by their definition, image by image.
 """
 
-import argparse
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,10 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from tabulate import tabulate
 from tqdm import tqdm
 
-from wsol.atomic_files import write_json, write_text
+from wsol.atomic_files import write_json
 from wsol.comparison.bootstrap import ImageResamples
 from wsol.identity import describe
 from wsol.runs.experiment import Evaluation
@@ -36,18 +33,19 @@ from wsol.versions import commit, versions
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from config.build import evaluation_of
 from config.options import CONF
+from measure.harness import command_of, make_parser, markdown, publish
 
 _CLASSES, _SIDE = 200, 224
 
 
 def evaluation(thresholds: int) -> Evaluation:
-    """The default evaluation with CAM alone."""
+    """Return the default evaluation with CAM alone."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return evaluation_of(compose("run", overrides=["maps=[cam]", f"thresholds.step={1 / thresholds}"]))
 
 
 def record_of(generator: np.random.Generator, images: int, thresholds: int, shift: float) -> LocalizationRecord:
-    """Made-up outcomes: IoU curves with a peak, boxes somewhere about the true ones."""
+    """Make up outcomes: IoU curves with a peak, and boxes near the true boxes."""
     taus = np.arange(thresholds) / thresholds
     peak = generator.beta(2, 4, (images, 1))
     height = np.clip(generator.normal(0.55 + shift, 0.2, (images, 1)), 0, 1)
@@ -69,8 +67,8 @@ def record_of(generator: np.random.Generator, images: int, thresholds: int, shif
 
 
 def make_runs(results: Path, runs: int, images: int, thresholds: int) -> None:
-    """Run folders as `run_experiment` leaves them behind, without images, maps and weights."""
-    asked, generator = evaluation(thresholds), np.random.default_rng(0)
+    """Write run folders as `run_experiment` does, without images, maps and weights."""
+    scored_by, generator = evaluation(thresholds), np.random.default_rng(0)
     for place in tqdm(range(runs), desc="making up runs", leave=False):
         pooling, seed = ("gap", "gmp")[place % 2], place // 2
         name = f"made_up-net-{pooling}-s{seed}-00000000"
@@ -84,43 +82,45 @@ def make_runs(results: Path, runs: int, images: int, thresholds: int) -> None:
             "comparison": "made_up-net-00000000",
         }
         command = "python benchmarks/run.py sweep=gap_vs_gmp"
-        told = {"split_sizes": {"train": 0, "val": images // 10, "test": images}, "num_classes": _CLASSES}
+        data = {"split_sizes": {"train": 0, "val": images // 10, "test": images}, "num_classes": _CLASSES}
         identity = {"identity": {"data": {"settings": {}, "fingerprint": ""}, "seed": seed}}
         folder.path.mkdir(parents=True)
         folder.write_settings(
-            {**about, **told, **identity, "command": command, "commit": commit(), "versions": versions()}
+            {**about, **data, **identity, "command": command, "commit": commit(), "versions": versions()}
         )
-        text = {"protocol": asked.protocol.name, "text": asked.protocol.text, "command": command}
-        write_json(folder.protocol_file(asked.key), {**text, "settings": describe(asked)})
+        text = {"protocol": scored_by.protocol.name, "text": scored_by.protocol.text, "command": command}
+        write_json(folder.protocol_file(scored_by.key), {**text, "settings": describe(scored_by)})
         by_rule = {}
-        for rule in asked.boxes:
+        for rule in scored_by.boxes:
             for split, count in (("val", images // 10), ("test", images)):
                 shift = 0.03 * (pooling == "gap") + generator.normal(0, 0.01)
                 by_rule[rule] = record_of(generator, count, thresholds, shift)
-                save_frame(folder.record_file(split, asked.record_key("cam", rule)), by_rule[rule].to_frame())
+                save_frame(folder.record_file(split, scored_by.record_key("cam", rule)), by_rule[rule].to_frame())
         save_frame(folder.predictions_file("test"), predictions_of(by_rule["largest"]))
         facts = {"same_as": "", "forward_ms": 1.0, "ms_per_image": 1.0}
         rows = [
             {
                 **about,
                 **facts,
-                "protocol_key": asked.key,
+                "protocol_key": scored_by.key,
                 "map": "cam",
                 "score": score_name,
-                "protocol": asked.protocol_of(score),
+                "protocol": scored_by.protocol_of(score),
                 "value": score(by_rule),
                 "threshold": score.threshold_used(by_rule),
                 "images": images,
                 "commit": commit(),
             }
-            for score_name, score in asked.scores.items()
+            for score_name, score in scored_by.scores.items()
         ]
         columns = [*RUN_COLUMNS, *SCORE_COLUMNS, *FACT_COLUMNS]
-        save_frame(folder.scores_file(asked.key), pd.DataFrame(rows).reindex(columns=columns).fillna({"zero_maps": 0}))
+        save_frame(
+            folder.scores_file(scored_by.key), pd.DataFrame(rows).reindex(columns=columns).fillna({"zero_maps": 0})
+        )
 
 
 def predictions_of(record: LocalizationRecord) -> pd.DataFrame:
-    """Of the same images."""
+    """Return the predictions of a record's images."""
     frame = pd.DataFrame(
         {
             "image_id": record.image_ids,
@@ -134,29 +134,29 @@ def predictions_of(record: LocalizationRecord) -> pd.DataFrame:
 
 
 def measure_report(results: Path) -> tuple[float, float]:
-    """Seconds and GiB of one report as a process of its own.
+    """Return seconds and GiB of one report in a separate process.
 
     Raises:
-        RuntimeError: with what it said, if it failed.
+        RuntimeError: if the report failed, with the end of its output.
     """
     command = [sys.executable, str(Path(__file__).parents[1] / "report.py"), str(results)]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            raise RuntimeError(said.read().decode()[-2000:])
-    return seconds, usage.ru_maxrss / 2**20  # KiB, on Linux
+            output.seek(0)
+            raise RuntimeError(output.read().decode()[-2000:])
+    return seconds, usage.ru_maxrss / 2**20  # from KiB, the unit on Linux
 
 
 def compare_resampling(images: int, thresholds: int, resamples: int = 200) -> tuple[float, float]:
-    """Seconds for these resamples of MaxBoxAcc: as a matrix product, and each image by image; both must be equal.
+    """Return the seconds for resamples of MaxBoxAcc as a matrix product, and image by image.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: if the two have different scores.
     """
     iou = record_of(np.random.default_rng(0), images, thresholds, 0).best_iou
     drawn = ImageResamples(images, resamples)
@@ -172,12 +172,11 @@ def compare_resampling(images: int, thresholds: int, resamples: int = 200) -> tu
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure, print and write the table."""
+    parser = make_parser(__doc__, "results/measure/report.md")
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--thresholds", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("results/measure/report.md"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), asked.runs, asked.images, asked.thresholds)
@@ -193,14 +192,10 @@ def main() -> None:
     headers = [f"{asked.runs} runs, {asked.images:,} images, {asked.thresholds} thresholds", "measured"]
     notes = [
         "Made-up records of both box rules on val and test, one map method, two poolings. The report makes all scores, "
-        "intervals by 1,000 resamples, claims, figures and the page. The goal: under 30 s and 2 GB on two cores.",
-        f"{processors()} processors. Command: `{shlex.join(['python', *sys.argv])}`. Code: `{commit()}`. "
-        f"Versions: {', '.join(f'{name} {version}' for name, version in versions().items())}.",
+        "intervals by 1,000 resamples, claims, figures and the page. Goal: under 30 s and 2 GB on two cores.",
+        f"{processors()} processors.",
     ]
-    text = tabulate(list(lines.items()), headers, tablefmt="github", disable_numparse=True)
-    text += "\n\n" + "".join(f"- {note}\n" for note in notes)
-    print(text)
-    write_text(asked.out, text)
+    publish([markdown(lines.items(), headers)], notes, asked.out, command_of(__file__, sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""How fast all thresholds are scored, against the field's evaluation, with equality checked in the same run.
+"""Measure the scoring of all thresholds beside the field's evaluation, and check that their scores are equal.
 
 python benchmarks/measure/scoring.py [--reference CHECKOUT] [--maps 20] [--images 50000] [--out FILE.md]
 
-CHECKOUT is a checkout of github.com/clovaai/wsolevaluation; without one, the plain OpenCV version of
-`tests/helpers/reference.py` takes its place. Both are timed on the same maps in turn, on one thread, from the score
-map to the best IoU at each threshold. Then stored maps of 14 x 14 cells are scored on all processors, resizing
-included.
+CHECKOUT is a checkout of github.com/clovaai/wsolevaluation; without it, the command uses the plain OpenCV version of
+`tests/helpers/reference.py`. Both are timed on the same maps in turn, on one thread, from the score map to the best IoU
+at each threshold. Then stored maps of 14 x 14 cells are resized and scored on all processors.
 """
 
-import argparse
-import shlex
+import functools
 import sys
 import time
 import types
@@ -22,10 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tabulate import tabulate
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
 from wsol.data.ground_truth import GroundTruth, same_size
 from wsol.maps.stored_maps import StoredMaps
 from wsol.scoring.box_ranges import BoxRule
@@ -38,19 +34,19 @@ from wsol.scoring.protocol import REFERENCE
 from wsol.scoring.stream_scores import Reading, SplitMaps
 from wsol.scoring.thresholds import threshold_grid
 from wsol.threads import processors
-from wsol.versions import commit, versions
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 import reference
 from config.score_options import score_options
+from measure.harness import command_of, make_parser, markdown, publish, seconds_of
 
 SIZE = (224, 224)
 Scorer = Callable[[NDArray[np.float64], NDArray[np.float64], bool, NDArray[np.int64]], NDArray[np.float64]]
 
 
 def families(count: int) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
-    """Score maps like those of a network: smooth blobs and texture on its grid, upsampled; and raw pixel gradients."""
+    """Make score maps like those of a network: upsampled blobs with noise, and raw pixel gradients."""
     generator = np.random.default_rng(0)
     for cells in (7, 14, 28):
         for interpolation in ("bicubic", "bilinear"):
@@ -60,11 +56,11 @@ def families(count: int) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
                     [upsampled(blob_map(generator, cells, blobs), interpolation) for _ in range(count)],
                 )
     noise = [generator.exponential(size=SIZE) for _ in range(max(1, count // 10))]
-    yield "raw gradients", [(one - one.min()) / (one.max() - one.min()) for one in noise]
+    yield "raw gradients", [(pixels - pixels.min()) / (pixels.max() - pixels.min()) for pixels in noise]
 
 
 def blob_map(generator: np.random.Generator, cells: int, blobs: int) -> NDArray[np.float64]:
-    """A (cells, cells) activation map: Gaussians of random place, width and height, and 2 % noise."""
+    """Draw a (cells, cells) activation map: Gaussians of random place, width and height, and 2 % noise."""
     y, x = np.mgrid[:cells, :cells] / cells
     activation_map = 0.02 * generator.normal(size=(cells, cells))
     for _ in range(blobs):
@@ -75,37 +71,41 @@ def blob_map(generator: np.random.Generator, cells: int, blobs: int) -> NDArray[
 
 
 def upsampled(activation_map: NDArray[np.float64], interpolation: str) -> NDArray[np.float64]:
-    """A score map as the reference makes it, with either interpolation."""
+    """Make a score map as the reference does, with either interpolation."""
     method = cv2.INTER_CUBIC if interpolation == "bicubic" else cv2.INTER_LINEAR
     resized = cv2.resize(activation_map, SIZE, interpolation=method)
     return (resized - resized.min()) / (resized.max() - resized.min())
 
 
 def ours(
-    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, true_boxes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The engine; `truth` holds inclusive boxes."""
-    edges = (truth + np.array([0, 0, 1, 1])).astype(np.float32)
+    """Score a map by wsol's engine; `true_boxes` contains inclusive boxes."""
+    edges = (true_boxes + np.array([0, 0, 1, 1])).astype(np.float32)
     return best_of((largest if only_largest else every)(scores, taus, REFERENCE), edges)[0].astype(np.float64)
 
 
 def checkout_scorer(folder: Path) -> Scorer:
-    """The evaluator of a checkout of the reference, as its own code runs it."""
-    # It was written for numpy 1 and imports what scoring does not need.
+    """Load the evaluator of a checkout of the reference.
+
+    Raises:
+        SystemExit: if the folder is no such checkout.
+    """
+    # The reference was written for numpy 1, and imports packages that scoring does not need.
     for name, kind in {"float": float, "int": int}.items():
         setattr(np, name, kind)
     if "munch" not in sys.modules:
         sys.modules["munch"] = types.ModuleType("munch")
     if not (folder / "evaluation.py").is_file():
-        raise SystemExit(f"{folder} holds no evaluation.py; give a checkout of github.com/clovaai/wsolevaluation.")
+        raise SystemExit(f"{folder} contains no evaluation.py. Pass a checkout of github.com/clovaai/wsolevaluation.")
     sys.path.insert(0, str(folder))
     import evaluation  # type: ignore[import-not-found]
 
     def score(
-        scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+        scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, true_boxes: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         boxes, counts = evaluation.compute_bboxes_from_scoremaps(scores, list(taus), not only_largest)
-        overlap = evaluation.calculate_multiple_iou(np.concatenate(boxes, axis=0), truth).max(1)
+        overlap = evaluation.calculate_multiple_iou(np.concatenate(boxes, axis=0), true_boxes).max(1)
         ends = np.cumsum(counts)
         return np.array([max(overlap[end - count : end]) for end, count in zip(ends, counts, strict=True)])
 
@@ -113,72 +113,64 @@ def checkout_scorer(folder: Path) -> Scorer:
 
 
 def plain(
-    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, truth: NDArray[np.int64]
+    scores: NDArray[np.float64], taus: NDArray[np.float64], only_largest: bool, true_boxes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Our own OpenCV version."""
-    return reference.best_iou(scores, taus, only_largest, truth)
+    """Score a map by the plain OpenCV version of the tests."""
+    return reference.best_iou(scores, taus, only_largest, true_boxes)
 
 
 def compare(
     peer: Scorer, maps: list[NDArray[np.float64]], taus: NDArray[np.float64], only_largest: bool
 ) -> dict[str, float]:
-    """Median milliseconds a map of both, five maps in turn; stops if one IoU differs by more than float32 rounds."""
-    truth = np.array([[40, 60, 170, 180]])
-    ours(maps[0], taus, only_largest, truth)  # compiles what was not compiled before
-    spent: dict[str, list[float]] = {"peer": [], "ours": []}
-    for start in range(0, len(maps), 5):
-        found: dict[str, list[NDArray[np.float32]]] = {"peer": [], "ours": []}
+    """Return the median milliseconds per map of both scorers, which take turns every five maps.
+
+    Raises:
+        SystemExit: if an IoU differs by more than the rounding to float32.
+    """
+    true_boxes = np.array([[40, 60, 170, 180]])
+    ours(maps[0], taus, only_largest, true_boxes)  # the first call compiles
+    milliseconds: dict[str, list[float]] = {"peer": [], "ours": []}
+    for first in range(0, len(maps), 5):
+        best: dict[str, list[NDArray[np.float32]]] = {"peer": [], "ours": []}
         for name, scorer in {"peer": peer, "ours": ours}.items():
-            for scores in maps[start : start + 5]:
-                begun = time.perf_counter()
-                best = scorer(scores, taus, only_largest, truth)
-                spent[name].append(1000 * (time.perf_counter() - begun))
-                found[name].append(best.astype(np.float32))
-        if not np.array_equal(found["peer"], found["ours"]):
-            raise SystemExit("The engine and its peer disagree; that is a bug, please report it.")
-    return {name: float(np.median(times)) for name, times in spent.items()}
+            for scores in maps[first : first + 5]:
+                start = time.perf_counter()
+                iou = scorer(scores, taus, only_largest, true_boxes)
+                milliseconds[name].append(1000 * (time.perf_counter() - start))
+                best[name].append(iou.astype(np.float32))
+        if not np.array_equal(best["peer"], best["ours"]):
+            raise SystemExit("The engine and the reference disagree. This is a bug; please report it.")
+    return {name: float(np.median(times)) for name, times in milliseconds.items()}
 
 
 def seconds_for(images: int) -> dict[str, float]:
-    """Time the scoring of stored maps of 14 x 14 cells at 1,000 thresholds, by one box rule or by both at once."""
+    """Time the scoring of stored maps of 14 x 14 cells at 1,000 thresholds, by each box rule and by both at once."""
     generator = np.random.default_rng(1)
     activation_maps = np.stack([blob_map(generator, 14, 1 + n % 5) for n in range(min(images, 1000))])
     many = np.resize(activation_maps, (images, 14, 14))
     names = [str(n) for n in range(images)]
     stored = StoredMaps.of(names, torch.from_numpy(many))
     boxes = [np.array([[40, 60, 171, 181]], np.float32)] * images
-    truth = GroundTruth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
-    taken, taus = {}, threshold_grid(0.001)
+    ground_truth = GroundTruth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
+    taus = threshold_grid(0.001)
     rules: dict[str, BoxRule] = {"largest": largest, "every": every}
-    for name, rule in rules.items():
-        begun = time.perf_counter()
-        match_maps(stored, truth, rule, taus, REFERENCE, point=0, progress=name)
-        taken[name] = time.perf_counter() - begun
-    begun = time.perf_counter()
-    ScoreTable.of(SplitMaps(stored, truth), score_options(), Reading(rules, taus, REFERENCE))
-    taken["both in one pass, with all that benchmarks/score.py prints"] = time.perf_counter() - begun
-    return taken
-
-
-def command_of(words: list[str]) -> str:
-    """What was typed; but where the checkout lies is its owner's business."""
-    shown = ["python", "benchmarks/measure/scoring.py"]
-    for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("--reference="):
-            word = "--reference=CHECKOUT"
-        shown.append("CHECKOUT" if before == "--reference" else word)
-    return shlex.join(shown)
+    seconds = {
+        name: seconds_of(
+            functools.partial(match_maps, stored, ground_truth, rule, taus, REFERENCE, point=0, progress=name)
+        )
+        for name, rule in rules.items()
+    }
+    split, reading = SplitMaps(stored, ground_truth), Reading(rules, taus, REFERENCE)
+    all_scores = functools.partial(ScoreTable.of, split, score_options(), reading)
+    return {**seconds, "both in one pass, with all scores of benchmarks/score.py": seconds_of(all_scores)}
 
 
 def main() -> None:
-    """Print and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """Measure, print and write the table."""
+    parser = make_parser(__doc__)
     parser.add_argument("--reference", type=Path, help="a checkout of github.com/clovaai/wsolevaluation")
-    parser.add_argument("--maps", type=int, default=20, help="maps a family")
-    parser.add_argument("--images", type=int, default=50_000, help="stored maps to score; 0 for none")
-    parser.add_argument("--out", type=Path, help="where to write the table as Markdown")
+    parser.add_argument("--maps", type=int, default=20, help="number of maps in each family")
+    parser.add_argument("--images", type=int, default=50_000, help="number of stored maps to score; 0 for none")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     peer = checkout_scorer(arguments.reference) if arguments.reference else plain
@@ -194,10 +186,9 @@ def main() -> None:
     like_cams = frame[frame["maps"] != "raw gradients"]
     medians = like_cams.groupby(["rule", "thresholds"], as_index=False).median(numeric_only=True)
     table = pd.concat([frame, medians.assign(maps="median over blobs")], ignore_index=True)
-    text = tabulate(table.to_numpy().tolist(), table.columns.tolist(), tablefmt="github", floatfmt=".3g")
     name = "a checkout of wsolevaluation" if arguments.reference else "tests/helpers/reference.py"
     notes = [
-        f"Milliseconds a map of 224 x 224 on one thread, medians over {arguments.maps} maps; peer: {name}. Both give "
+        f"Milliseconds per map of 224 x 224 on one thread, medians over {arguments.maps} maps; peer: {name}. Both have "
         "the same best IoU for each map and threshold.",
         f"Lowest ratio: {frame['times faster'].min():.1f}.",
     ]
@@ -207,13 +198,9 @@ def main() -> None:
             f"{arguments.images:,} stored maps of 14 x 14 cells, resizing and 1,000 thresholds included, on "
             f"{processors()} processors: {taken}."
         )
-    notes.append(f"Command: `{command_of(sys.argv[1:])}`. Code: `{commit()}`.")
-    packages = {**versions(), "opencv": cv2.__version__}
-    notes.append("Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + ".")
-    text += "\n\n" + "".join(f"- {note}\n" for note in notes)
-    print(text)
-    if arguments.out:
-        write_text(arguments.out, text)
+    text = markdown(table.to_numpy().tolist(), table.columns.tolist(), ".3g")
+    command = command_of(__file__, sys.argv[1:], {"--reference": lambda word: "CHECKOUT"})
+    publish([text], notes, arguments.out, command, {"opencv": cv2.__version__})
 
 
 if __name__ == "__main__":

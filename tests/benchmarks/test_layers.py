@@ -35,13 +35,13 @@ def command(monkeypatch, capsys):
 def test_layers_on_paper():
     classifier = tiny_classifier(GAP())
     modes = {name: module.training for name, module in classifier.named_modules()}
-    found = {layer.name: layer for layer in layers.layers_of(classifier, 16)}
-    assert next(iter(found)) == "backbone"
-    assert found["backbone"].shape == (10, 8, 8)
-    assert found["backbone.block1"].shape == (6, 16, 16)
+    result = {layer.name: layer for layer in layers.layers_of(classifier, 16)}
+    assert next(iter(result)) == "backbone"
+    assert result["backbone"].shape == (10, 8, 8)
+    assert result["backbone.block1"].shape == (6, 16, 16)
     first = classifier.backbone.get_submodule("block1")
-    assert found["backbone.block1"].parameters == sum(one.numel() for one in first.parameters())
-    assert {layer.layout for layer in found.values()} == {"channels_first"}
+    assert result["backbone.block1"].parameters == sum(one.numel() for one in first.parameters())
+    assert {layer.layout for layer in result.values()} == {"channels_first"}
     assert {name: module.training for name, module in classifier.named_modules()} == modes
     assert not any(module._forward_hooks for module in classifier.modules())
 
@@ -60,8 +60,8 @@ def test_layers_on_paper():
 )
 def test_what_stands_there_is_what_a_method_takes(name, size, layer, expected):
     classifier = Classifier(timm_network(name, None, size), GAP(), 3)
-    found = {one.name: one for one in layers.layers_of(classifier, size)}
-    assert (found[layer].layout, found[layer].prefix_tokens, found[layer].shape) == expected
+    result = {one.name: one for one in layers.layers_of(classifier, size)}
+    assert (result[layer].layout, result[layer].prefix_tokens, result[layer].shape) == expected
     method = GradCAM(layer, layout=expected[0], prefix_tokens=expected[1])
     images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
     assert make(method, classifier, images, torch.tensor([0])).shape == (1, *expected[2][1:])

@@ -145,8 +145,8 @@ def rows_of(output):
 def folder_of(results, head, seed=0):
     """The folder of a run."""
     told = [json.loads(path.read_text()) for path in (results / "runs").glob("*/settings.json")]
-    (found,) = [one["run"] for one in told if (one["pooling"], one["seed"]) == (head, seed)]
-    return results / "runs" / found
+    (result,) = [one["run"] for one in told if (one["pooling"], one["seed"]) == (head, seed)]
+    return results / "runs" / result
 
 
 def test_all_at_once(results, call, tmp_path):
@@ -300,7 +300,7 @@ def test_runs_that_nobody_may_write_to(results, call, monkeypatch, caplog):
     status, output, _ = call(results, NO_FIGURES, "pooling=gap,gmp")
     assert status == 0
     assert rows_of(output)["gap"]["effective share of cells (%)"] == "100"
-    assert "is not kept: read-only file system" in caplog.text
+    assert "cannot be written: read-only file system" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -90,16 +90,16 @@ def test_in_blocks_it_is_the_same(monkeypatch):
 def test_several_scores_at_once_are_each_what_it_is_alone():
     resamples, several = ImageResamples(40, 25), list(every_kind_of_outcomes(40).values())
     several.insert(1, mean_of(np.full(40, np.nan)))  # unknown itself, and nothing to the others
-    found = resamples.replicates_of(several)
-    for outcomes, replicates in zip(several, found, strict=True):
+    result = resamples.replicates_of(several)
+    for outcomes, replicates in zip(several, result, strict=True):
         np.testing.assert_allclose(replicates, resamples.replicates(outcomes), rtol=1e-14)
-    assert np.isnan(found[1]).all()
+    assert np.isnan(result[1]).all()
     assert resamples.replicates_of([]) == []
 
 
 def test_one_of_several_of_other_images_is_refused():
     resamples = ImageResamples(3, 10)
-    with pytest.raises(ValueError, match=r"of 2 images, the resamples of 3"):
+    with pytest.raises(ValueError, match=r"have 2 images, but the resamples have 3"):
         resamples.replicates_of([share_of(np.ones(3, bool)), share_of(np.ones(2, bool))])
 
 
@@ -136,5 +136,5 @@ def test_too_few(arguments):
 
 def test_outcomes_of_other_images_are_refused():
     resamples = ImageResamples(3, 10)
-    with pytest.raises(ValueError, match=r"of 2 images, the resamples of 3"):
+    with pytest.raises(ValueError, match=r"have 2 images, but the resamples have 3"):
         resamples.replicates(share_of(np.array([True, False])))

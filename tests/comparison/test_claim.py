@@ -38,8 +38,11 @@ def pair(differences, se=0.0, images=IMAGES, score="loc"):
 
 def joined(*several):
     """The scores of each setting, of all of these."""
-    lines = {line for one in several for line in one}
-    return {line: {score: found for one in several for score, found in one.get(line, {}).items()} for line in lines}
+    lines = {line for measured in several for line in measured}
+    return {
+        line: {score: value for measured in several for score, value in measured.get(line, {}).items()}
+        for line in lines
+    }
 
 
 def claim(direction="greater", margin=0.03, **options):
@@ -47,9 +50,9 @@ def claim(direction="greater", margin=0.03, **options):
     return Claim(direction=direction, margin=margin, **given)
 
 
-def answered(one, measured):
-    (found,) = answer([one], measured)
-    return found
+def answered(claimed, measured):
+    (outcome,) = answer([claimed], measured)
+    return outcome
 
 
 def two_sided(z):
@@ -80,13 +83,13 @@ class TestDirections:
         ],
     )
     def test_on_paper(self, direction, difference, verdict, z):
-        found = answered(claim(direction), pair({0: difference}, se=0.01))
-        assert found.verdict == verdict
-        assert found.p == pytest.approx(two_sided(z), rel=1e-6)
-        assert found.p_holm == found.p
-        assert found.distance() == pytest.approx(0.01 * z)
-        assert found.estimate.value == pytest.approx(difference)
-        assert found.why == ""
+        outcome = answered(claim(direction), pair({0: difference}, se=0.01))
+        assert outcome.verdict == verdict
+        assert outcome.p == pytest.approx(two_sided(z), rel=1e-6)
+        assert outcome.p_holm == outcome.p
+        assert outcome.distance() == pytest.approx(0.01 * z)
+        assert outcome.estimate.value == pytest.approx(difference)
+        assert outcome.why == ""
 
     @pytest.mark.parametrize("direction", ["greater", "less", "equal"])
     def test_the_verdict_is_where_the_interval_lies(self, direction):
@@ -100,18 +103,18 @@ class TestDirections:
         for _ in range(100):
             center = rng.uniform(-0.1, 0.1)
             differences = {seed: center + rng.normal(0, 0.01) for seed in range(4)}
-            found = answered(claim(direction, margin), pair(differences, se=rng.uniform(0.001, 0.02)))
-            low, high = found.estimate.interval
+            outcome = answered(claim(direction, margin), pair(differences, se=rng.uniform(0.001, 0.02)))
+            low, high = outcome.estimate.interval
             inside, outside = low_end < low and high < high_end, high < low_end or high_end < low
-            assert found.verdict == (SUPPORTED if inside else REFUTED if outside else INCONCLUSIVE)
-            verdicts.add(found.verdict)
+            assert outcome.verdict == (SUPPORTED if inside else REFUTED if outside else INCONCLUSIVE)
+            verdicts.add(outcome.verdict)
         assert verdicts == {SUPPORTED, REFUTED, INCONCLUSIVE}
 
     def test_seeds_count_as_much_as_images(self):
         # 0.03, 0.05 and 0.07: z would be 2.6 with the spread known, p = 0.009; of three seeds Student's t says 0.12.
-        found = answered(claim(margin=0.02), pair({0: 0.03, 1: 0.05, 2: 0.07}))
-        assert found.p == pytest.approx(2 * stats.t.sf(0.03 / (0.02 / np.sqrt(3)), 2))
-        assert found.verdict == INCONCLUSIVE
+        outcome = answered(claim(margin=0.02), pair({0: 0.03, 1: 0.05, 2: 0.07}))
+        assert outcome.p == pytest.approx(2 * stats.t.sf(0.03 / (0.02 / np.sqrt(3)), 2))
+        assert outcome.verdict == INCONCLUSIVE
 
     def test_without_a_margin(self):
         assert answered(claim(margin=0.0), pair({0: 0.03}, se=0.01)).verdict == SUPPORTED
@@ -119,30 +122,30 @@ class TestDirections:
     def test_the_runs_of_the_shared_seeds(self):
         measured = pair({0: 0.06, 1: 0.06, 2: 0.06}, se=0.01)
         measured["gmp", "cam"] = {"loc": known({1: 0.5, 3: 0.5}, 0.1)}
-        found = answered(claim(), measured)
-        assert found.measured.seeds == (1,)
-        assert found.measured.all_runs == ("s1",)
+        outcome = answered(claim(), measured)
+        assert outcome.measured.seeds == (1,)
+        assert outcome.measured.all_runs == ("s1",)
 
 
 class TestEquality:
     def test_no_difference_found_is_no_equality(self):
-        found = answered(claim("equal", 0.02), pair({0: 0.0}, se=0.05))
-        assert found.estimate.p_value() == 1
-        assert found.verdict == INCONCLUSIVE
+        outcome = answered(claim("equal", 0.02), pair({0: 0.0}, se=0.05))
+        assert outcome.estimate.p_value() == 1
+        assert outcome.verdict == INCONCLUSIVE
 
     def test_a_difference_too_small_to_matter_is_equality(self):
-        found = answered(claim("equal", 0.02), pair({0: 0.005}, se=0.001))
-        assert found.estimate.p_value() < 0.001
-        assert found.verdict == SUPPORTED
+        outcome = answered(claim("equal", 0.02), pair({0: 0.005}, se=0.001))
+        assert outcome.estimate.p_value() < 0.001
+        assert outcome.verdict == SUPPORTED
 
     @pytest.mark.parametrize("seeds", [1, 3])
     @pytest.mark.parametrize(("images", "verdict"), [(182, INCONCLUSIVE), (183, SUPPORTED)])
     def test_exactly_equal_settings(self, seeds, images, verdict):
         # No event in N images: events as frequent as 2 % would have been missed with probability 0.98 to the power of
         # N, which is below 0.025 from 183 images on.
-        found = answered(claim("equal", 0.02), pair(dict.fromkeys(range(seeds), 0.0), images=images))
-        assert found.verdict == verdict
-        assert found.p == pytest.approx(2 * 0.98**images)
+        outcome = answered(claim("equal", 0.02), pair(dict.fromkeys(range(seeds), 0.0), images=images))
+        assert outcome.verdict == verdict
+        assert outcome.p == pytest.approx(2 * 0.98**images)
 
     @pytest.mark.parametrize("direction", ["greater", "less"])
     def test_exactly_equal_settings_do_not_differ(self, direction):
@@ -164,41 +167,41 @@ class TestSeveralClaims:
         return several, measured
 
     def test_alone(self):
-        (found,) = answer(*self.asked(0))
-        assert found.p_holm == found.p == pytest.approx(0.03)
-        assert found.verdict == SUPPORTED
+        (outcome,) = answer(*self.asked(0))
+        assert outcome.p_holm == outcome.p == pytest.approx(0.03)
+        assert outcome.verdict == SUPPORTED
 
     def test_of_ten(self):
-        found = answer(*self.asked(9))
-        assert len(found) == 10
-        assert found[0].p == pytest.approx(0.03)
-        assert found[0].p_holm == pytest.approx(0.3)
-        assert {one.verdict for one in found} == {INCONCLUSIVE}
+        outcome = answer(*self.asked(9))
+        assert len(outcome) == 10
+        assert outcome[0].p == pytest.approx(0.03)
+        assert outcome[0].p_holm == pytest.approx(0.3)
+        assert {claimed.verdict for claimed in outcome} == {INCONCLUSIVE}
 
     def test_those_that_are_not_answered_do_not_count(self):
         several, measured = self.asked(9)
         kept = {line: {"loc": scores["loc"]} for line, scores in measured.items()}
-        found = answer(several, kept)
-        assert [one.verdict for one in found] == [SUPPORTED, *[NOT_ANSWERED] * 9]
-        assert found[0].p_holm == pytest.approx(0.03)
+        outcome = answer(several, kept)
+        assert [claimed.verdict for claimed in outcome] == [SUPPORTED, *[NOT_ANSWERED] * 9]
+        assert outcome[0].p_holm == pytest.approx(0.03)
 
     def test_they_stay_in_the_order_in_which_they_were_asked(self):
         several, measured = self.asked(3)
-        assert [one.claim for one in answer(several[::-1], measured)] == several[::-1]
+        assert [claimed.claim for claimed in answer(several[::-1], measured)] == several[::-1]
 
     def test_none(self):
         assert answer([], pair({0: 0.0})) == []
 
 
 class TestNotAnswered:
-    def why(self, one, measured):
-        found = answered(one, measured)
-        assert found.verdict == NOT_ANSWERED
-        assert found.measured is None
-        assert found.estimate is None
-        assert np.isnan([found.p, found.p_holm]).all()
-        assert needed(found) == ""
-        return found.why
+    def why(self, claimed, measured):
+        outcome = answered(claimed, measured)
+        assert outcome.verdict == NOT_ANSWERED
+        assert outcome.measured is None
+        assert outcome.estimate is None
+        assert np.isnan([outcome.p, outcome.p_holm]).all()
+        assert needed(outcome) == ""
+        return outcome.why
 
     @pytest.mark.parametrize("pooling", ["gap", "gmp"])
     def test_no_run_of_a_pooling(self, pooling):
@@ -215,14 +218,12 @@ class TestNotAnswered:
     @pytest.mark.parametrize("options", [{"score": OTHER}, {"minus": OTHER}])
     def test_no_such_score(self, options):
         why = self.why(claim(**options), pair({0: 0.1}))
-        assert why == "the records of pooling=gap, map cam do not hold what other reads, " + PROTOCOL
+        assert why == "the records of pooling=gap, map cam lack what other reads, " + PROTOCOL
 
     def test_a_score_of_one_group_alone(self):
         measured = pair({0: 0.1})
         measured["gmp", "cam"] = {}
-        assert (
-            self.why(claim(), measured) == "the records of pooling=gmp, map cam do not hold what loc reads, " + PROTOCOL
-        )
+        assert self.why(claim(), measured) == "the records of pooling=gmp, map cam lack what loc reads, " + PROTOCOL
 
     @pytest.mark.parametrize("differences", [{0: NAN}, {0: 0.1, 1: NAN}])
     def test_a_score_without_a_value(self, differences):
@@ -265,11 +266,11 @@ class TestReference:
     )
     def test_one_group_against_it_on_paper(self, direction, value, verdict, z):
         measured = {("gap", "cam"): {"loc": known({0: value}, 0.1, highest=np.inf)}}
-        found = answered(claim(direction, 0.05, second=None, reference=1.0), measured)
-        assert found.verdict == verdict
-        assert found.p == pytest.approx(two_sided(z))
-        assert found.distance() == pytest.approx(0.1 * z)
-        assert found.estimate.value == value  # the score as it is
+        outcome = answered(claim(direction, 0.05, second=None, reference=1.0), measured)
+        assert outcome.verdict == verdict
+        assert outcome.p == pytest.approx(two_sided(z))
+        assert outcome.distance() == pytest.approx(0.1 * z)
+        assert outcome.estimate.value == value  # the score as it is
 
     def test_zero_where_none_is_given(self):
         measured = {("gap", "cam"): {"loc": known({0: 0.5}, 0.1)}}
@@ -280,9 +281,9 @@ class TestReference:
             ("gap", "cam"): {"loc": known({0: 0.5, 1: 0.7}, 0.1)},
             ("none", "center"): {"loc": known({None: 0.4}, 0.1)},
         }
-        found = answered(claim(second={"pooling": "none", "map": "center"}), measured)
-        np.testing.assert_allclose(found.measured.values, [0.1, 0.3])
-        assert found.measured.seeds == (0, 1)
+        outcome = answered(claim(second={"pooling": "none", "map": "center"}), measured)
+        np.testing.assert_allclose(outcome.measured.values, [0.1, 0.3])
+        assert outcome.measured.seeds == (0, 1)
 
 
 class TestMinus:
@@ -291,17 +292,17 @@ class TestMinus:
             ("gap", "cam"): {"loc": known({0: 0.7}, 0.04), "other": known({0: 0.5}, 0.02)},
             ("gmp", "cam"): {"loc": known({0: 0.5}, 0.01), "other": known({0: 0.45}, 0.01)},
         }
-        found = answered(claim(minus=OTHER), measured)
-        assert found.estimate.value == pytest.approx(0.15)  # 0.2 less 0.05
-        assert found.estimate.se == pytest.approx(0.02)  # 0.03 less 0.01
-        assert found.p == pytest.approx(two_sided(6))
-        assert found.verdict == SUPPORTED
+        outcome = answered(claim(minus=OTHER), measured)
+        assert outcome.estimate.value == pytest.approx(0.15)  # 0.2 less 0.05
+        assert outcome.estimate.se == pytest.approx(0.02)  # 0.03 less 0.01
+        assert outcome.p == pytest.approx(two_sided(6))
+        assert outcome.verdict == SUPPORTED
 
     def test_over_the_seeds_that_both_differences_have(self):
         measured = joined(pair({0: 0.9, 1: 0.2, 2: 0.3}), pair({1: 0.1, 2: -0.1, 3: 0.9}, score="other"))
-        found = answered(claim(minus=OTHER), measured)
-        assert found.measured.seeds == (1, 2)
-        np.testing.assert_allclose(found.measured.values, [0.1, 0.4])
+        outcome = answered(claim(minus=OTHER), measured)
+        assert outcome.measured.seeds == (1, 2)
+        np.testing.assert_allclose(outcome.measured.values, [0.1, 0.4])
 
     @pytest.mark.parametrize(
         ("first", "second", "size", "signed"),
@@ -322,8 +323,8 @@ class TestMinus:
 
     def test_magnitudes_take_the_sign_of_the_mean_not_of_each_seed(self):
         measured = joined(pair({0: -0.3, 1: 0.1}), pair({0: 0.0, 1: 0.0}, score="other"))
-        found = answered(claim(minus=OTHER, magnitudes=True), measured)
-        np.testing.assert_allclose(found.measured.values, [0.3, -0.1])
+        outcome = answered(claim(minus=OTHER, magnitudes=True), measured)
+        np.testing.assert_allclose(outcome.measured.values, [0.3, -0.1])
 
     @pytest.mark.parametrize("rounded", [0.0, 1e-17, -1e-17, 1e-8, -1e-8])
     def test_magnitudes_take_no_sign_from_rounding(self, rounded):
@@ -341,27 +342,27 @@ class TestMinus:
 class TestBeside:
     def test_the_scores_of_both_groups(self):
         measured = joined(pair({0: 0.1}), pair({0: 0.2}, score="other"))
-        found = answered(claim(beside=OTHER), measured)
-        assert list(found.beside) == ["loc", "other"]
-        assert [one.values.item() for one in found.beside["other"]] == pytest.approx([0.7, 0.5])
+        outcome = answered(claim(beside=OTHER), measured)
+        assert list(outcome.beside) == ["loc", "other"]
+        assert [claimed.values.item() for claimed in outcome.beside["other"]] == pytest.approx([0.7, 0.5])
 
     def test_not_where_one_group_lacks_it(self):
         measured = pair({0: 0.1})
         measured["gap", "cam"]["other"] = known({0: 0.5})
-        found = answered(claim(beside=OTHER), measured)
-        assert list(found.beside) == ["loc"]
-        assert found.verdict != NOT_ANSWERED
+        outcome = answered(claim(beside=OTHER), measured)
+        assert list(outcome.beside) == ["loc"]
+        assert outcome.verdict != NOT_ANSWERED
 
     def test_one_group(self):
-        found = answered(claim(second=None), pair({0: 0.1}))
-        assert [one.values.item() for one in found.beside["loc"]] == pytest.approx([0.6])
+        outcome = answered(claim(second=None), pair({0: 0.1}))
+        assert [claimed.values.item() for claimed in outcome.beside["loc"]] == pytest.approx([0.6])
 
 
 class TestNeeded:
     def needed(self, measured, margin=0.01):
-        found = answered(claim(margin=margin), measured)
-        assert found.verdict == INCONCLUSIVE
-        return needed(found)
+        outcome = answered(claim(margin=margin), measured)
+        assert outcome.verdict == INCONCLUSIVE
+        return needed(outcome)
 
     def test_seeds(self):
         # Of 0.03 and 0.05 the standard deviation is 0.0141. To reach less far than 0.03: with 3 seeds t is 4.30 and
@@ -399,9 +400,9 @@ class TestNeeded:
 
     @pytest.mark.parametrize("seeds", [1, 2])
     def test_images_where_settings_are_exactly_equal(self, seeds):
-        found = answered(claim("equal", 0.02), pair(dict.fromkeys(range(seeds), 0.0)))
-        assert found.verdict == INCONCLUSIVE
-        assert "183 images in place of 100" in needed(found)
+        outcome = answered(claim("equal", 0.02), pair(dict.fromkeys(range(seeds), 0.0)))
+        assert outcome.verdict == INCONCLUSIVE
+        assert "183 images in place of 100" in needed(outcome)
 
 
 class TestClaim:
@@ -467,20 +468,20 @@ margin: 0.01
 class TestFiles:
     def test_every_file_is_a_claim(self):
         names = sorted(path.stem for path in (CONF / "claim").glob("*.yaml"))
-        found = read_claims()
-        assert len(found) == len(names) > 0
+        outcome = read_claims()
+        assert len(outcome) == len(names) > 0
         options = {group: {path.stem for path in (CONF / group).glob("*.yaml")} for group in ("pooling", "maps")}
-        for one in found:
-            assert isinstance(one, Claim)
-            assert all(isinstance(score, Score) for score in one.scores.values())
-            for group in (one.first, one.second or one.first):
+        for claimed in outcome:
+            assert isinstance(claimed, Claim)
+            assert all(isinstance(score, Score) for score in claimed.scores.values())
+            for group in (claimed.first, claimed.second or claimed.first):
                 assert group["pooling"] in options["pooling"]
                 assert group["map"] in options["maps"]
-        assert len({one.text for one in found}) == len(found)
+        assert len({claimed.text for claimed in outcome}) == len(outcome)
 
     def test_in_the_order_that_is_asked_for(self):
         names = ["gmp_boxes_too_small", "equal_classification"]
-        assert [one.text for one in read_claims(names)] == [
+        assert [claimed.text for claimed in read_claims(names)] == [
             "The boxes of GMP are too small.",
             "GAP and GMP classify equally well.",
         ]
@@ -493,15 +494,15 @@ class TestFiles:
             read_claims(["equal_classification", "nope", "never"])
 
     def test_a_claim_on_paper(self):
-        one = read_claim(f"{TEXT}minus: [gt_known_loc_20]\nbeside: [top1_loc]\n", "mine")
-        assert (one.text, one.direction, one.margin) == ("A claim.", "greater", 0.01)
-        assert (one.first, one.second) == (GAP, GMP)
-        assert [list(part) for part in (one.score, one.minus, one.beside)] == [
+        claimed = read_claim(f"{TEXT}minus: [gt_known_loc_20]\nbeside: [top1_loc]\n", "mine")
+        assert (claimed.text, claimed.direction, claimed.margin) == ("A claim.", "greater", 0.01)
+        assert (claimed.first, claimed.second) == (GAP, GMP)
+        assert [list(part) for part in (claimed.score, claimed.minus, claimed.beside)] == [
             ["gt_known_loc"],
             ["gt_known_loc_20"],
             ["top1_loc"],
         ]
-        assert one.minus["gt_known_loc_20"].threshold == 0.2
+        assert claimed.minus["gt_known_loc_20"].threshold == 0.2
 
     @pytest.mark.parametrize("key", ["minus", "beside"])
     def test_an_unknown_score(self, key):

@@ -66,7 +66,7 @@ def test_the_iou_thresholds():
 @pytest.mark.parametrize("curves", [accuracy_by_threshold, accuracy_by_iou])
 def test_other_images_are_refused(curves):
     first = iou_record(FIRST)
-    with pytest.raises(ValueError, match="Record 1 is of other images"):
+    with pytest.raises(ValueError, match="Record 1 has other images"):
         curves([first, replace(first, image_ids=first.image_ids[::-1])])
     with pytest.raises(ValueError, match="at least one record"):
         curves([])

@@ -110,7 +110,7 @@ class TestSeeds:
     @pytest.mark.parametrize("tell", [error_shares, area_ratios, lambda records: by_group(records, np.zeros(4))])
     def test_other_images_are_refused(self, tell):
         first, second = two_seeds()
-        with pytest.raises(ValueError, match="Record 1 is of other images"):
+        with pytest.raises(ValueError, match="Record 1 has other images"):
             tell([first, replace(second, image_ids=np.array(["00000", "00001", "00002", "x"]))])
 
     def test_another_order_is_refused(self):
@@ -119,7 +119,7 @@ class TestSeeds:
             check_seeds([first, replace(second, image_ids=second.image_ids[::-1])])
 
     def test_fewer_images_are_refused(self):
-        with pytest.raises(ValueError, match="Record 2 is of other images"):
+        with pytest.raises(ValueError, match="Record 2 has other images"):
             check_seeds([*two_seeds(), record_of([TRUE], [TRUE])])
 
     def test_nothing_is_refused(self):

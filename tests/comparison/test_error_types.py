@@ -12,8 +12,8 @@ TRUE = (10, 10, 20, 20)  # 100 pixels
 
 
 def type_of(box, rank=0, iou_threshold=0.5, true=TRUE):
-    (found,) = error_types(record_of([box], [true], rank), iou_threshold)
-    return found
+    (result,) = error_types(record_of([box], [true], rank), iou_threshold)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_equals_the_slow_definition(seed):
     record = random_record(seed, images=1500)
     whole = zip(record.boxes.astype(int).tolist(), record.true_boxes.astype(int).tolist(), strict=True)
     expected = [slow_type(box, true, rank) for (box, true), rank in zip(whole, record.class_rank, strict=True)]
-    found = error_types(record)
-    assert found.tolist() == expected
-    assert set(found) == set(ERROR_TYPES)  # every type occurs
+    result = error_types(record)
+    assert result.tolist() == expected
+    assert set(result) == set(ERROR_TYPES)  # every type occurs
 
 
 def test_the_first_two_types_are_the_scores():
     record = random_record(7, images=1000)
-    found = error_types(record)
-    assert np.isin(found, ["right", "wrong class"]).mean() == gt_known_loc(record) > 0
-    assert (found == "right").mean() == top_k_loc(record, 1) > 0
+    result = error_types(record)
+    assert np.isin(result, ["right", "wrong class"]).mean() == gt_known_loc(record) > 0
+    assert (result == "right").mean() == top_k_loc(record, 1) > 0
 
 
 def test_no_image_at_all():

@@ -33,45 +33,45 @@ def t_quantile(freedom):
 
 class TestOnPaper:
     def test_the_mean_square_and_the_covariance(self):
-        one = estimate([0.1, 0.2], own=0.0005, common=0.0002)
-        assert one.seeds == 2
-        assert one.value == pytest.approx(0.15)
-        assert one.std**2 == pytest.approx(0.005)  # the mean square between seeds
-        assert one.se**2 == pytest.approx(0.005 / 2 + 0.0002)
+        quantity = estimate([0.1, 0.2], own=0.0005, common=0.0002)
+        assert quantity.seeds == 2
+        assert quantity.value == pytest.approx(0.15)
+        assert quantity.std**2 == pytest.approx(0.005)  # the mean square between seeds
+        assert quantity.se**2 == pytest.approx(0.005 / 2 + 0.0002)
         half = np.sqrt(t_quantile(1) ** 2 * 0.005 / 2 + Z**2 * 0.0002)
-        assert one.half_width() == pytest.approx(half)
-        assert one.interval == pytest.approx((0.15 - half, 0.15 + half))
+        assert quantity.half_width() == pytest.approx(half)
+        assert quantity.interval == pytest.approx((0.15 - half, 0.15 + half))
 
     def test_five_seeds(self):
-        one = estimate([0.5, 0.6, 0.7, 0.8, 0.9], own=0.003, common=0.001)
-        assert one.std**2 == pytest.approx(0.025)
-        assert one.se**2 == pytest.approx(0.025 / 5 + 0.001)
-        assert one.half_width() == pytest.approx(np.sqrt(t_quantile(4) ** 2 * 0.025 / 5 + Z**2 * 0.001))
+        quantity = estimate([0.5, 0.6, 0.7, 0.8, 0.9], own=0.003, common=0.001)
+        assert quantity.std**2 == pytest.approx(0.025)
+        assert quantity.se**2 == pytest.approx(0.025 / 5 + 0.001)
+        assert quantity.half_width() == pytest.approx(np.sqrt(t_quantile(4) ** 2 * 0.025 / 5 + Z**2 * 0.001))
 
     def test_seeds_that_agree_differ_by_their_images_all_the_same(self):
-        one = estimate([0.55, 0.55], own=0.0005, common=0.0002)
-        assert one.std == 0
-        assert one.se**2 == pytest.approx(0.0003 / 2 + 0.0002)  # the mean square is at least v - c
-        assert one.half_width() == pytest.approx(Z * one.se)  # no wider, for seeds add nothing
+        quantity = estimate([0.55, 0.55], own=0.0005, common=0.0002)
+        assert quantity.std == 0
+        assert quantity.se**2 == pytest.approx(0.0003 / 2 + 0.0002)  # the mean square is at least v - c
+        assert quantity.half_width() == pytest.approx(Z * quantity.se)  # no wider, for seeds add nothing
 
     def test_seeds_that_agree_on_every_image_are_one_seed(self):
-        several, one = estimate([0.55] * 3, own=0.0004, common=0.0004), estimate([0.55], own=0.0004, common=0.0004)
-        for each in (several, one):
+        several, quantity = estimate([0.55] * 3, own=0.0004, common=0.0004), estimate([0.55], own=0.0004, common=0.0004)
+        for each in (several, quantity):
             assert each.se == pytest.approx(0.02)
             assert each.half_width() == pytest.approx(Z * 0.02, rel=1e-6)
 
     def test_a_negative_covariance_is_none(self):
-        one = estimate([0.55, 0.55], own=0.0005, common=-0.0001)
-        assert one.se**2 == pytest.approx(0.0005 / 2)
+        quantity = estimate([0.55, 0.55], own=0.0005, common=-0.0001)
+        assert quantity.se**2 == pytest.approx(0.0005 / 2)
         apart = estimate([0.5, 0.6], own=0.0005, common=-0.0001)
         assert apart.se**2 == pytest.approx(0.005 / 2)
         assert apart.half_width() == pytest.approx(t_quantile(1) * apart.se)
 
     def test_one_seed_is_the_normal_interval_of_images(self):
-        one = estimate([0.55], own=0.0004, common=0.0004)
-        assert np.isnan(one.std)
-        assert one.se == pytest.approx(0.02)
-        assert one.interval == pytest.approx((0.55 - Z * 0.02, 0.55 + Z * 0.02))
+        quantity = estimate([0.55], own=0.0004, common=0.0004)
+        assert np.isnan(quantity.std)
+        assert quantity.se == pytest.approx(0.02)
+        assert quantity.interval == pytest.approx((0.55 - Z * 0.02, 0.55 + Z * 0.02))
 
     def test_the_interval_ends_where_the_quantity_does(self):
         assert estimate([0.99], 0.0004, 0.0004, lowest=0.0, highest=1.0).interval[1] == 1
@@ -81,17 +81,19 @@ class TestOnPaper:
 
     def test_the_covariance_is_of_two_seeds_on_the_same_resamples(self):
         replicates = np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.1, 0.4, 0.3]])
-        one = Estimate(np.array([0.25, 0.25]), replicates, 10)
+        quantity = Estimate(np.array([0.25, 0.25]), replicates, 10)
         covariance = np.cov(replicates)
         own, common = covariance[0, 0], covariance[0, 1]
-        assert one.se**2 == pytest.approx((own - common) / 2 + common)
+        assert quantity.se**2 == pytest.approx((own - common) / 2 + common)
 
     def test_more_images_leave_the_seeds_and_divide_the_rest(self):
-        one = estimate([0.5, 0.6], own=0.0005, common=0.0002, images=100)
+        quantity = estimate([0.5, 0.6], own=0.0005, common=0.0002, images=100)
         between = 0.005 - 0.0003 + 0.0003 / 4
-        assert one.half_width(images=400) ** 2 == pytest.approx(t_quantile(1) ** 2 * between / 2 + Z**2 * 0.0002 / 4)
-        assert one.half_width(seeds=8) ** 2 == pytest.approx(t_quantile(7) ** 2 * 0.005 / 8 + Z**2 * 0.0002)
-        assert one.half_width(seeds=2, images=100) == pytest.approx(one.half_width())
+        assert quantity.half_width(images=400) ** 2 == pytest.approx(
+            t_quantile(1) ** 2 * between / 2 + Z**2 * 0.0002 / 4
+        )
+        assert quantity.half_width(seeds=8) ** 2 == pytest.approx(t_quantile(7) ** 2 * 0.005 / 8 + Z**2 * 0.0002)
+        assert quantity.half_width(seeds=2, images=100) == pytest.approx(quantity.half_width())
 
     @pytest.mark.parametrize(
         ("values", "replicates"),
@@ -114,37 +116,37 @@ class TestPValues:
     )
 
     def test_of_one_seed(self):
-        one = estimate([0.05], 0.0004, 0.0004)
-        assert one.p_above(0) == pytest.approx(stats.norm.sf(2.5))
-        assert one.p_below(0) == pytest.approx(stats.norm.cdf(2.5))
-        assert one.p_value() == pytest.approx(2 * stats.norm.sf(2.5))
-        assert one.p_value(0.05) == 1
+        quantity = estimate([0.05], 0.0004, 0.0004)
+        assert quantity.p_above(0) == pytest.approx(stats.norm.sf(2.5))
+        assert quantity.p_below(0) == pytest.approx(stats.norm.cdf(2.5))
+        assert quantity.p_value() == pytest.approx(2 * stats.norm.sf(2.5))
+        assert quantity.p_value(0.05) == 1
 
     def test_of_two_seeds(self):
-        one = estimate([0.5, 0.6], 0.0005, 0.0002)
-        tail = one.p_above(0.5)  # the interval that just reaches as far has this probability beyond its end
+        quantity = estimate([0.5, 0.6], 0.0005, 0.0002)
+        tail = quantity.p_above(0.5)  # the interval that just reaches as far has this probability beyond its end
         t, z = stats.t.isf(tail, 1), stats.norm.isf(tail)
         assert np.sqrt(t**2 * 0.005 / 2 + z**2 * 0.0002) == pytest.approx(0.05)
 
     def test_far_out(self):
-        one = estimate([0.05], 1e-8, 1e-8)
-        assert 0 < one.p_above(0) < 1e-90
-        assert one.p_below(0) == 1
+        quantity = estimate([0.05], 1e-8, 1e-8)
+        assert 0 < quantity.p_above(0) < 1e-90
+        assert quantity.p_below(0) == 1
 
-    @pytest.mark.parametrize("one", ESTIMATES)
-    def test_the_two_sides_are_mirror_images(self, one):
+    @pytest.mark.parametrize("quantity", ESTIMATES)
+    def test_the_two_sides_are_mirror_images(self, quantity):
         for distance in (0.001, 0.02, 0.3):
-            low, high = one.value - distance, one.value + distance
-            assert one.p_above(low) == pytest.approx(one.p_below(high))
-            assert one.p_above(low) + one.p_below(low) == pytest.approx(1)
-            assert one.p_value(low) == pytest.approx(one.p_value(high))
-            assert one.p_value(low) == pytest.approx(2 * one.p_above(low))
+            low, high = quantity.value - distance, quantity.value + distance
+            assert quantity.p_above(low) == pytest.approx(quantity.p_below(high))
+            assert quantity.p_above(low) + quantity.p_below(low) == pytest.approx(1)
+            assert quantity.p_value(low) == pytest.approx(quantity.p_value(high))
+            assert quantity.p_value(low) == pytest.approx(2 * quantity.p_above(low))
 
-    @pytest.mark.parametrize("one", ESTIMATES)
-    def test_the_interval_holds_what_is_not_rejected(self, one):
-        for end, outwards in zip(one.interval, (-1, 1), strict=True):
-            assert one.p_value(end) == pytest.approx(0.05, rel=1e-6)
-            assert one.p_value(end + outwards * 1e-4) < 0.05 < one.p_value(end - outwards * 1e-4)
+    @pytest.mark.parametrize("quantity", ESTIMATES)
+    def test_the_interval_holds_what_is_not_rejected(self, quantity):
+        for end, outwards in zip(quantity.interval, (-1, 1), strict=True):
+            assert quantity.p_value(end) == pytest.approx(0.05, rel=1e-6)
+            assert quantity.p_value(end + outwards * 1e-4) < 0.05 < quantity.p_value(end - outwards * 1e-4)
 
 
 class TestNoSpreadAtAll:
@@ -155,30 +157,30 @@ class TestNoSpreadAtAll:
 
     @pytest.mark.parametrize("seeds", [1, 3])
     def test_all_right(self, seeds):
-        one = self.all_right(seeds)
-        assert one.se == 0
-        assert one.half_width() == pytest.approx(self.UPPER)
-        assert one.interval == pytest.approx((1 - self.UPPER, 1.0))
-        assert one.interval[0] == pytest.approx(stats.binomtest(50, 50).proportion_ci(0.95, "exact").low)
+        quantity = self.all_right(seeds)
+        assert quantity.se == 0
+        assert quantity.half_width() == pytest.approx(self.UPPER)
+        assert quantity.interval == pytest.approx((1 - self.UPPER, 1.0))
+        assert quantity.interval[0] == pytest.approx(stats.binomtest(50, 50).proportion_ci(0.95, "exact").low)
 
     def test_all_wrong(self):
-        one = Estimate(np.zeros(1), np.zeros((1, 10)), 50, 0.0, 1.0)
-        assert one.interval == pytest.approx((0.0, stats.binomtest(0, 50).proportion_ci(0.95, "exact").high))
+        quantity = Estimate(np.zeros(1), np.zeros((1, 10)), 50, 0.0, 1.0)
+        assert quantity.interval == pytest.approx((0.0, stats.binomtest(0, 50).proportion_ci(0.95, "exact").high))
 
     @pytest.mark.parametrize("seeds", [1, 2])
     def test_no_difference_on_any_image(self, seeds):
-        one = Estimate(np.zeros(seeds), np.zeros((seeds, 10)), 50)
-        assert one.interval == pytest.approx((-self.UPPER, self.UPPER))
-        assert one.p_value() == 1
-        assert one.p_above(0) == 1
-        assert one.p_below(0) == 1
+        quantity = Estimate(np.zeros(seeds), np.zeros((seeds, 10)), 50)
+        assert quantity.interval == pytest.approx((-self.UPPER, self.UPPER))
+        assert quantity.p_value() == 1
+        assert quantity.p_above(0) == 1
+        assert quantity.p_below(0) == 1
 
     def test_its_p_values_are_those_of_the_interval(self):
-        one = self.all_right()
-        assert one.p_above(0.9) == pytest.approx(0.9**50)
-        assert one.p_value(0.9) == pytest.approx(2 * 0.9**50)
-        assert one.p_value(1 - self.UPPER) == pytest.approx(0.05)
-        assert one.p_above(-3) == 0  # so far off that no event could be that frequent
+        quantity = self.all_right()
+        assert quantity.p_above(0.9) == pytest.approx(0.9**50)
+        assert quantity.p_value(0.9) == pytest.approx(2 * 0.9**50)
+        assert quantity.p_value(1 - self.UPPER) == pytest.approx(0.05)
+        assert quantity.p_above(-3) == 0  # so far off that no event could be that frequent
 
     @pytest.mark.parametrize("seeds", [1, 3])
     @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -196,9 +198,9 @@ class TestNoSpreadAtAll:
         assert result.half_width() == pytest.approx(Z * result.se)
 
     def test_seeds_that_differ_where_images_do_not(self):
-        one = Estimate(np.array([0.0, 0.1]), np.array([[0.0] * 4, [0.1] * 4]), 50)
-        assert one.se == pytest.approx(0.05)
-        assert one.half_width() == pytest.approx(t_quantile(1) * 0.05)
+        quantity = Estimate(np.array([0.0, 0.1]), np.array([[0.0] * 4, [0.1] * 4]), 50)
+        assert quantity.se == pytest.approx(0.05)
+        assert quantity.half_width() == pytest.approx(t_quantile(1) * 0.05)
 
 
 def crossed_shares(seeds, images, seed=0):
@@ -210,8 +212,10 @@ def crossed_shares(seeds, images, seed=0):
 
 
 def estimate_of(outcomes, resamples):
-    values = np.array([one.value() for one in outcomes])
-    return Estimate(values, np.stack([resamples.replicates(one) for one in outcomes]), resamples.images, 0.0, 1.0)
+    values = np.array([quantity.value() for quantity in outcomes])
+    return Estimate(
+        values, np.stack([resamples.replicates(quantity) for quantity in outcomes]), resamples.images, 0.0, 1.0
+    )
 
 
 class TestAgainstOtherWays:
@@ -222,7 +226,9 @@ class TestAgainstOtherWays:
         if kind == "mean":
             values = 0.5 * values + 0.5 * np.random.default_rng(1).random(values.shape)
         resamples = ImageResamples(400, 6000)
-        found = estimate_of([share_of(one == 1) if kind == "share" else mean_of(one) for one in values], resamples)
+        estimated = estimate_of(
+            [share_of(quantity == 1) if kind == "share" else mean_of(quantity) for quantity in values], resamples
+        )
         # Sums of squares by their definitions: seeds, images, and what neither explains.
         count, images = values.shape
         of_seeds, of_images, middle = values.mean(axis=1), values.mean(axis=0), values.mean()
@@ -232,14 +238,14 @@ class TestAgainstOtherWays:
         error_square = (rest**2).sum() / ((count - 1) * (images - 1))
         variance = (seed_square + image_square - error_square) / (count * images)
         assert seed_square > error_square  # so that neither bound is met
-        assert found.se**2 == pytest.approx(variance, rel=0.03)
+        assert estimated.se**2 == pytest.approx(variance, rel=0.03)
 
     @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
     def test_of_one_share_it_is_the_binomial_error(self, share):
         hits = np.arange(400) < 400 * share
-        found = estimate_of([share_of(hits)], ImageResamples(400, 6000))
+        estimated = estimate_of([share_of(hits)], ImageResamples(400, 6000))
         # The standard error of a standard error is 1 / sqrt(2 R), 0.9 % of it.
-        assert found.se == pytest.approx(np.sqrt(share * (1 - share) / 400), rel=0.04)
+        assert estimated.se == pytest.approx(np.sqrt(share * (1 - share) / 400), rel=0.04)
 
     @pytest.mark.parametrize("iou_thresholds", [[0.5], [0.3, 0.5, 0.7]])
     def test_of_a_best_threshold_it_is_the_bootstrap_of_scipy(self, iou_thresholds):
@@ -253,52 +259,52 @@ class TestAgainstOtherWays:
         theirs = stats.bootstrap(
             (np.arange(150),), score, n_resamples=4000, vectorized=False, method="percentile", rng=1
         )
-        found = estimate_of([best_over_thresholds(iou, iou_thresholds)], ImageResamples(150, 4000))
-        assert found.value == pytest.approx(score(np.arange(150)))
-        assert found.se == pytest.approx(theirs.standard_error, rel=0.05)
+        estimated = estimate_of([best_over_thresholds(iou, iou_thresholds)], ImageResamples(150, 4000))
+        assert estimated.value == pytest.approx(score(np.arange(150)))
+        assert estimated.se == pytest.approx(theirs.standard_error, rel=0.05)
 
     def test_of_a_difference_pairs_count(self):
         first, second = crossed_shares(2, 500)
         resamples = ImageResamples(500, 6000)
         of_both = [resamples.replicates(share_of(hits)) for hits in (first, second)]
-        found = Estimate(np.array([first.mean() - second.mean()]), (of_both[0] - of_both[1])[None], 500)
+        estimated = Estimate(np.array([first.mean() - second.mean()]), (of_both[0] - of_both[1])[None], 500)
         # Of a paired difference: the discordant images' share, less the difference's square, over N.
         discordant, difference = (first != second).mean(), first.mean() - second.mean()
-        assert found.se == pytest.approx(np.sqrt((discordant - difference**2) / 500), rel=0.04)
+        assert estimated.se == pytest.approx(np.sqrt((discordant - difference**2) / 500), rel=0.04)
 
     def test_the_rule_that_the_benchmark_compares_with_is_this_one(self):
-        one = estimate([0.02, 0.05, 0.12], own=0.003, common=0.001)
-        other = howe(one.values[None], one.replicates.T[:, None], np.random.default_rng(0))
-        assert other == pytest.approx(one.half_width())
+        quantity = estimate([0.02, 0.05, 0.12], own=0.003, common=0.001)
+        other = howe(quantity.values[None], quantity.replicates.T[:, None], np.random.default_rng(0))
+        assert other == pytest.approx(quantity.half_width())
 
 
 class TestWhatWouldDecide:
     def test_seeds(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        needed = one.seeds_needed(0.03)
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        needed = quantity.seeds_needed(0.03)
         assert needed > 3
-        assert one.half_width(seeds=needed) < 0.03 <= one.half_width(seeds=needed - 1)
+        assert quantity.half_width(seeds=needed) < 0.03 <= quantity.half_width(seeds=needed - 1)
 
     def test_images(self):
-        one = estimate([0.05, 0.055, 0.045, 0.052, 0.048], own=0.0009, common=0.0006, images=200)
-        needed = one.images_needed(0.03)
+        quantity = estimate([0.05, 0.055, 0.045, 0.052, 0.048], own=0.0009, common=0.0006, images=200)
+        needed = quantity.images_needed(0.03)
         assert needed > 200
-        assert one.half_width(images=needed) < 0.03 <= one.half_width(images=needed - 1)
+        assert quantity.half_width(images=needed) < 0.03 <= quantity.half_width(images=needed - 1)
 
     def test_images_of_one_seed_on_paper(self):
-        one = estimate([0.05], own=0.0005, common=0.0005, images=100)
+        quantity = estimate([0.05], own=0.0005, common=0.0005, images=100)
         # 1.96 sqrt(0.05 / n) < 0.1 from n = 0.05 · 3.8415 / 0.01 = 19.2
-        assert one.images_needed(0.1) == 20
-        assert one.images_needed(0.01) == 1921
+        assert quantity.images_needed(0.1) == 20
+        assert quantity.images_needed(0.01) == 1921
 
     def test_fewer_than_there_are_can_be_enough(self):
-        one = estimate([0.0, 0.03, 0.06, 0.03, 0.03, 0.03], own=0.0003, common=0.0001)
-        assert one.seeds_needed(0.9) == 2
+        quantity = estimate([0.0, 0.03, 0.06, 0.03, 0.03, 0.03], own=0.0003, common=0.0001)
+        assert quantity.seeds_needed(0.9) == 2
         assert estimate([0.5], 0.0005, 0.0005).images_needed(0.9) == 1
 
     def test_a_smaller_distance_never_takes_less(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        seeds = [one.seeds_needed(distance) for distance in (0.2, 0.1, 0.05, 0.03, 0.025)]
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        seeds = [quantity.seeds_needed(distance) for distance in (0.2, 0.1, 0.05, 0.03, 0.025)]
         assert seeds == sorted(seeds)
         assert len(set(seeds)) > 2
         single = estimate([0.05], own=0.0005, common=0.0005)
@@ -306,30 +312,30 @@ class TestWhatWouldDecide:
         assert images == sorted(images)
 
     def test_more_seeds_never_widen_the_interval(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        widths = [one.half_width(seeds=count) for count in range(2, 200)]
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        widths = [quantity.half_width(seeds=count) for count in range(2, 200)]
         assert (np.diff(widths) < 0).all()
 
     def test_more_images_never_widen_the_interval(self):
-        one = estimate([0.0, 0.01], own=0.0001, common=0.0001)
-        widths = [one.half_width(images=count) for count in (100, 200, 400, 1000, 10**6)]
+        quantity = estimate([0.0, 0.01], own=0.0001, common=0.0001)
+        widths = [quantity.half_width(images=count) for count in (100, 200, 400, 1000, 10**6)]
         assert (np.diff(widths) <= 0).all()
 
     def test_no_number_of_seeds_makes_up_for_the_images(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        assert one.seeds_needed(Z * 0.01) is None  # 1.96 sqrt(c) is what stays
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        assert quantity.seeds_needed(Z * 0.01) is None  # 1.96 sqrt(c) is what stays
 
     def test_one_seed_tells_nothing_of_seeds(self):
         assert estimate([0.05], 0.0005, 0.0005).seeds_needed(0.5) is None
 
     def test_no_number_of_images_makes_up_for_the_seeds(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        assert one.images_needed(0.01) is None
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        assert quantity.images_needed(0.01) is None
 
     def test_no_distance_is_too_small_to_decide(self):
-        one = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
-        assert one.seeds_needed(0.0) is None
-        assert one.images_needed(0.0) is None
+        quantity = estimate([0.0, 0.03, 0.06], own=0.0003, common=0.0001)
+        assert quantity.seeds_needed(0.0) is None
+        assert quantity.images_needed(0.0) is None
 
 
 REPEATS, EFFECT = 600, 0.05
@@ -384,37 +390,37 @@ class TestSimulated:
     )
     def test_the_interval_holds_the_truth_and_p_values_do_not_deny_it(self, world, seeds, images):
         none, effect, truths = simulated(world, seeds, images, seed=seeds)
-        intervals = np.array([one.interval for one in effect])
+        intervals = np.array([quantity.interval for quantity in effect])
         covered = ((intervals[:, 0] <= truths[:, 1]) & (truths[:, 1] <= intervals[:, 1])).sum()
         assert covered >= fewest(0.95)
-        rejected = sum(one.p_value(true) < 0.05 for one, true in zip(none, truths[:, 0], strict=True))
+        rejected = sum(quantity.p_value(true) < 0.05 for quantity, true in zip(none, truths[:, 0], strict=True))
         assert rejected <= most(0.05)
 
     def test_where_nothing_is_bounded_it_errs_as_often_as_it_says(self):
         none, _, truths = simulated(HitsAtOnePoint(0.02), 10, 200, seed=4)
-        rejected = sum(one.p_value(true) < 0.05 for one, true in zip(none, truths[:, 0], strict=True))
+        rejected = sum(quantity.p_value(true) < 0.05 for quantity, true in zip(none, truths[:, 0], strict=True))
         assert fewest(0.05) <= rejected <= most(0.05)
 
     def test_an_effect_is_found_more_often_than_none(self):
         none, effect, _ = simulated(HitsAtOnePoint(0.02), 5, 1000, seed=2)
-        found, false = (sum(one.p_value() < 0.05 for one in made) for made in (effect, none))
-        assert found > REPEATS / 2
+        estimated, false = (sum(quantity.p_value() < 0.05 for quantity in made) for made in (effect, none))
+        assert estimated > REPEATS / 2
         assert false <= most(0.05)
 
     @pytest.mark.parametrize("images", [200, 1000])
     def test_images_alone_do_not_hold_what_seeds_move(self, images):
         none, _, _ = simulated(HitsAtOnePoint(0.06), 5, images, seed=3)
-        values = np.stack([one.values for one in none])
-        replicates = np.stack([one.replicates.T for one in none], axis=1)
+        values = np.stack([quantity.values for quantity in none])
+        replicates = np.stack([quantity.replicates.T for quantity in none], axis=1)
         half = images_only(values, replicates, np.random.default_rng(0))
         covered = (np.abs(values.mean(axis=1)) <= half).sum()
         assert covered < fewest(0.95) - 50  # 70 and 47 % of them in the benchmark, where 95 % are nominal
-        assert sum(one.interval[0] <= 0 <= one.interval[1] for one in none) > covered + 50
+        assert sum(quantity.interval[0] <= 0 <= quantity.interval[1] for quantity in none) > covered + 50
 
     def test_two_seeds_that_differ_much(self):
         none, _, _ = simulated(HitsAtOnePoint(0.06), 2, 1000, seed=6)
-        assert sum(one.p_value() < 0.05 for one in none) <= most(0.05)
+        assert sum(quantity.p_value() < 0.05 for quantity in none) <= most(0.05)
 
     def test_three_seeds_at_a_stricter_level(self):
         none, _, _ = simulated(HitsAtOnePoint(0.06), 3, 1000, seed=7)
-        assert sum(one.p_value() < 0.005 for one in none) <= most(0.005)
+        assert sum(quantity.p_value() < 0.005 for quantity in none) <= most(0.005)

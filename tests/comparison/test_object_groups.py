@@ -23,7 +23,7 @@ def test_the_last_pixel_of_inclusive_boxes_is_no_error():
 
 
 def test_boxes_of_a_larger_image_are_refused():
-    with pytest.raises(ValueError, match="another size"):
+    with pytest.raises(ValueError, match="reach beyond an image of 64 x 64"):
         object_sizes(np.array([[10, 10, 90, 50]], dtype=np.float32), (64, 64))
 
 

@@ -75,9 +75,9 @@ class TestWeightedSum:
         assert (unbounded.lowest, unbounded.highest) == (-np.inf, np.inf)
 
     def test_a_setting_less_itself_is_nothing(self):
-        one = setting([0, 1], [0.5, 0.6])
-        np.testing.assert_array_equal(one.minus(one).values, 0)
-        np.testing.assert_array_equal(one.minus(one).replicates, 0)
+        score = setting([0, 1], [0.5, 0.6])
+        np.testing.assert_array_equal(score.minus(score).values, 0)
+        np.testing.assert_array_equal(score.minus(score).replicates, 0)
 
     def test_the_magnitude_is_that_of_the_terms_whatever_is_left_of_them(self):
         single = setting([0], [0.5])  # up to 0.5 + 2 / 64
@@ -102,11 +102,11 @@ class TestWeightedSum:
             weighted_sum(terms)
 
     def test_the_estimate_is_of_the_same_numbers(self):
-        one = setting([0, 1], [0.5, 0.75])
-        assert one.estimate.value == 0.625
-        assert one.estimate.images == 100
-        assert (one.estimate.lowest, one.estimate.highest) == (0, 1)
-        np.testing.assert_array_equal(one.estimate.replicates, one.replicates)
+        score = setting([0, 1], [0.5, 0.75])
+        assert score.estimate.value == 0.625
+        assert score.estimate.images == 100
+        assert (score.estimate.lowest, score.estimate.highest) == (0, 1)
+        np.testing.assert_array_equal(score.estimate.replicates, score.replicates)
 
 
 def hits_with(both, first_only, second_only, neither):
@@ -123,44 +123,44 @@ def test_one_training_is_one_seed_of_what_was_trained(seeds, expected):
 class TestMcNemar:
     def test_few_by_the_exact_test(self):
         first, second = hits_with(40, 9, 2, 49)
-        (found,) = mcnemar_tests(with_hits(first), with_hits(second))
-        assert found[:3] == (0, 9, 2)
+        (result,) = mcnemar_tests(with_hits(first), with_hits(second))
+        assert result[:3] == (0, 9, 2)
         # Of 11 fair coins, 0, 1, 2 or 9, 10, 11 heads: 2 (1 + 11 + 55) / 2048.
-        assert found.p == pytest.approx(134 / 2048)
-        assert found.p == pytest.approx(stats.binomtest(2, 11).pvalue)
+        assert result.p == pytest.approx(134 / 2048)
+        assert result.p == pytest.approx(stats.binomtest(2, 11).pvalue)
 
     def test_many_by_chi_square(self):
         first, second = hits_with(100, 30, 12, 58)
-        (found,) = mcnemar_tests(with_hits(first), with_hits(second))
+        (result,) = mcnemar_tests(with_hits(first), with_hits(second))
         # (|30 - 12| - 1)² / (30 + 12), with one degree of freedom
-        assert found.p == pytest.approx(stats.chi2.sf(289 / 42, 1))
+        assert result.p == pytest.approx(stats.chi2.sf(289 / 42, 1))
 
     @pytest.mark.parametrize(("first_only", "exact"), [(16, True), (17, False)])
     def test_the_exact_test_ends_at_24_images(self, first_only, exact):
         first, second = hits_with(10, first_only, 8, 10)
-        (found,) = mcnemar_tests(with_hits(first), with_hits(second))
+        (result,) = mcnemar_tests(with_hits(first), with_hits(second))
         total = first_only + 8
         chi_square = stats.chi2.sf((abs(first_only - 8) - 1) ** 2 / total, 1)
-        assert found.p == pytest.approx(stats.binomtest(8, total).pvalue if exact else chi_square)
+        assert result.p == pytest.approx(stats.binomtest(8, total).pvalue if exact else chi_square)
 
     def test_the_order_does_not_change_the_p_value(self):
         first, second = hits_with(100, 30, 12, 58)
-        (one,), (other,) = (
+        (score,), (other,) = (
             mcnemar_tests(with_hits(first), with_hits(second)),
             mcnemar_tests(with_hits(second), with_hits(first)),
         )
-        assert one.p == other.p
-        assert (one.first_only, one.second_only) == (other.second_only, other.first_only)
+        assert score.p == other.p
+        assert (score.first_only, score.second_only) == (other.second_only, other.first_only)
 
     def test_the_same_hits_are_no_evidence(self):
-        one = with_hits([True, False, True])
-        assert mcnemar_tests(one, one) == [(0, 0, 0, 1.0)]
+        score = with_hits([True, False, True])
+        assert mcnemar_tests(score, score) == [(0, 0, 0, 1.0)]
 
     def test_a_test_for_each_seed_that_both_have(self):
         first = with_hits([1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], seeds=(0, 1, 2))
         second = with_hits([0, 0, 0, 0], [1, 0, 0, 0], seeds=(1, 0))
-        found = mcnemar_tests(first, second)
-        assert sorted(test[:3] for test in found) == [(0, 1, 0), (1, 4, 0)]
+        result = mcnemar_tests(first, second)
+        assert sorted(test[:3] for test in result) == [(0, 1, 0), (1, 4, 0)]
 
     def test_a_baseline_is_tested_against_every_seed(self):
         trained, baseline = with_hits([1, 1, 0], [0, 0, 0], seeds=(4, 7)), with_hits([1, 0, 0], seeds=(None,))
@@ -172,11 +172,11 @@ class TestMcNemar:
         assert [test[:3] for test in mcnemar_tests(first, second)] == [(None, 1, 0)]
 
     def test_nothing_to_test_without_hits_or_on_other_images(self):
-        one, other = with_hits([1, 0, 1]), setting([0], [0.5], 3)
-        assert mcnemar_tests(one, other) == []
-        assert mcnemar_tests(other, one) == []
+        score, other = with_hits([1, 0, 1]), setting([0], [0.5], 3)
+        assert mcnemar_tests(score, other) == []
+        assert mcnemar_tests(other, score) == []
         elsewhere = setting([0], [0.5], 3, "other", hits=np.array([[True, False, True]]))
-        assert mcnemar_tests(one, elsewhere) == []
+        assert mcnemar_tests(score, elsewhere) == []
 
 
 def scored(seed, run=None):
@@ -191,31 +191,31 @@ class TestGather:
     def test_in_the_order_of_the_seeds(self):
         hits = {seed: np.array([seed > 0, True]) for seed in (2, 0)}
         given = [(scored(2), one_seed(0.5, hits=hits[2])), (scored(0), one_seed(0.25, hits=hits[0]))]
-        found = gather(given, baseline=False)
-        assert found.seeds == (0, 2)
-        assert found.runs == (("gap-s0",), ("gap-s2",))
-        np.testing.assert_array_equal(found.values, [0.25, 0.5])
-        np.testing.assert_array_equal(found.replicates[:, 0], [0.25, 0.5])
-        np.testing.assert_array_equal(found.hits, [[False, True], [True, True]])
-        assert (found.lowest, found.highest) == (0, 1)
+        result = gather(given, baseline=False)
+        assert result.seeds == (0, 2)
+        assert result.runs == (("gap-s0",), ("gap-s2",))
+        np.testing.assert_array_equal(result.values, [0.25, 0.5])
+        np.testing.assert_array_equal(result.replicates[:, 0], [0.25, 0.5])
+        np.testing.assert_array_equal(result.hits, [[False, True], [True, True]])
+        assert (result.lowest, result.highest) == (0, 1)
 
     def test_a_baseline_has_no_seed(self):
-        found = gather([(scored(0), one_seed(0.5))], baseline=True)
-        assert found.seeds == (None,)
-        assert found.hits is None
+        result = gather([(scored(0), one_seed(0.5))], baseline=True)
+        assert result.seeds == (None,)
+        assert result.hits is None
 
     def test_what_is_no_share_has_no_bounds(self):
-        found = gather([(scored(0), one_seed(2.5, bounded=False))], baseline=False)
-        assert (found.lowest, found.highest) == (-np.inf, np.inf)
+        result = gather([(scored(0), one_seed(2.5, bounded=False))], baseline=False)
+        assert (result.lowest, result.highest) == (-np.inf, np.inf)
 
     def test_a_seed_that_comes_twice_is_refused(self):
         given = [(scored(1, "one"), one_seed(0.5)), (scored(1, "other"), one_seed(0.6))]
-        with pytest.raises(ValueError, match=r"Seed 1 comes twice: one, other"):
+        with pytest.raises(ValueError, match=r"Seed 1 occurs twice: one, other"):
             gather(given, baseline=False)
 
     def test_the_seed_that_comes_twice_is_named(self):
         given = [(scored(seed), one_seed(0.5)) for seed in (0, 1, 1)]
-        with pytest.raises(ValueError, match=r"Seed 1 comes twice"):
+        with pytest.raises(ValueError, match=r"Seed 1 occurs twice"):
             gather(given, baseline=False)
 
     def test_different_images_are_refused(self):
@@ -246,16 +246,16 @@ class TestMeasureOne:
             [("gt_known_loc", share_of(hits), ids), ("max_box_acc", best_over_thresholds(iou, [0.5]), ids)],
             [("insertion", mean_of_known(np.array([0.5, np.nan, 0.7, 0.6])))],
         )
-        found = measure_one(given, {})
-        assert list(found) == ["gt_known_loc", "max_box_acc", "insertion"]
-        assert (found["gt_known_loc"].value, found["max_box_acc"].value) == (0.75, 0.75)
-        assert found["insertion"].value == pytest.approx(0.6)
-        assert len({one.images_digest for one in found.values()}) == 1
-        np.testing.assert_array_equal(found["gt_known_loc"].hits, hits)
-        assert found["max_box_acc"].hits is None
-        for one in found.values():
-            assert one.images == 4
-            assert one.replicates.shape == (resamples_of(4).resamples,)
+        result = measure_one(given, {})
+        assert list(result) == ["gt_known_loc", "max_box_acc", "insertion"]
+        assert (result["gt_known_loc"].value, result["max_box_acc"].value) == (0.75, 0.75)
+        assert result["insertion"].value == pytest.approx(0.6)
+        assert len({score.images_digest for score in result.values()}) == 1
+        np.testing.assert_array_equal(result["gt_known_loc"].hits, hits)
+        assert result["max_box_acc"].hits is None
+        for score in result.values():
+            assert score.images == 4
+            assert score.replicates.shape == (resamples_of(4).resamples,)
 
     def test_the_digest_tells_images_apart_and_their_order(self):
         digests = [
@@ -270,8 +270,8 @@ class TestMeasureOne:
     )
     def test_only_what_lies_between_0_and_1_is_bounded(self, values, bounded):
         outcomes = mean_of(np.array(values))
-        found = measure_one(FakeMap([("a", outcomes, np.array(["a", "b"]))]), {})
-        assert found["a"].bounded is bounded
+        result = measure_one(FakeMap([("a", outcomes, np.array(["a", "b"]))]), {})
+        assert result["a"].bounded is bounded
 
     def test_resamples_are_drawn_once(self):
         assert resamples_of(7) is resamples_of(7)

@@ -45,24 +45,24 @@ def values(scored, scores):
 
 
 def test_the_records_are_found_by_what_the_run_keeps_of_its_evaluation(scored):
-    one = scored()
-    np.testing.assert_array_equal(one.record("largest").best_iou, np.float32(TEST))
-    np.testing.assert_array_equal(one.record("largest", "val").best_iou, np.float32(VAL))
-    assert one.record("every") is None
-    assert one.maps() is None
-    assert one.protocol == TIGHT
+    saved_map = scored()
+    np.testing.assert_array_equal(saved_map.record("largest").best_iou, np.float32(TEST))
+    np.testing.assert_array_equal(saved_map.record("largest", "val").best_iou, np.float32(VAL))
+    assert saved_map.record("every") is None
+    assert saved_map.maps() is None
+    assert saved_map.protocol == TIGHT
 
 
 def test_an_oracle_is_followed_by_the_same_score_at_the_threshold_of_val(scored):
-    found = values(scored(), {"best": ORACLE, "own": ON_VAL})
-    assert found == {"best": 1.0, held_out("best"): pytest.approx(1 / 3), "own": pytest.approx(1 / 3)}
+    result = values(scored(), {"best": ORACLE, "own": ON_VAL})
+    assert result == {"best": 1.0, held_out("best"): pytest.approx(1 / 3), "own": pytest.approx(1 / 3)}
 
 
 def test_without_the_record_of_val_there_is_no_twin(scored):
-    one = scored()
-    for file in (one.folder.path / "records").glob("val-*"):
+    saved_map = scored()
+    for file in (saved_map.folder.path / "records").glob("val-*"):
         file.unlink()
-    assert values(one, {"best": ORACLE}) == {"best": 1.0}
+    assert values(saved_map, {"best": ORACLE}) == {"best": 1.0}
 
 
 def test_a_score_whose_record_is_missing_is_left_out(scored):
@@ -75,12 +75,12 @@ def test_a_threshold_that_is_not_stored_is_left_out_and_said(scored, caplog):
 
 
 def test_a_protocol_that_predicts_the_class_admits_no_score_with_the_class_given(scored):
-    one = scored(replace(TIGHT, name="predicting", map_class="predicted"))
+    saved_map = scored(replace(TIGHT, name="predicting", map_class="predicted"))
     scores = {"loc": ON_VAL, "cls": Score(partial(top_k_cls, k=1), "largest", None), "oracle": ORACLE}
-    assert set(values(one, scores)) == {"cls"}
+    assert set(values(saved_map, scores)) == {"cls"}
 
 
 def test_a_run_that_kept_no_evaluation_has_nothing(tmp_path):
-    one = ScoredMap(RunFolder(tmp_path), "cam", "gap", 0, {})
-    assert values(one, {"best": ORACLE}) == {}
-    assert list(one.faithfulness()) == []
+    saved_map = ScoredMap(RunFolder(tmp_path), "cam", "gap", 0, {})
+    assert values(saved_map, {"best": ORACLE}) == {}
+    assert list(saved_map.faithfulness()) == []

@@ -47,7 +47,7 @@ def known(values, se=0.0, pooling="gap", hits=None):
 def of_hits(hits, pooling="gap"):
     """(S, N) which images count, with real resamples."""
     hits = np.asarray(hits, dtype=bool)
-    replicates = np.stack([resamples_of(hits.shape[1]).replicates(share_of(one)) for one in hits])
+    replicates = np.stack([resamples_of(hits.shape[1]).replicates(share_of(row)) for row in hits])
     runs = tuple((f"{pooling}-s{seed}",) for seed in range(len(hits)))
     return Measured(tuple(range(len(hits))), runs, hits.mean(axis=1), replicates, hits.shape[1], "ids", hits=hits)
 
@@ -317,9 +317,9 @@ class TestOracles:
 
     def test_a_twin_of_other_records_than_the_rows_is_ignored(self):
         summary = self.summary(rows_differ=True)
-        assert [one["kind"] for one in lines_of(summary, pooling="gmp")] == [ORACLE]
-        assert [one["kind"] for one in lines_of(summary, pooling="gmp - gap")] == [ORACLE]
-        assert [one["kind"] for one in lines_of(summary, pooling="gap")] == [ORACLE, HELD_OUT, FLATTERY]
+        assert [row["kind"] for row in lines_of(summary, pooling="gmp")] == [ORACLE]
+        assert [row["kind"] for row in lines_of(summary, pooling="gmp - gap")] == [ORACLE]
+        assert [row["kind"] for row in lines_of(summary, pooling="gap")] == [ORACLE, HELD_OUT, FLATTERY]
 
     def test_without_records_there_is_no_twin(self):
         summary = summarize(rows_of({("gap", "cam", "best", 0): 0.6}, {"best": ON_TEST}))
@@ -581,7 +581,7 @@ class TestOrder:
         for pooling, name in dict.fromkeys(lines):
             found = lines_of(summary, pooling=pooling, map=name)
             expected = of_setting[:3] if " - " in pooling else of_setting
-            assert [(one["score"], one["kind"]) for one in found] == expected
+            assert [(row["score"], row["kind"]) for row in found] == expected
         assert summary.index.tolist() == list(range(len(summary)))
 
 

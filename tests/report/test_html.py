@@ -79,7 +79,7 @@ def written(page, tmp_path) -> Seen:
 def html_of(page, tmp_path) -> str:
     path = tmp_path / "report.html"
     write_page(page, path)
-    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+    assert [result.name for result in tmp_path.iterdir()] == ["report.html"]
     return path.read_text(encoding="utf-8")
 
 
@@ -95,7 +95,7 @@ def gallery_page(shown_gallery):
 def test_a_page_of_nothing_can_be_read(tmp_path):
     seen = written(Page("Nothing", "by hand"), tmp_path)
     text = "".join(seen.text)
-    assert "No claim was put to these runs." in text
+    assert "No claim was tested on these runs." in text
     assert "There are no runs." in text
     assert set(seen.targets) <= set(seen.ids)
 
@@ -167,9 +167,9 @@ def test_the_policy_lets_nothing_else_run_or_load(tmp_path):
 @pytest.mark.parametrize("names", [["a b", "a/b", "a-b-2", "a-b"], [SCRIPT, PICTURE], ["日本", "", "##"]])
 def test_anchors_of_hostile_names_are_safe_and_differ(names, tmp_path):
     seen = written(Page("t", "m", runs=[RunCard(name) for name in names]), tmp_path)
-    anchors = [one for one in seen.ids if one.startswith("run-")]
+    anchors = [part for part in seen.ids if part.startswith("run-")]
     assert len(set(anchors)) == len(names)
-    assert all(re.fullmatch(r"run-[A-Za-z0-9-]+", one) for one in anchors)
+    assert all(re.fullmatch(r"run-[A-Za-z0-9-]+", part) for part in anchors)
 
 
 def test_a_run_keeps_its_anchor_when_others_come_before_it(tmp_path):
@@ -244,8 +244,8 @@ def test_p_values(text, printed):
 
 
 def test_answers_of_one_claim_stand_together(tmp_path):
-    one = Answer("one", "", "", "s", "supported", "", "", "", "", "")
-    page = Page("t", "m", answers=[one, replace(one, claim="two"), replace(one, verdict="refuted")])
+    part = Answer("one", "", "", "s", "supported", "", "", "", "", "")
+    page = Page("t", "m", answers=[part, replace(part, claim="two"), replace(part, verdict="refuted")])
     html = html_of(page, tmp_path)
     assert html.count('<article class="claim">') == 2
     assert html.index("answer refuted") < html.index("<h3>two")
@@ -309,7 +309,7 @@ def test_a_gallery_without_orders_shows_its_images_as_stored():
     [
         (shown(0, 1), "needs a view for each of 2 settings, got 1"),
         (replace(shown(0, 2), aspect=0.0), "aspect 0.0"),
-        (replace(shown(0, 2), true_boxes=[(0, 0, 1, float("nan"))]), "a box that is not of numbers"),
+        (replace(shown(0, 2), true_boxes=[(0, 0, 1, float("nan"))]), "a box with NaN or infinity"),
         (replace(shown(0, 2), photo="https://example.org/a.jpg"), "no data URI"),
     ],
 )
@@ -350,4 +350,4 @@ def test_a_drawing_is_an_image_in_which_nothing_runs(tmp_path):
     section = Section("s", "S", drawings=[Drawing('A "title"', f"<svg>{SCRIPT}</svg>")])
     seen = written(Page("t", "m", sections=[section]), tmp_path)
     assert seen.tags["svg"] == 0
-    assert sum(one.startswith("data:image/svg+xml;base64,") for one in seen.addresses) == 1
+    assert sum(part.startswith("data:image/svg+xml;base64,") for part in seen.addresses) == 1

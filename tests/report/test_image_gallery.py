@@ -58,9 +58,9 @@ def gallery(settings, count=6, class_names=("bird",), photos=None, limit=200, **
 def picture(uri, kind):
     head, _, content = uri.partition(",")
     assert head == f"data:image/{kind.lower()};base64"
-    found = Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
-    assert found.format == kind
-    return found
+    result = Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
+    assert result.format == kind
+    return result
 
 
 def test_orders_on_paper_disagreement_is_that_of_the_first_two_settings():
@@ -104,7 +104,7 @@ def test_one_setting_has_no_disagreement():
 def test_all_images_in_all_orders():
     shown = gallery(two_settings())
     assert shown.settings == ["gap cam", "gmp cam"]
-    assert sorted(one.image_id for one in shown.images) == [f"{n:05d}" for n in range(6)]
+    assert sorted(image.image_id for image in shown.images) == [f"{n:05d}" for n in range(6)]
     assert next(iter(shown.orders)) == "most disagreement"
     for name, expected in (("most disagreement", MOST_TORN), ("best", BEST), ("worst", WORST)):
         assert _ids(shown, name) == expected
@@ -113,7 +113,7 @@ def test_all_images_in_all_orders():
 
 def test_a_limit_takes_the_first_of_each_order_in_turn():
     shown = gallery(two_settings(), limit=3)
-    assert [int(one.image_id) for one in shown.images] == [1, 0, 2]
+    assert [int(image.image_id) for image in shown.images] == [1, 0, 2]
     assert shown.orders["most disagreement"] == [0, 1, 2]  # of the images 1, 0, 2, embedded in this order
     assert shown.orders["best"] == [1, 0, 2]
     assert shown.orders["worst"] == [2, 0, 1]
@@ -129,13 +129,13 @@ def test_orders_are_places_among_the_embedded_images(limit):
     for order in shown.orders.values():
         assert sorted(order) == list(range(count))
         assert {type(place) for place in order} == {int}
-    kept = {int(one.image_id) for one in shown.images}
+    kept = {int(image.image_id) for image in shown.images}
     assert _ids(shown, "worst") == [index for index in WORST if index in kept]
 
 
 def test_boxes_are_fractions_of_width_and_height():
     shown = gallery({"gap cam": setting((5, 2))}, count=2, boxes=[[10, 5, 30, 15], [0, 0, 4, 4, 20, 10, 40, 20]])
-    first, second = sorted(shown.images, key=lambda one: one.image_id)
+    first, second = sorted(shown.images, key=lambda image: image.image_id)
     assert list(first.true_boxes) == [(0.25, 0.25, 0.75, 0.75)]
     assert list(second.true_boxes) == [(0, 0, 0.1, 0.2), (0.5, 0.5, 1, 1)]
     assert first.views[0].box == (0, 0, 0.125, 0.5)
@@ -145,12 +145,16 @@ def test_boxes_are_fractions_of_width_and_height():
 def test_an_object_is_as_large_as_its_largest_true_box():
     boxes = [[0, 0, 10, 10], [0, 0, 4, 4, 10, 0, 30, 20], [0, 0, 40, 11]]  # 1/8, 1/2 and 11/20 of the image
     shown = gallery({"gap cam": setting((5, 2, 1))}, count=3, boxes=boxes)
-    assert [one.size for one in sorted(shown.images, key=lambda one: one.image_id)] == ["small", "medium", "large"]
+    assert [image.size for image in sorted(shown.images, key=lambda image: image.image_id)] == [
+        "small",
+        "medium",
+        "large",
+    ]
 
 
 def test_views_say_what_was_predicted():
     shown = gallery({"gap cam": setting((10, 8, 0, 3), rank=[0, 2, 0, -1])}, count=4)
-    views = [one.views[0] for one in sorted(shown.images, key=lambda one: one.image_id)]
+    views = [image.views[0] for image in sorted(shown.images, key=lambda image: image.image_id)]
     assert [view.error for view in views] == ["right", "wrong class", "no box", "too small"]
     assert [view.top1 for view in views] == [True, False, True, None]  # None: nothing was classified
     assert [view.iou for view in views] == pytest.approx([1, 0.8, 0, 0.3])
@@ -163,12 +167,12 @@ def test_maps_are_small_pictures_the_right_way_up():
     maps[0, 0, 3] = 7  # at the top right
     maps[1, 1, 0] = 0.001  # at the bottom left
     shown = gallery({"gap cam": setting((5, 2), maps)}, count=2, size=(100, 200))
-    drawn = [np.asarray(picture(one.views[0].score_map, "PNG")) for one in _in_order(shown)]
-    assert [one.shape for one in drawn] == [(24, 48)] * 2
-    for one, corner in zip(drawn, ((0, -1), (-1, 0)), strict=True):
-        assert (one.min(), one.max()) == (0, 255)
-        assert one[corner] > 240  # bicubic puts the very peak beside the corner
-        assert one[tuple(-1 - place for place in corner)] < 64
+    drawn = [np.asarray(picture(image.views[0].score_map, "PNG")) for image in _in_order(shown)]
+    assert [image.shape for image in drawn] == [(24, 48)] * 2
+    for image, corner in zip(drawn, ((0, -1), (-1, 0)), strict=True):
+        assert (image.min(), image.max()) == (0, 255)
+        assert image[corner] > 240  # bicubic puts the very peak beside the corner
+        assert image[tuple(-1 - place for place in corner)] < 64
 
 
 def test_a_map_with_a_number_for_each_pixel_keeps_its_peak():
@@ -190,9 +194,9 @@ def test_small_images_are_not_enlarged_and_a_constant_map_is_black():
 @pytest.mark.parametrize("protocol", [TIGHT, REFERENCE, ZHOU2016], ids=lambda protocol: protocol.name)
 def test_the_protocol_says_how_maps_are_made_but_for_its_grid(protocol):
     maps = np.array([[[-2, -1, 0, 1], [2, 3, 4, 7]]], dtype=np.float32)
-    one = replace(setting((5,), maps), protocol=protocol)
-    drawn = np.asarray(picture(gallery({"gap cam": one}, count=1).images[0].views[0].score_map, "PNG"))
-    (expected,) = to_score_maps(one.maps.activation_maps(), SIZE, replace(protocol, name="other", grid=None))
+    image = replace(setting((5,), maps), protocol=protocol)
+    drawn = np.asarray(picture(gallery({"gap cam": image}, count=1).images[0].views[0].score_map, "PNG"))
+    (expected,) = to_score_maps(image.maps.activation_maps(), SIZE, replace(protocol, name="other", grid=None))
     np.testing.assert_array_equal(drawn, np.round(255 * expected))
 
 
@@ -205,9 +209,9 @@ def test_a_constant_map_of_pixels_is_black_though_averaging_rounds(shape):
 def test_a_setting_without_maps_stands_beside_one_with_maps():
     maps = np.random.default_rng(0).random((6, 2, 4), dtype=np.float32)
     shown = gallery({"gap cam": setting(FIRST, maps), "gmp cam": setting(SECOND)})
-    for one in shown.images:
-        assert picture(one.views[0].score_map, "PNG").size == (40, 20)
-        assert one.views[1].score_map == ""
+    for image in shown.images:
+        assert picture(image.views[0].score_map, "PNG").size == (40, 20)
+        assert image.views[1].score_map == ""
 
 
 def test_a_map_that_holds_nan_is_named():
@@ -226,16 +230,16 @@ def test_photos_are_made_small():
 
     shown = gallery(two_settings(), photos=read, limit=3)
     assert asked == [1, 0, 2]  # those that are shown, and no others
-    for one in shown.images:
-        found = picture(one.photo, "JPEG")
-        assert found.size == (160, 80)
-        assert found.mode == "RGB"
+    for image in shown.images:
+        result = picture(image.photo, "JPEG")
+        assert result.size == (160, 80)
+        assert result.mode == "RGB"
     small = gallery(two_settings(), photos=lambda index: Image.new("RGB", (40, 20)))
     assert picture(small.images[0].photo, "JPEG").size == (40, 20)
 
 
 def test_without_photos_there_are_none():
-    assert {one.photo for one in gallery(two_settings()).images} == {""}
+    assert {image.photo for image in gallery(two_settings()).images} == {""}
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, Image.DecompressionBombError])
@@ -247,7 +251,7 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_said_once(caplog, error):
 
     with caplog.at_level(logging.WARNING):
         shown = gallery(two_settings(), photos=read)
-    assert [bool(one.photo) for one in _in_order(shown)] == [True, True, False, True, True, False]
+    assert [bool(image.photo) for image in _in_order(shown)] == [True, True, False, True, True, False]
     (message,) = caplog.messages
     assert message.startswith("2 of 6 photographs of the gallery cannot be read")
     assert "'00002' (broken data stream)" in message
@@ -279,7 +283,7 @@ def test_class_names_pass_unchanged_and_may_be_too_few():
     shown = gallery(
         {"gap cam": setting((5, 4, 3, 2, 1))}, count=5, class_names=names, class_ids=[0, 1, 2, 7, -1], limit=5
     )
-    assert [one.class_name for one in _in_order(shown)] == [*names, "class 7", "class -1"]
+    assert [image.class_name for image in _in_order(shown)] == [*names, "class 7", "class -1"]
 
 
 def test_another_order_of_the_images_is_refused():
@@ -289,10 +293,10 @@ def test_another_order_of_the_images_is_refused():
 
 
 def test_maps_of_another_order_are_refused():
-    one = setting(FIRST, np.ones((6, 2, 2), np.float32))
-    turned = replace(one.maps, image_ids=one.maps.image_ids[::-1])
+    image = setting(FIRST, np.ones((6, 2, 2), np.float32))
+    turned = replace(image.maps, image_ids=image.maps.image_ids[::-1])
     with pytest.raises(ValueError, match=r"records or maps of gap cam are of other images"):
-        gallery({"gap cam": replace(one, maps=turned)})
+        gallery({"gap cam": replace(image, maps=turned)})
 
 
 def test_fewer_images_are_refused():
@@ -318,7 +322,7 @@ def test_what_is_to_be_said_first_comes_first():
 
 
 def _in_order(shown):
-    return sorted(shown.images, key=lambda one: one.image_id)
+    return sorted(shown.images, key=lambda image: image.image_id)
 
 
 def _ids(shown, name):
@@ -328,5 +332,5 @@ def _ids(shown, name):
 
 def _into(shown, indices):
     """Indices as stored -> places in the gallery."""
-    place = {int(one.image_id): number for number, one in enumerate(shown.images)}
+    place = {int(image.image_id): number for number, image in enumerate(shown.images)}
     return [place[index] for index in indices]

@@ -36,8 +36,8 @@ class TestMissingRuns:
         ],
     )
     def test_on_paper(self, seeds, poolings, expected):
-        found = list(missing_runs(settings(**seeds), poolings))
-        assert [(pooling, lacking) for _, pooling, lacking in found] == expected
+        result = list(missing_runs(settings(**seeds), poolings))
+        assert [(pooling, lacking) for _, pooling, lacking in result] == expected
 
     def test_the_command_is_that_of_a_run_that_there_is(self):
         ((command, pooling, lacking),) = missing_runs(settings(gmp=[3, 4], gap=[4]))
@@ -119,8 +119,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("word", ["maps=[cam,grad_cam]", "machine.data_root=my data", "note='a \"b\"'", "x=$HOME"])
     def test_words_keep_their_quotes(self, word):
-        found = command_for(f"{RUN} {shlex.quote(word)}", "gmp", [3])
-        assert shlex.split(found) == [*RUN.split(), word, "pooling=gmp", "seed=3"]
+        result = command_for(f"{RUN} {shlex.quote(word)}", "gmp", [3])
+        assert shlex.split(result) == [*RUN.split(), word, "pooling=gmp", "seed=3"]
 
     def test_quotes_are_written_where_a_shell_needs_them(self):
         assert command_for(f"{RUN} 'maps=[cam]'", "gmp", [3]) == f"{RUN} 'maps=[cam]' pooling=gmp seed=3"

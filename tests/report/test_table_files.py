@@ -10,16 +10,16 @@ def rows_of(values):
     """{(pooling, seed): value} of one map and one score, and a baseline at 0.3."""
     common = {"map": "cam", "score": "max_box_acc", "protocol": "tight: largest, τ on test", "images": 50}
     common |= {"run": "r", "commit": "c"}
-    found = [{"pooling": pooling, "seed": seed, "value": value, **common} for (pooling, seed), value in values.items()]
-    return pd.DataFrame([*found, {**common, "pooling": "none", "seed": 0, "value": 0.3, "map": "whole_frame"}])
+    result = [{"pooling": pooling, "seed": seed, "value": value, **common} for (pooling, seed), value in values.items()]
+    return pd.DataFrame([*result, {**common, "pooling": "none", "seed": 0, "value": 0.3, "map": "whole_frame"}])
 
 
 TWO_SEEDS = {("gap", 0): 0.5, ("gap", 1): 0.7, ("gmp", 0): 0.4, ("gmp", 1): 0.5}
 
 
 def line(summary, pooling):
-    (found,) = summary[summary["pooling"] == pooling].to_dict("records")
-    return found
+    (result,) = summary[summary["pooling"] == pooling].to_dict("records")
+    return result
 
 
 def texts(table):

@@ -158,7 +158,7 @@ def test_too_few_boxes_are_told_before_training(world):
 
 
 def test_it_is_no_classifier_to_explain(ran):
-    with pytest.raises(ValueError, match="is a few-shot network, which knows no classes"):
+    with pytest.raises(ValueError, match="is a few-shot network, which predicts no classes"):
         read_run(ran.folder("few_shot_1").path)
 
 

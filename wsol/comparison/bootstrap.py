@@ -1,4 +1,4 @@
-"""What scores would have been on other images: the bootstrap, with the same resamples for all that is compared."""
+"""Bootstrap of the test images: score every setting on the same resamples of the images."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -9,57 +9,66 @@ from numpy.typing import NDArray
 from wsol.scoring.outcomes import Outcomes
 
 RESAMPLES = 1000  # the standard error of a standard error is then 2 % of it
-_BYTES = 2**25  # of weights at a time
-_EXACT_BELOW = 2**24  # integers that float32 holds exactly, and so any sum of them up to here
+_BYTES = 2**25  # memory of the weights of one matrix product
+_EXACT_BELOW = 2**24  # float32 represents all integers up to here exactly, and so sums of hits up to here
 
 
 class ImageResamples:
     """Resamples of N images with replacement: how often each image is in each of them.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6. A score is made anew from every
-    resample as a whole, so that a threshold which the scored images choose is chosen anew too. As scores are functions
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6. Every resample is scored as a
+    whole, so that a threshold which the scored images choose is chosen again on each resample. As scores are functions
     of means over images, all resamples are one matrix product.
 
-    Two objects of the same arguments hold the same resamples, so that scores of the same images are compared in pairs.
+    Two objects with the same arguments have the same resamples, so that scores of the same images are compared in
+    pairs.
     """
 
     def __init__(self, images: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
-        """Draws nothing yet.
+        """Store the arguments; `counts` draws the resamples when they are first read.
 
         Args:
             images: N, at least 1.
             resamples: R, at least 2.
-            seed: of the draws.
+            seed: seed of the draws.
+
+        Raises:
+            ValueError: if there are too few images or resamples.
         """
         if images < 1 or resamples < 2:
-            raise ValueError(f"It takes at least 1 image and 2 resamples, got {images} and {resamples}.")
+            raise ValueError(f"The bootstrap needs at least 1 image and 2 resamples, got {images} and {resamples}.")
         self.images, self.resamples, self.seed = images, resamples, seed
 
     @cached_property
     def counts(self) -> NDArray[np.uint8]:
-        """(R, N) how often each image was drawn; each row sums to N."""
+        """Number of times that each image was drawn, (R, N); each row sums to N."""
         rng = np.random.default_rng(self.seed)
         drawn = (rng.integers(self.images, size=self.images) for _ in range(self.resamples))
         # An image is drawn 256 times with a probability below 1e-500, but for a single image it is drawn N = 1 times.
-        return np.stack([np.bincount(one, minlength=self.images).astype(np.uint8) for one in drawn])
+        return np.stack([np.bincount(indices, minlength=self.images).astype(np.uint8) for indices in drawn])
 
     def replicates(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """(R,) the score of each resample.
+        """Return the score of each resample, (R,).
 
         Raises:
-            ValueError: if the outcomes are of another number of images.
+            ValueError: if the outcomes have another number of images than the resamples.
         """
-        (found,) = self.replicates_of([outcomes])
-        return found
+        (scores,) = self.replicates_of([outcomes])
+        return scores
 
     def replicates_of(self, several: Sequence[Outcomes]) -> list[NDArray[np.float64]]:
-        """Return the replicates of several scores, each as of `replicates`.
+        """Return the replicates of several scores, each (R,).
 
         Hits are summed in float32, which is exact and takes half the time; all else is summed in float64.
+
+        Raises:
+            ValueError: if the outcomes have another number of images than the resamples.
         """
         for outcomes in several:
             if len(outcomes.values) != self.images:
-                raise ValueError(f"The outcomes are of {len(outcomes.values)} images, the resamples of {self.images}.")
+                raise ValueError(
+                    f"The outcomes have {len(outcomes.values)} images, but the resamples have {self.images}."
+                )
         means: dict[int, NDArray[np.float64]] = {}
         for dtype in (np.float32, np.float64):
             places = [place for place, outcomes in enumerate(several) if self._dtype_of(outcomes) is dtype]

@@ -1,7 +1,7 @@
-"""Claims: what two groups of runs are said to differ by, answered supported, refuted or inconclusive."""
+"""Claims about two groups of runs, each answered as supported, refuted or inconclusive."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from wsol.comparison.estimate import Estimate
@@ -27,23 +27,23 @@ class Claim:
 
     The quantity is score(first) - score(second); with `minus`, that difference of `score` less the same difference of
     `minus`. The claim names a region of it: `greater` than the margin, `less` than minus the margin, or `equal`, closer
-    to 0 than the margin. It is supported where the 95 % interval lies inside the region, refuted where it lies outside,
-    and inconclusive where it does neither. So two groups are equal only where a difference that matters is ruled out
-    (the two one-sided tests of Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987), not where none
-    was found.
+    to 0 than the margin. The claim is supported where the 95 % interval lies inside the region, refuted where it lies
+    outside, and inconclusive where it does neither. So two groups are equal only where a difference that matters is
+    ruled out (the two one-sided tests of Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987), not where
+    no difference was found.
 
     Attributes:
         text: the sentence.
-        score: by its name in tables and its definition.
-        direction: which region.
+        score: name of the score in tables -> its definition; exactly one.
+        direction: the region that the claim names.
         margin: the smallest difference that matters, as a fraction.
         first: settings of the first group: `pooling` and `map`.
-        second: of the second; None: the score of the first is compared with `reference`.
-        reference: where there is no second group.
+        second: settings of the second group; None to compare the score of the first group with `reference`.
+        reference: the value to compare with where there is no second group.
         minus: a second score, for claims about a change of the difference.
-        magnitudes: with `minus`: compare the sizes of the two differences, whatever their signs. Their signs are taken
-            as found, so that a difference near 0 counts a little too large, against a claim that it has shrunk.
-        beside: further scores that are told with the answer, without a verdict.
+        magnitudes: with `minus`: compare the sizes of the two differences, whatever their signs. The signs are those of
+            the estimates, so that a difference near 0 counts a little too large, against a claim that it has shrunk.
+        beside: further scores that are reported with the answer, without a verdict.
         source: who made the claim.
     """
 
@@ -80,12 +80,12 @@ class Claim:
 
     @property
     def scores(self) -> dict[str, Score]:
-        """All that it reads, by name."""
+        """All scores that the claim reads, by name."""
         return {**self.score, **self.minus, **self.beside}
 
     @property
     def quantity(self) -> str:
-        """In words."""
+        """Quantity that decides the claim, in words."""
         (name,) = self.score
         first = _name(self.first)
         if self.second is None:
@@ -101,7 +101,7 @@ class Claim:
 
     @property
     def region(self) -> str:
-        """In words."""
+        """Region of the quantity that the claim names, in words."""
         percent = f"{100 * self.margin:g} points"
         return {
             "greater": f"more than {percent}",
@@ -116,28 +116,28 @@ def _name(group: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Answered:
-    """A claim with what was measured."""
+    """A claim with its verdict and the measured quantity."""
 
     claim: Claim
     verdict: Verdict
-    measured: Measured | None = None  # the quantity
-    p: float = float("nan")  # two-sided, of the nearer end of the region
-    p_holm: float = float("nan")
-    beside: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
-    why: str = ""  # it was not answered
+    measured: Measured | None = None  # the quantity; None if not answered
+    p: float = float("nan")  # two-sided, against the nearer end of the region
+    p_holm: float = float("nan")  # `p` corrected for the claims that were asked together
+    beside: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)  # score -> each group's
+    why: str = ""  # why the claim was not answered
 
     @property
     def estimate(self) -> Estimate | None:
-        """Of the quantity; the reference is not taken off."""
+        """Estimate of the quantity, without the reference subtracted; None if not answered."""
         return None if self.measured is None else self.measured.estimate
 
     @property
     def is_one_training(self) -> bool:
-        """Whether each setting was trained once; see `Measured.is_one_training`. False if it was not answered."""
+        """Whether each setting was trained once; see `Measured.is_one_training`. False if not answered."""
         return self.measured is not None and self.measured.is_one_training
 
     def distance(self) -> float:
-        """From the estimate to the nearer end of the region."""
+        """Return the distance from the estimate to the nearer end of the region."""
         assert self.estimate is not None
         value = self.estimate.value - self.claim.reference
         ends = {
@@ -153,16 +153,18 @@ def answer(claims: Sequence[Claim], measured: Mapping[Line, Mapping[str, Measure
 
     Args:
         claims: those that are asked together.
-        measured: of (pooling, map), by name of the score.
+        measured: (pooling, map) -> name of the score -> its values.
+
+    Returns:
+        One answer for each claim, in their order.
     """
-    found = [_measure(claim, measured) for claim in claims]
-    ready = [place for place, one in enumerate(found) if one.measured is not None]
-    corrected = holm(found[place].p for place in ready)
-    for place, p_holm in zip(ready, corrected, strict=True):
-        one = found[place]
-        verdict = _verdict(one) if p_holm < _ALPHA else INCONCLUSIVE
-        found[place] = Answered(one.claim, verdict, one.measured, one.p, p_holm, one.beside)
-    return found
+    answers = [_measure(claim, measured) for claim in claims]
+    ready = [index for index, answered in enumerate(answers) if answered.measured is not None]
+    corrected = holm(answers[index].p for index in ready)
+    for index, p_holm in zip(ready, corrected, strict=True):
+        verdict = _verdict(answers[index]) if p_holm < _ALPHA else INCONCLUSIVE
+        answers[index] = replace(answers[index], verdict=verdict, p_holm=p_holm)
+    return answers
 
 
 def _measure(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Answered:
@@ -182,34 +184,34 @@ def _measure(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> A
 
 def _quantity(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Measured:
     terms = list(_differences(claim, measured))
-    for _, one in terms:
-        if not one.is_known:
+    for term in terms:
+        if not term.is_known:
             raise LookupError(
                 "the score has no value: nothing was classified, no map was made, or too few images count"
             )
     signs = [1.0, -1.0]
     if claim.magnitudes:
-        signs = [_sign(one.estimate) * sign for (_, one), sign in zip(terms, signs, strict=True)]
+        signs = [_sign(term.estimate) * sign for term, sign in zip(terms, signs, strict=True)]
     try:
-        return weighted_sum([(sign * weight, one) for sign, (weight, one) in zip(signs, terms, strict=False)])
+        return weighted_sum(list(zip(signs, terms, strict=False)))
     except ValueError as error:
         raise LookupError(str(error)) from None
 
 
 def _sign(difference: Estimate) -> float:
-    """Return the sign of a difference; 1 where rounding alone keeps it from 0, for its sign says nothing there."""
+    """Return the sign of a difference; 1 where rounding alone keeps it from 0, as its sign means nothing there."""
     return -1.0 if difference.value < -difference.rounding else 1.0
 
 
-def _differences(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Iterator[tuple[float, Measured]]:
+def _differences(claim: Claim, measured: Mapping[Line, Mapping[str, Measured]]) -> Iterator[Measured]:
     for name in (*claim.score, *claim.minus):
-        one = _find(measured, claim.first, name)
+        difference = _find(measured, claim.first, name)
         if claim.second is not None:
             try:
-                one = one.minus(_find(measured, claim.second, name))
+                difference = difference.minus(_find(measured, claim.second, name))
             except ValueError as error:
                 raise LookupError(str(error)) from None
-        yield 1.0, one
+        yield difference
 
 
 def _find(measured: Mapping[Line, Mapping[str, Measured]], group: Mapping[str, str], score: str) -> Measured:
@@ -218,12 +220,12 @@ def _find(measured: Mapping[Line, Mapping[str, Measured]], group: Mapping[str, s
         raise LookupError(f"of the runs reported, none has pooling={line[0]} with its map {line[1]} scored")
     if score not in measured[line]:
         where = f"pooling={line[0]}, map {line[1]}"
-        raise LookupError(f"the records of {where} do not hold what {score} reads, or the protocol does not admit it")
+        raise LookupError(f"the records of {where} lack what {score} reads, or the protocol does not admit it")
     return measured[line][score]
 
 
 def _p_values(claim: Claim, estimate: Estimate) -> tuple[float, float]:
-    """One-sided: against lying outside the region, and against lying inside."""
+    """Return the one-sided p-values against a quantity outside the region, and against one inside."""
     middle, margin = claim.reference, claim.margin
     if claim.direction == "greater":
         return estimate.p_above(middle + margin), estimate.p_below(middle + margin)
@@ -233,18 +235,22 @@ def _p_values(claim: Claim, estimate: Estimate) -> tuple[float, float]:
     return inside, min(estimate.p_above(middle + margin), estimate.p_below(middle - margin))
 
 
-def _verdict(one: Answered) -> Verdict:
-    assert one.estimate is not None
-    inside, outside = _p_values(one.claim, one.estimate)
+def _verdict(answered: Answered) -> Verdict:
+    assert answered.estimate is not None
+    inside, outside = _p_values(answered.claim, answered.estimate)
     return SUPPORTED if inside < outside else REFUTED
 
 
-def needed(one: Answered) -> str:
-    """What would decide an inconclusive claim, if the estimate stayed where it is."""
-    estimate = one.estimate
-    if one.verdict != INCONCLUSIVE or estimate is None:
+def needed(answered: Answered) -> str:
+    """Describe the seeds or images that would decide an inconclusive claim, if the estimate stayed where it is.
+
+    Returns:
+        A clause without a full stop; empty for any other verdict.
+    """
+    estimate = answered.estimate
+    if answered.verdict != INCONCLUSIVE or estimate is None:
         return ""
-    distance = one.distance()
+    distance = answered.distance()
     parts = []
     seeds, images = estimate.seeds_needed(distance), estimate.images_needed(distance)
     if estimate.seeds == 1:

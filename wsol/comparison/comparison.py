@@ -1,4 +1,4 @@
-"""Which runs may stand in one table, and what their records measure."""
+"""Group runs into comparisons, which share one table, and measure scores from their records."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,8 +26,8 @@ class Comparison:
 
     Attributes:
         name: data, backbone and two hashes: of the settings that the runs share, and of the protocol.
-        rows: of the runs that learned something, and of the baselines; see `without_failed`.
-        failed: of those that diverged or collapsed, which no mean may count.
+        rows: rows of the runs that learned something, and of the baselines; see `without_failed`.
+        failed: rows of the runs that diverged or collapsed, which no mean may count.
     """
 
     name: str
@@ -41,39 +41,39 @@ class Comparison:
         return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
-        """(pooling, map) -> what is on disk of it, seed by seed."""
-        found: dict[tuple[str, str], list[ScoredMap]] = {}
-        for one in read_scored_maps(results, self.rows):
-            found.setdefault((one.pooling, one.name), []).append(one)
-        return found
+        """Return the scored maps on disk: (pooling, map) -> one for each seed."""
+        lines: dict[tuple[str, str], list[ScoredMap]] = {}
+        for scored in read_scored_maps(results, self.rows):
+            lines.setdefault((scored.pooling, scored.name), []).append(scored)
+        return lines
 
 
 def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None = None) -> Iterator[Comparison]:
-    """All comparisons that can be made from the rows on disk, in order of their names.
+    """Yield all comparisons that can be made from the rows on disk, in order of their names.
+
+    A file without rows is left out with a warning in the log. So is the older of two runs of one head and seed, which
+    a change in what names a run can leave behind.
 
     Args:
-        results: the folder that holds `runs`.
-        wanted: column of the rows, or `protocol` for its name -> values to keep. What is said of poolings, maps, seeds
-            and scores leaves rows out; baselines stay.
-
-    A file that does not hold rows is left out, which the log says; and so is the older of two runs of one head and
-    seed, which a change in what names a run can leave behind.
+        results: the folder that contains `runs`.
+        wanted: column of the rows, or `protocol` for its name -> values to keep. Filters of poolings, maps, seeds and
+            scores leave rows out; baselines stay.
 
     Raises:
-        ValueError: for a column that there is not.
+        ValueError: if a filter names no column.
     """
     for column in wanted or {}:
         if column not in (*_FILTERS, "score"):
             raise ValueError(f"there is no filter {column!r}; filters: {', '.join((*_FILTERS, 'score'))}.")
-    found = list(_read_all(sorted((results / "runs").glob("*/scores-*.csv"))))
-    if not found:
+    frames = list(_read_all(sorted((results / "runs").glob("*/scores-*.csv"))))
+    if not frames:
         return
-    rows = pd.concat(found, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
     is_baseline = rows["backbone"] == NONE
-    told = rows.assign(protocol=rows["protocol_key"].str.rpartition("-")[0])
+    columns = rows.assign(protocol=rows["protocol_key"].str.rpartition("-")[0])
     keep = pd.Series(True, index=rows.index)
     for column, values in (wanted or {}).items():
-        fits = told[column].astype(str).isin([str(value) for value in values])
+        fits = columns[column].astype(str).isin([str(value) for value in values])
         keep &= fits | is_baseline if column != "score" else fits
     for (comparison, protocol), group in rows[~is_baseline & keep].groupby(["comparison", "protocol_key"]):
         group = _newest(results, group)
@@ -84,7 +84,7 @@ def read_comparisons(results: Path, wanted: Mapping[str, Iterable[str]] | None =
 
 
 def without_failed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Less the runs that diverged or collapsed; a head of which none learned keeps its lines, without values."""
+    """Leave out the runs that diverged or collapsed; a head of which no run learned keeps its rows, without values."""
     failed = rows["status"] != ""
     learned = rows["pooling"].isin(rows.loc[~failed, "pooling"])
     kept = rows[~failed | ~learned]
@@ -92,7 +92,7 @@ def without_failed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _newest(results: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """One run of each head and seed, the one whose `settings.json` was written last."""
+    """Keep one run of each head and seed, the one whose `settings.json` was written last."""
     older: list[str] = []
     for (pooling, seed), same in rows.groupby(["pooling", "seed"]):
         *before, last = sorted(set(same["run"]), key=lambda run: (_written(results, run), run))
@@ -129,34 +129,36 @@ def measure(
     scores: Mapping[str, Score] | None = None,
     progress: bool = False,
 ) -> dict[tuple[str, str], dict[str, Measured]]:
-    """What the records say, each read once.
+    """Measure all scores of a comparison, reading each record once.
 
     Args:
-        lines: (pooling, map) -> what is on disk of it, seed by seed.
-        scores: read beside those that the runs were scored by.
+        lines: (pooling, map) -> the scored map of each seed.
+        scores: further scores, beside those that the runs were scored by.
         progress: show a bar.
 
     Returns:
-        (pooling, map) -> name of the score -> what it measures; without those that not all seeds have on disk.
+        (pooling, map) -> name of the score -> its values. A score that not all seeds have on disk is left out.
     """
-    jobs = [(line, one, {**scores_of(one), **(scores or {})}) for line, seeds in lines.items() for one in seeds]
-    found: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {line: {} for line in lines}
+    jobs = [
+        (line, scored, {**scores_of(scored), **(scores or {})}) for line, seeds in lines.items() for scored in seeds
+    ]
+    by_line: dict[tuple[str, str], dict[str, list[tuple[ScoredMap, OneSeed]]]] = {line: {} for line in lines}
     hidden = None if progress else True
     read = in_threads(lambda job: measure_one(job[1], job[2]), jobs)
     bar = tqdm(read, desc="reading records", total=len(jobs), unit="map", delay=1, leave=False, disable=hidden)
-    for (line, one, _), by_name in zip(jobs, bar, strict=True):
+    for (line, scored, _), by_name in zip(jobs, bar, strict=True):
         for name, seed in by_name.items():
-            found[line].setdefault(name, []).append((one, seed))
+            by_line[line].setdefault(name, []).append((scored, seed))
     return {
         line: {
             name: gather(seeds, baseline=line[0] == NONE)
             for name, seeds in by_name.items()
             if len(seeds) == len(lines[line])
         }
-        for line, by_name in found.items()
+        for line, by_name in by_line.items()
     }
 
 
-def scores_of(one: ScoredMap) -> dict[str, Score]:
-    """The scores that a run was scored by; none where it does not say."""
-    return restore(one.evaluation.get("scores", {}), groups=["scores"], classes=[Score])
+def scores_of(scored: ScoredMap) -> dict[str, Score]:
+    """Return the scores that a run was scored by; empty if its evaluation names none."""
+    return restore(scored.evaluation.get("scores", {}), groups=["scores"], classes=[Score])

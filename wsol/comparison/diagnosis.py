@@ -1,4 +1,4 @@
-"""Explain a score: types of error, groups of objects, and accuracy over thresholds."""
+"""Explain a score by types of error, groups of objects, and accuracy over thresholds."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ NO_BOX = "no box"
 
 ERROR_TYPES = (RIGHT, WRONG_CLASS, TOO_SMALL, TOO_LARGE, WRONG_PLACE, NO_BOX)  # in the order to show
 
-SHARED = 0.5  # at least so much of one box must lie in the other, or the two are in different places
+SHARED = 0.5  # smallest share of one box inside the other; with less, the two boxes are in different places
 
 IOU_THRESHOLDS = tuple(step / 20 for step in range(1, 20))  # δ = 0.05, 0.1, ..., 0.95
 
@@ -30,34 +30,35 @@ OBJECT_COUNTS = ("1", "2", "3 or more")
 
 
 def error_types(record: LocalizationRecord, iou_threshold: float = 0.5) -> NDArray[np.str_]:
-    """The one type of each image, of the predicted box and the true box that it matches best, at the operating point.
+    """Assign one type of error to each image, from the predicted box and the true box that it matches best.
 
-    With IoU >= δ:
+    The box is that of the record's operating point. With IoU >= δ:
 
-    - `right`: and the true class comes first, or nothing was classified;
-    - `wrong class`: another class comes first.
+    - `right`: the true class ranks first, or nothing was classified;
+    - `wrong class`: another class ranks first.
 
-    With IoU < δ, whatever the class, where c is the share of the true box inside the predicted one (coverage), and p
-    that of the predicted box inside the true one (1 - leakage):
+    With IoU < δ, whatever the class, let c be the share of the true box inside the predicted one (coverage), and p the
+    share of the predicted box inside the true one (1 - leakage):
 
     - `no box`: the predicted box is empty;
     - `wrong place`: both c and p are below one half;
-    - `too small`: p >= c, so the box is at most as large as the object and mostly on it: a part;
-    - `too large`: c > p, so the box is larger than the object and takes in background, or a second object.
+    - `too small`: p >= c, so the box is at most as large as the object and lies mostly on it: a part;
+    - `too large`: c > p, so the box is larger than the object and covers background, or a second object.
 
     `right` and `wrong class` together are `gt_known_loc`, and `right` alone is `top_k_loc` of k = 1.
 
-    The division is ours. Types of detection errors (Hoiem et al., "Diagnosing Error in Object Detectors", ECCV 2012)
-    sort many boxes with scores; here every image has one box and is known to hold the object. The nearest is the code
-    of Pan et al., "Unveiling the Potential of Structure Preserving for Weakly Supervised Object Localization", CVPR
-    2021. Differs from it: there a wrong class goes before everything else, so that a worse classifier seems to have
-    fewer boxes that are too small; a part is p > 0.5 even where c is larger; more is c >= 0.7; a box on two objects
-    has a type of its own, and an empty box has none.
+    The types are this project's own. Types of detection errors (Hoiem et al., "Diagnosing Error in Object Detectors",
+    ECCV 2012) sort many boxes with scores; here every image has one box and is known to contain the object. The nearest
+    published types are in the code of Pan et al., "Unveiling the Potential of Structure Preserving for Weakly
+    Supervised Object Localization", CVPR 2021. Differs from that code: there a wrong class goes before everything else,
+    so that a worse classifier seems to have fewer boxes that are too small; a part is p > 0.5 even where c is larger; a
+    box that is too large has c >= 0.7; a box on two objects has a type of its own, and an empty box has none.
 
-    Under a protocol whose IoU is `inclusive`, a map without foreground gives the pixel (0, 0), so `no box` is empty.
+    Under a protocol whose IoU is `inclusive`, a map without foreground gives the pixel (0, 0), so that no image has the
+    type `no box`.
 
     Args:
-        record: read at the threshold that its boxes were saved at.
+        record: a record at the threshold that its boxes were saved at.
         iou_threshold: δ in (0, 1].
 
     Returns:
@@ -78,12 +79,12 @@ def error_types(record: LocalizationRecord, iou_threshold: float = 0.5) -> NDArr
 
 
 def check_seeds(records: Sequence[LocalizationRecord]) -> None:
-    """Raise ValueError unless these can be the seeds of one setting: at least one, all of the same images in order."""
+    """Raise ValueError unless there is a record, and all records have the same images in the same order."""
     if len(records) == 0:
         raise ValueError("A setting needs at least one record.")
     for place, record in enumerate(records):
         if not np.array_equal(record.image_ids, records[0].image_ids):
-            raise ValueError(f"Record {place} is of other images than record 0, or has them in another order.")
+            raise ValueError(f"Record {place} has other images than record 0, or has them in another order.")
 
 
 def by_group(
@@ -92,21 +93,21 @@ def by_group(
     iou_threshold: float = 0.5,
     order: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """GT-known localization of each group of images, at each record's operating point.
+    """Compute GT-known Loc of each group of images, at each record's operating point.
 
     Args:
-        records: S, one a seed.
+        records: S, one for each seed.
         groups: (N,) the group of each image, of any type that sorts.
         iou_threshold: δ in (0, 1].
-        order: all groups there can be, as they are to be listed; None: sorted.
+        order: all possible groups in the order to list them; None: sorted.
 
     Returns:
         Columns group, images, gt_known_loc (mean over seeds, a fraction), std (sample standard deviation over seeds;
         NaN for one). Groups without images are left out.
 
     Raises:
-        ValueError: if the records are of different images, if there is not one group for each image, or if `order`
-            lacks a group.
+        ValueError: if the records have different images, if the groups are not one for each image, or if `order` lacks
+            a group.
     """
     check_seeds(records)
     labels = np.asarray(groups)
@@ -132,10 +133,10 @@ def by_group(
 
 
 def error_shares(records: Sequence[LocalizationRecord], iou_threshold: float = 0.5) -> pd.DataFrame:
-    """Share of images of each type of error.
+    """Compute the share of images of each type of error.
 
     Args:
-        records: S, one a seed, each read at the threshold that its boxes were saved at.
+        records: S, one for each seed, each at the threshold that its boxes were saved at.
         iou_threshold: δ in (0, 1].
 
     Returns:
@@ -143,7 +144,7 @@ def error_shares(records: Sequence[LocalizationRecord], iou_threshold: float = 0
         one). A row for each of `ERROR_TYPES`, also where no image has it.
 
     Raises:
-        ValueError: if the records are of different images, or without boxes at their operating point.
+        ValueError: if the records have different images, or without boxes at their operating point.
     """
     check_seeds(records)
     per_seed = pd.DataFrame(
@@ -160,14 +161,14 @@ def _types(records: Sequence[LocalizationRecord], iou_threshold: float) -> list[
 
 
 def area_ratios(records: Sequence[LocalizationRecord]) -> NDArray[np.float64]:
-    """log2 of the predicted box's area over the true one's: 0 is the right size, 1 twice as large, -1 half as large.
+    """Compute log2 of the predicted box's area over the true box's: 0 for the right size, 1 for twice as large.
 
     Returns:
-        At most (S N,), seed after seed, without the images that have no box. Its mean over one seed is the log2 of
+        At most (S N,), seed after seed, without the images that have no box. The mean over one seed is the log2 of
         `box_area_ratio`.
 
     Raises:
-        ValueError: if the records are of different images, or without boxes at their operating point.
+        ValueError: if the records have different images, or without boxes at their operating point.
     """
     check_seeds(records)
     ratios = np.concatenate([record.extent().area_ratio for record in records])
@@ -175,19 +176,19 @@ def area_ratios(records: Sequence[LocalizationRecord]) -> NDArray[np.float64]:
 
 
 def accuracy_by_threshold(records: Sequence[LocalizationRecord], iou_threshold: float = 0.5) -> NDArray[np.float64]:
-    """Share of images whose box reaches the IoU threshold, at every score-map threshold.
+    """Compute the share of images whose box reaches the IoU threshold, at every score-map threshold.
 
-    Its maximum over τ is `max_box_acc`, its value at the operating point `gt_known_loc`.
+    The maximum over τ is `max_box_acc`, the value at the operating point `gt_known_loc`.
 
     Args:
-        records: S, one a seed.
+        records: S, one for each seed.
         iou_threshold: δ in (0, 1].
 
     Returns:
         (S, T) fractions.
 
     Raises:
-        ValueError: if the records are of different images or thresholds.
+        ValueError: if the records have different images or thresholds.
     """
     check_seeds(records)
     for place, record in enumerate(records[1:], start=1):
@@ -199,51 +200,53 @@ def accuracy_by_threshold(records: Sequence[LocalizationRecord], iou_threshold: 
 def accuracy_by_iou(
     records: Sequence[LocalizationRecord], iou_thresholds: Sequence[float] = IOU_THRESHOLDS
 ) -> NDArray[np.float64]:
-    """Share of images whose box reaches each IoU threshold, at each record's operating point.
+    """Compute the share of images whose box reaches each IoU threshold, at each record's operating point.
 
     Args:
-        records: S, one a seed.
+        records: S, one for each seed.
         iou_thresholds: D values of δ in (0, 1].
 
     Returns:
         (S, D) fractions.
 
     Raises:
-        ValueError: if the records are of different images.
+        ValueError: if the records have different images.
     """
     check_seeds(records)
     best = [record.best_iou[:, record.operating_point] for record in records]
-    # float(δ), as scores compare: float64 scalars of numpy would not be rounded to the float32 of the IoU.
+    # float(δ), as in scores: a float64 scalar of numpy would not be rounded to the float32 of the IoU.
     return np.array([[(iou >= float(delta)).mean() for delta in iou_thresholds] for iou in best])
 
 
 def object_sizes(true_boxes: NDArray[np.floating], size: Size) -> NDArray[np.str_]:
-    """How large each object is, by the share of the image that its box takes.
+    """Sort objects by the share of the image that their boxes cover: small, medium or large.
 
-    Below 0.2 it is small, above 0.5 large, in between, both ends included, medium. The bounds are fixed, so that the
-    groups are the same for every method and data set. Above one half, the whole frame itself is a hit at δ = 0.5.
+    An object is small below 0.2, large above 0.5, and medium in between, both ends included. The bounds are fixed, so
+    that the groups are the same for every method and data set. Above one half, the whole frame is a hit at δ = 0.5.
 
     Args:
-        true_boxes: (N, 4) edges. A record's `true_boxes` are those that were compared: with several objects in an
-            image they depend on the prediction. Where settings are compared, give all of them the same boxes.
+        true_boxes: (N, 4) edges. A record's `true_boxes` are those that were matched: with several objects in an image
+            they depend on the prediction. To compare settings, pass the same boxes for all of them.
         size: (height, width) of the image, or grid, that the boxes are on.
 
     Returns:
         (N,) of `OBJECT_SIZES`.
 
     Raises:
-        ValueError: if a box reaches beyond the image, by more than the pixel that inclusive boxes may.
+        ValueError: if a box reaches beyond the image by more than the one pixel that inclusive boxes may.
     """
     height, width = size
     boxes = np.asarray(true_boxes, dtype=np.float64)
     if len(boxes) and (boxes.min() < -1 or boxes[:, 2].max() > width + 1 or boxes[:, 3].max() > height + 1):
-        raise ValueError(f"Boxes reach beyond an image of {height} x {width} pixels; they are of another size.")
+        raise ValueError(
+            f"Boxes reach beyond an image of {height} x {width} pixels. Pass the size that the boxes belong to."
+        )
     share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (height * width)
     return np.select([share < SMALL_BELOW, share > LARGE_ABOVE], [SMALL, LARGE], default=MEDIUM)
 
 
 def object_counts(counts: NDArray[np.integer]) -> NDArray[np.str_]:
-    """How many objects each image has, as labels.
+    """Return the number of objects of each image as a label.
 
     Args:
         counts: (N,) true boxes of each image, at least 1.
@@ -252,7 +255,7 @@ def object_counts(counts: NDArray[np.integer]) -> NDArray[np.str_]:
         (N,) of `OBJECT_COUNTS`.
 
     Raises:
-        ValueError: if an image has none.
+        ValueError: if an image has no object.
     """
     if len(counts) and np.min(counts) < 1:
         raise ValueError(f"Every image has at least one object, got {int(np.min(counts))}.")

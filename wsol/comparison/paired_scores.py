@@ -1,4 +1,4 @@
-"""Scores of several seeds with what they would have been on other images, and their differences in pairs."""
+"""Scores of several seeds with their replicates on resampled images, and paired differences of such scores."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,24 +17,24 @@ from wsol.identity import digest
 from wsol.scoring.outcomes import Outcomes
 from wsol.scoring.score import Score
 
-_EXACT_BELOW = 25  # images that one alone gets right; with more, McNemar's χ² is as good as the exact test
+_EXACT_BELOW = 25  # images that one setting alone gets right; with more, McNemar's χ² is as good as the exact test
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One score of one setting, or a weighted sum of such, for S seeds on the same N images.
+    """One score of one setting, or a weighted sum of such scores, for S seeds on the same N images.
 
     Attributes:
-        seeds: (S,); (None,) for what was not trained, which pairs with any seed.
-        runs: (S,) the runs that each value comes from.
-        values: (S,).
-        replicates: (S, R) of the same resamples of the images.
+        seeds: (S,) seeds; (None,) for a baseline, which was not trained and pairs with any seed.
+        runs: (S,) the runs that each value was read from.
+        values: (S,) the score of each seed.
+        replicates: (S, R) the score of each seed on the same R resamples of the images.
         images: N.
-        images_digest: stands for the image ids.
-        lowest: that a value can be.
-        highest: that it can be.
-        hits: (S, N) which images count, where the score is their share at one operating point.
-        terms_magnitude: of a sum, the magnitudes of its terms, times their weights and added up; else 0.
+        images_digest: digest of the image ids.
+        lowest: smallest possible value.
+        highest: largest possible value.
+        hits: (S, N) which images are right, where the score is their share at one operating point; else None.
+        terms_magnitude: for a sum, the weighted magnitudes of its terms, added up; else 0.
     """
 
     seeds: tuple[int | None, ...]
@@ -50,93 +50,99 @@ class Measured:
 
     @functools.cached_property
     def estimate(self) -> Estimate:
-        """With its interval and p-values."""
+        """Estimate over seeds and images, with its interval and p-values."""
         return Estimate(self.values, self.replicates, self.images, self.lowest, self.highest, self.terms_magnitude)
 
     @property
     def is_one_training(self) -> bool:
-        """Whether each setting was trained once, so that nothing is known of other seeds."""
+        """Whether each setting was trained once, so that the spread over seeds is unknown."""
         return len(self.seeds) == 1 and self.seeds != (None,)
 
     @property
     def is_known(self) -> bool:
-        """Has every seed a value, and on every resample? A ratio has none where no image counts."""
+        """Whether every seed has a value on every resample; a ratio has none where no image counts."""
         return not (np.isnan(self.values).any() or np.isnan(self.replicates).any())
 
     @property
     def all_runs(self) -> tuple[str, ...]:
-        """The runs that it comes from, once each."""
+        """Runs that the values were read from, once each."""
         return tuple(dict.fromkeys(run for runs in self.runs for run in runs))
 
     def minus(self, other: "Measured") -> "Measured":
-        """The difference in pairs; see `weighted_sum`."""
+        """Return the paired difference; see `weighted_sum`."""
         return weighted_sum([(1, self), (-1, other)])
 
 
 def weighted_sum(terms: Sequence[tuple[float, Measured]]) -> Measured:
-    """Scores of the same images, summed up seed by seed, over the seeds that all of them have.
+    """Sum scores of the same images seed by seed, over the seeds that all of them have.
+
+    Args:
+        terms: (weight, score), at least one.
 
     Raises:
-        ValueError: if they are of other images, or have no seed in common.
+        ValueError: if the scores have different images, or no seed in common.
     """
-    if len({one.images_digest for _, one in terms}) > 1:
+    if len({score.images_digest for _, score in terms}) > 1:
         raise ValueError("These are scores of different images, which cannot be compared in pairs.")
-    trained = [set(one.seeds) for _, one in terms if one.seeds != (None,)]
+    trained = [set(score.seeds) for _, score in terms if score.seeds != (None,)]
     common = set.intersection(*trained) if trained else set()
     seeds: tuple[int | None, ...] = tuple(sorted(seed for seed in common if seed is not None)) if trained else (None,)
     if not seeds:
         raise ValueError("These scores have no seed in common, so there is no pair to compare.")
-    places = [[0 if one.seeds == (None,) else one.seeds.index(seed) for seed in seeds] for _, one in terms]
-    pairs = list(zip(terms, places, strict=True))
-    ends = [sorted((weight * one.lowest, weight * one.highest)) for weight, one in terms]
+    indices = [[0 if score.seeds == (None,) else score.seeds.index(seed) for seed in seeds] for _, score in terms]
+    pairs = list(zip(terms, indices, strict=True))
+    ends = [sorted((weight * score.lowest, weight * score.highest)) for weight, score in terms]
     return Measured(
         seeds,
         tuple(
-            tuple(dict.fromkeys(run for (_, one), place in pairs for run in one.runs[place[s]]))
+            tuple(dict.fromkeys(run for (_, score), index in pairs for run in score.runs[index[s]]))
             for s in range(len(seeds))
         ),
-        np.sum([weight * one.values[place] for (weight, one), place in pairs], axis=0),
-        np.sum([weight * one.replicates[place] for (weight, one), place in pairs], axis=0),
+        np.sum([weight * score.values[index] for (weight, score), index in pairs], axis=0),
+        np.sum([weight * score.replicates[index] for (weight, score), index in pairs], axis=0),
         terms[0][1].images,
         terms[0][1].images_digest,
         sum(low for low, _ in ends),
         sum(high for _, high in ends),
-        terms_magnitude=sum(abs(weight) * term.estimate.magnitude for weight, term in terms),
+        terms_magnitude=sum(abs(weight) * score.estimate.magnitude for weight, score in terms),
     )
 
 
 class McNemar(NamedTuple):
-    """Two settings at one operating point each, on the same images, for one seed: an interval of images alone."""
+    """McNemar's test of two settings at one operating point each, on the same images, for one seed.
+
+    It covers the variation of the images alone.
+    """
 
     seed: int | None
-    first_only: int  # images that the first alone gets right
-    second_only: int
+    first_only: int  # images that the first setting alone gets right
+    second_only: int  # images that the second setting alone gets right
     p: float
 
 
 def mcnemar_tests(first: Measured, second: Measured) -> list[McNemar]:
-    """McNemar's test for each seed that both have; nothing where the score is no share at one operating point.
+    """Run McNemar's test for each seed that both have; empty where the score is no share at one operating point.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
     Psychometrika 1947. Exact where fewer than 25 images are right with one alone.
     """
     if first.hits is None or second.hits is None or first.images_digest != second.images_digest:
         return []
-    found = []
+    tests = []
     for seed in first.seeds if second.seeds == (None,) else second.seeds:
-        places = [0 if one.seeds == (None,) else _place(one, seed) for one in (first, second)]
-        if None in places:
+        indices = [0 if score.seeds == (None,) else _index_of(seed, score) for score in (first, second)]
+        if None in indices:
             continue
-        one, two = first.hits[places[0]], second.hits[places[1]]
-        only = int((one & ~two).sum()), int((two & ~one).sum())
-        table = [[int((one & two).sum()), only[0]], [only[1], int((~one & ~two).sum())]]
+        a, b = first.hits[indices[0]], second.hits[indices[1]]
+        only = int((a & ~b).sum()), int((b & ~a).sum())
+        table = [[int((a & b).sum()), only[0]], [only[1], int((~a & ~b).sum())]]
         p = 1.0 if sum(only) == 0 else float(mcnemar(table, exact=sum(only) < _EXACT_BELOW).pvalue)
-        found.append(McNemar(seed, *only, p))
-    return found
+        tests.append(McNemar(seed, *only, p))
+    return tests
 
 
-def _place(one: Measured, seed: int | None) -> int | None:
-    return one.seeds.index(seed) if seed in one.seeds else None
+def _index_of(seed: int | None, score: Measured) -> int | None:
+    return score.seeds.index(seed) if seed in score.seeds else None
 
 
 class OneSeed(NamedTuple):
@@ -147,15 +153,15 @@ class OneSeed(NamedTuple):
     images: int
     images_digest: str
     hits: NDArray[np.bool_] | None
-    bounded: bool  # by 0 and 1
+    bounded: bool  # whether the score lies in [0, 1]
 
 
 _DRAWING = Lock()
 
 
 def resamples_of(images: int) -> ImageResamples:
-    """The resamples that all scores of so many images are read on."""
-    with _DRAWING:  # threads that ask together would all draw them
+    """Return the resamples that all scores on this number of images share."""
+    with _DRAWING:  # threads that ask at the same time would all draw them
         return _drawn(images)
 
 
@@ -167,29 +173,30 @@ def _drawn(images: int) -> ImageResamples:
 
 
 def measure_one(scored: ScoredMap, scores: Mapping[str, Score]) -> dict[str, OneSeed]:
-    """Every score whose record is on disk, and what each faithfulness measure says.
+    """Measure every score whose record is on disk, and every faithfulness measure.
 
     Returns:
-        By name; for a score whose τ the test boxes choose, also `held_out(name)`.
+        Name of the score -> its values; for a score whose τ the test boxes choose, also `held_out(name)`. Empty if no
+        record is on disk, as the image ids are then unknown.
     """
     outcomes: dict[str, Outcomes] = {}
     ids = ""
-    for name, one, image_ids in scored.outcomes(scores):
+    for name, score_outcomes, image_ids in scored.outcomes(scores):
         ids = ids or digest(image_ids.tolist())
-        outcomes[name] = one
-    if not outcomes:  # without a record nothing says which images they are
+        outcomes[name] = score_outcomes
+    if not outcomes:
         return {}
     outcomes |= dict(scored.faithfulness())
     images = len(next(iter(outcomes.values())).values)
-    drawn = resamples_of(images).replicates_of(list(outcomes.values()))
+    replicates = resamples_of(images).replicates_of(list(outcomes.values()))
     return {
-        name: OneSeed(one.value(), replicates, images, ids, one.hits, is_bounded(one))
-        for (name, one), replicates in zip(outcomes.items(), drawn, strict=True)
+        name: OneSeed(score.value(), drawn, images, ids, score.hits, is_bounded(score))
+        for (name, score), drawn in zip(outcomes.items(), replicates, strict=True)
     }
 
 
 def is_bounded(outcomes: Outcomes) -> bool:
-    """Where the score does not say so: means of values in [0, 1] lie there too."""
+    """Return whether a score lies in [0, 1]: as the outcomes state, or because all values of its images do."""
     values = outcomes.values
     if outcomes.bounded is not None:
         return outcomes.bounded
@@ -197,28 +204,32 @@ def is_bounded(outcomes: Outcomes) -> bool:
 
 
 def gather(seeds: Iterable[tuple[ScoredMap, OneSeed]], baseline: bool) -> Measured:
-    """Several seeds of one setting, in the order of the seeds.
+    """Join the seeds of one setting, in the order of the seeds.
+
+    Args:
+        seeds: each seed's scored map and score, at least one.
+        baseline: whether nothing was trained, so that the seed means nothing.
 
     Raises:
-        ValueError: if they are of different images, or a seed comes twice.
+        ValueError: if the seeds have different images, or a seed occurs twice.
     """
-    ordered = sorted(seeds, key=lambda one: one[0].seed)
+    ordered = sorted(seeds, key=lambda pair: pair[0].seed)
     first = ordered[0][1]
-    if len({one.images_digest for _, one in ordered}) > 1:
-        raise ValueError(f"{ordered[0][0].run} and the runs beside it were tested on different images.")
+    if len({score.images_digest for _, score in ordered}) > 1:
+        raise ValueError(f"{ordered[0][0].run} and the other runs of its setting were tested on different images.")
     numbers = [scored.seed for scored, _ in ordered]
     twice = [scored.run for scored, _ in ordered if numbers.count(scored.seed) > 1]
     if twice:
         seed = next(number for number in numbers if numbers.count(number) > 1)
-        raise ValueError(f"Seed {seed} comes twice: {', '.join(twice)}.")
+        raise ValueError(f"Seed {seed} occurs twice: {', '.join(twice)}. Delete the folder of one of the runs.")
     return Measured(
         (None,) if baseline else tuple(numbers),
         tuple((scored.run,) for scored, _ in ordered),
-        np.array([one.value for _, one in ordered]),
-        np.stack([one.replicates for _, one in ordered]),
+        np.array([score.value for _, score in ordered]),
+        np.stack([score.replicates for _, score in ordered]),
         first.images,
         first.images_digest,
         0.0 if first.bounded else -np.inf,
         1.0 if first.bounded else np.inf,
-        None if first.hits is None else np.stack([one.hits for _, one in ordered if one.hits is not None]),
+        None if first.hits is None else np.stack([score.hits for _, score in ordered if score.hits is not None]),
     )

@@ -1,4 +1,4 @@
-"""What is on disk of one map method of one run: the records, the maps, and the scores that can be read of them."""
+"""Read the saved records, maps and scores of one map method of one run."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -29,11 +29,12 @@ class ScoredMap:
     """One map method of one run, or one baseline, as one evaluation scored it.
 
     Attributes:
-        folder: of the run.
-        name: of the map method.
-        pooling: of the run; `none` for a baseline.
-        seed: of the run.
-        evaluation: how it was scored, as plain data; empty in runs of older versions, which then have rows alone.
+        folder: the run's folder.
+        name: the map method.
+        pooling: the run's head; `none` for a baseline.
+        seed: the run's seed.
+        evaluation: the settings of the evaluation, as plain data; empty in runs of older versions, which have rows
+            alone.
     """
 
     folder: RunFolder
@@ -44,28 +45,28 @@ class ScoredMap:
 
     @property
     def run(self) -> str:
-        """The run's name."""
+        """Name of the run."""
         return self.folder.path.name
 
     @property
     def protocol(self) -> Protocol:
-        """That it was scored by."""
+        """Protocol that scored the map."""
         return restore(self.evaluation["protocol"], classes=[Protocol])
 
     def record(self, rule: str, split: str = "test") -> LocalizationRecord | None:
-        """The outcomes of one box rule; None if they are not there."""
+        """Return the outcomes of one box rule; None if they are not on disk."""
         if rule not in self.evaluation.get("boxes", {}):
             return None
         file = self.folder.record_file(split, record_key(self.evaluation, self.name, rule))
         return load_or_none(file, load_record)
 
     def pixel_record(self) -> PixelRecord | None:
-        """The outcomes against masks; None if they are not there."""
+        """Return the outcomes against masks; None if they are not on disk."""
         file = self.folder.record_file("test", record_key(self.evaluation, self.name, PIXELS))
         return load_or_none(file, load_pixel_record)
 
     def maps(self) -> StoredMaps | None:
-        """The activation maps of the test images; None if they are not there, as for a baseline."""
+        """Return the activation maps of the test images; None if they are not on disk, as for a baseline."""
         if few_shot_count(self.pooling) is not None:
             return load_or_none(self.folder.maps_file("test", self.name), load_maps)
         if self.name not in self.evaluation.get("maps", {}):
@@ -73,12 +74,12 @@ class ScoredMap:
         return load_or_none(self.folder.maps_file("test", map_key(self.evaluation, self.name)), load_maps)
 
     def predictions(self) -> pd.DataFrame | None:
-        """Of the test images: classes and true boxes."""
+        """Return the classes and true boxes of the test images; None if they are not on disk."""
         file = self.folder.predictions_file("test", bool(self.evaluation.get("optimized")))
         return load_or_none(file, pd.read_parquet)
 
     def faithfulness(self) -> Iterator[tuple[str, Outcomes]]:
-        """What each measure says, column by column."""
+        """Yield the name and outcomes of each column of the faithfulness measures."""
         for measure in self.evaluation.get("faithfulness", {}):
             if self.name in self.evaluation["maps"]:
                 file = self.folder.faithfulness_file("test", measure_key(self.evaluation, self.name, measure))
@@ -89,17 +90,17 @@ class ScoredMap:
                     yield str(column), mean_of_known(frame[column].to_numpy(np.float64))
 
     def outcomes(self, scores: Mapping[str, Score]) -> Iterator[tuple[str, Outcomes, NDArray[np.str_]]]:
-        """Each score's name, outcomes and image ids.
+        """Yield each score's name, outcomes and image ids.
 
-        Scores whose records are missing are left out, and those that the protocol does not admit: a claim may ask for
-        them, but a map of the predicted class tells nothing of localization with the class given.
+        Scores whose records are missing are left out. So are those that the protocol does not admit: a claim may ask
+        for them, but a map of the predicted class does not measure localization with the class given.
 
-        A score that the test boxes choose a threshold for is followed by the same score at the thresholds that `val`
+        A score whose threshold the test boxes choose is followed by the same score at the thresholds that `val`
         chooses, under the name `held_out(name)`.
         """
         rules = sorted({score.boxes for score in scores.values()})
-        found = {rule: self.pixel_record() if rule == PIXELS else self.record(rule) for rule in rules}
-        records: Records = {rule: record for rule, record in found.items() if record is not None}
+        saved = {rule: self.pixel_record() if rule == PIXELS else self.record(rule) for rule in rules}
+        records: Records = {rule: record for rule, record in saved.items() if record is not None}
         points: dict[tuple[str, float], int] = {}
         for name, score in scores.items():
             record = score.record(records)
@@ -129,23 +130,23 @@ class ScoredMap:
 
 
 def held_out(score: str) -> str:
-    """The name of a score at thresholds that `val` chose, beside the one whose thresholds the test images chose."""
+    """Return the name of a score at the thresholds that `val` chose, in place of those that the test images chose."""
     return f"{score} held out"
 
 
 def read_scored_maps(results: Path, rows: pd.DataFrame) -> list[ScoredMap]:
-    """The map methods that rows are of, in the order of the rows.
+    """Return the scored maps of rows, in the order of the rows.
 
     Args:
-        results: the folder that holds `runs`.
-        rows: as of `read_rows`.
+        results: the folder that contains `runs`.
+        rows: a frame of `read_rows`.
     """
     evaluations: dict[tuple[str, str], Mapping[str, Any]] = {}
-    found = []
+    scored_maps = []
     for row in rows.drop_duplicates(["run", "protocol_key", "map"]).to_dict("records"):
         folder, key = RunFolder.named(results, row["run"]), (row["run"], row["protocol_key"])
         if key not in evaluations:
-            told = load_or_none(folder.protocol_file(row["protocol_key"]), read_json) or {}
-            evaluations[key] = told.get("settings", {})
-        found.append(ScoredMap(folder, row["map"], row["pooling"], int(row["seed"]), evaluations[key]))
-    return found
+            protocol = load_or_none(folder.protocol_file(row["protocol_key"]), read_json) or {}
+            evaluations[key] = protocol.get("settings", {})
+        scored_maps.append(ScoredMap(folder, row["map"], row["pooling"], int(row["seed"]), evaluations[key]))
+    return scored_maps

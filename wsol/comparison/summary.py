@@ -1,4 +1,4 @@
-"""From saved rows, and what they measure image by image, to one long table with intervals and p-values."""
+"""Summarize saved rows and measured scores in one long table with intervals and p-values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,34 +17,36 @@ from wsol.scoring.score import FAITHFULNESS, NO_BOX
 Line = tuple[str, str]  # pooling and map
 MeasuredLines = Mapping[Line, Mapping[str, Measured]]
 
-# What a line of the long table says of a score.
+# Kinds of lines in the long table.
 SCORE, ORACLE, HELD_OUT, FLATTERY = "score", "oracle", "held out", "oracle - held out"
 ON_TEST, ON_VAL = "τ on test", "τ on val"
 _ALPHA = 0.05
-# No more of these is better, nor less: alone, each is best for a box as large, or as small, as can be.
+# Neither more nor less of these is better: each alone is best for the largest, or the smallest, possible box.
 _NEITHER = {"box_area_ratio", "coverage", "leakage"}
 
 
 def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.DataFrame:
-    """One line for each pooling, map and score, and for each difference between poolings.
+    """Make one line for each pooling, map and score, and for each difference between poolings.
 
     Args:
-        rows: of one comparison.
-        measured: of (pooling, map), by name of the score; where it lacks one, the line has no interval.
+        rows: rows of one comparison.
+        measured: (pooling, map) -> name of the score -> its values; a line without them has no interval.
 
     Returns:
         Columns pooling, map, score, kind, protocol; mean and std (sample standard deviation over seeds; NaN for one);
-        low, high and half_width of the 95 % interval, se; of differences p, p_holm (Holm's, over all
+        low, high and half_width of the 95 % interval, se; of differences p, p_holm (Holm's correction over all
         differences of the table that are hypotheses of their own) and mcnemar (the largest p-value of any seed); best
-        (best of its column or, by a paired test with Holm's correction, not told apart from it); seeds, images, runs,
-        and the facts of the row's map. Fractions.
+        (best of its column or, by a paired test with Holm's correction, not distinguishable from it); seeds, images,
+        runs, and the facts of the row's map. All values are fractions.
 
     Raises:
-        ValueError: if a score comes from several protocols.
+        ValueError: if a score has several protocols.
     """
-    several = rows.groupby("score")["protocol"].nunique()
-    if (several > 1).any():
-        raise ValueError(f"{several.idxmax()} was scored by several protocols; they cannot stand in one column.")
+    protocols = rows.groupby("score")["protocol"].nunique()
+    if (protocols > 1).any():
+        raise ValueError(
+            f"{protocols.idxmax()} was scored by several protocols, but a column has one. Filter by protocol_key."
+        )
     measured = measured or {}
     lines = [*_scores(rows, measured), *_differences(rows, measured)]
     columns = ["pooling", "map", "score", "kind", "protocol", "mean", "std", "low", "high", "half_width", "se"]
@@ -57,10 +59,10 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
 def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, Any]]:
     for key, group in rows.groupby(["pooling", "map", "score"], sort=False):
         pooling, name, score = (str(part) for part in key)
-        found = measured.get((pooling, name), {})
+        by_score = measured.get((pooling, name), {})
         protocol = str(group["protocol"].iloc[0])
-        one = {"pooling": pooling, "map": name, "score": score, "protocol": protocol}
-        known = found.get(score)
+        line = {"pooling": pooling, "map": name, "score": score, "protocol": protocol}
+        known = by_score.get(score)
         if known is not None and not _same(known, group["value"]):
             known = None
         kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
@@ -68,59 +70,53 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
         plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": len(group)}
         plain["std"] = group["value"].std(skipna=False)
         plain |= {"images": group["images"].max(), "runs": runs}
-        yield {**one, "kind": kind, **plain, **_interval(known)}
-        twin = found.get(held_out(score))
+        yield {**line, "kind": kind, **plain, **_interval(known)}
+        twin = by_score.get(held_out(score))
         if known is not None and twin is not None:
-            told = {**one, "protocol": protocol.replace(ON_TEST, ON_VAL)}
-            yield {**told, "kind": HELD_OUT, **_all_of(twin)}
-            yield {**told, "kind": FLATTERY, **_all_of(known.minus(twin))}
+            on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL)}
+            yield {**on_val, "kind": HELD_OUT, **_all_of(twin)}
+            yield {**on_val, "kind": FLATTERY, **_all_of(known.minus(twin))}
 
 
 def _differences(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, Any]]:
-    poolings = [one for one in sorted(set(rows["pooling"]) - {NONE}) if few_shot_count(one) is None]
+    poolings = [pooling for pooling in sorted(set(rows["pooling"]) - {NONE}) if few_shot_count(pooling) is None]
     if len(poolings) < 2:
         return
     base = "gap" if "gap" in poolings else poolings[0]
-    told = rows.drop_duplicates("score").set_index("score")["protocol"]
+    scores = dict.fromkeys(rows["score"])
     for pooling in poolings:
         for name in dict.fromkeys(rows["map"]) if pooling != base else ():
-            for score, protocol in told.items():
-                pair = (measured.get((one, name), {}) for one in (pooling, base))
-                yield from _difference(rows, pooling, base, str(name), str(score), str(protocol), *pair)
+            for score in scores:
+                same = rows[(rows["map"] == name) & (rows["score"] == score)]
+                yield from _difference(same, (pooling, base), measured)
 
 
-def _difference(
-    rows: pd.DataFrame,
-    pooling: str,
-    base: str,
-    name: str,
-    score: str,
-    protocol: str,
-    first: Mapping[str, Measured],
-    second: Mapping[str, Measured],
-) -> Iterator[dict[str, Any]]:
-    of = rows[(rows["map"] == name) & (rows["score"] == score)]
-    values = [of[of["pooling"] == one].set_index("seed")["value"] for one in (pooling, base)]
+def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLines) -> Iterator[dict[str, Any]]:
+    """Yield the lines of the difference between two poolings, from the rows of one map and score."""
+    values = [rows[rows["pooling"] == pooling].set_index("seed")["value"] for pooling in pair]
     if values[0].empty or values[1].empty:
         return
+    name, score, protocol = (str(rows[column].iloc[0]) for column in ("map", "score", "protocol"))
     both = (values[0] - values[1]).dropna()  # NaN for a seed that only one of them has
-    one = {"pooling": f"{pooling} - {base}", "map": name, "score": score, "protocol": protocol}
-    runs = tuple(of[of["pooling"].isin((pooling, base)) & of["seed"].isin(both.index)]["run"])
-    plain = {"mean": both.mean(), "std": both.std(), "seeds": len(both), "images": of["images"].max(), "runs": runs}
+    line = {"pooling": " - ".join(pair), "map": name, "score": score, "protocol": protocol}
+    runs = tuple(rows[rows["pooling"].isin(pair) & rows["seed"].isin(both.index)]["run"])
+    plain = {"mean": both.mean(), "std": both.std(), "seeds": len(both), "images": rows["images"].max(), "runs": runs}
     kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
-    known = _pair(first.get(score), second.get(score))
+    terms, twins = (
+        [measured.get((pooling, name), {}).get(score_name) for pooling in pair]
+        for score_name in (score, held_out(score))
+    )
+    known, twin = _pair(*terms), _pair(*twins)
     if known is not None and not _same(known, both):
         known = None
-    yield {**one, "kind": kind, **plain, **_interval(known), **_tests(known, first.get(score), second.get(score))}
-    twins = first.get(held_out(score)), second.get(held_out(score))
-    twin = _pair(*twins)
+    yield {**line, "kind": kind, **plain, **_interval(known), **_tests(known, *terms)}
     if known is not None and twin is not None:
-        told = {**one, "protocol": protocol.replace(ON_TEST, ON_VAL), "kind": HELD_OUT}
-        yield {**told, **_all_of(twin), **_tests(twin, *twins)}
+        on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL), "kind": HELD_OUT}
+        yield {**on_val, **_all_of(twin), **_tests(twin, *twins)}
 
 
 def _same(measured: Measured, values: pd.Series) -> bool:
-    """Were the rows made of these records? Others, or those of fewer seeds, say nothing of them."""
+    """Return whether rows have the values of these records; records of other seeds do not describe the rows."""
     if len(measured.values) != len(values):
         return False
     return np.allclose(np.sort(measured.values), np.sort(values.to_numpy(float)), equal_nan=True)
@@ -133,52 +129,51 @@ def _pair(first: Measured | None, second: Measured | None) -> Measured | None:
     return first.minus(second) if unseeded or set(first.seeds) & set(second.seeds) else None
 
 
-def _interval(one: Measured | None) -> dict[str, float]:
-    if one is None or not one.is_known:
+def _interval(measured: Measured | None) -> dict[str, float]:
+    if measured is None or not measured.is_known:
         return {}
-    estimate = one.estimate
+    estimate = measured.estimate
     low, high = estimate.interval
     return {"low": low, "high": high, "half_width": estimate.half_width(), "se": estimate.se}
 
 
-def _all_of(one: Measured) -> dict[str, Any]:
+def _all_of(measured: Measured) -> dict[str, Any]:
     return {
-        "mean": one.estimate.value,
-        "std": one.estimate.std,
-        "seeds": len(one.seeds),
-        "images": one.images,
-        "runs": one.all_runs,
-        **_interval(one),
+        "mean": measured.estimate.value,
+        "std": measured.estimate.std,
+        "seeds": len(measured.seeds),
+        "images": measured.images,
+        "runs": measured.all_runs,
+        **_interval(measured),
     }
 
 
 def _tests(difference: Measured | None, first: Measured | None, second: Measured | None) -> dict[str, float]:
     if difference is None or first is None or second is None or not difference.is_known:
         return {}
-    single = mcnemar_tests(first, second)
     return {
         "p": difference.estimate.p_value(),
-        "mcnemar": max((one.p for one in single), default=float("nan")),
+        "mcnemar": max((test.p for test in mcnemar_tests(first, second)), default=float("nan")),
     }
 
 
 def _corrected(lines: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Holm's p-values. A score that reads no map is one hypothesis, not one for every map."""
+    """Return Holm's p-value of each line. A score that reads no map is one hypothesis, not one for every map."""
     hypotheses: dict[tuple[str, ...], float] = {}
-    for one in lines:
-        if "p" in one:
-            hypotheses.setdefault(_hypothesis(one), one["p"])
+    for line in lines:
+        if "p" in line:
+            hypotheses.setdefault(_hypothesis(line), line["p"])
     corrected = dict(zip(hypotheses, holm(hypotheses.values()), strict=True))
-    return [corrected[_hypothesis(one)] if "p" in one else float("nan") for one in lines]
+    return [corrected[_hypothesis(line)] if "p" in line else float("nan") for line in lines]
 
 
-def _hypothesis(one: Mapping[str, Any]) -> tuple[str, ...]:
-    name = "" if one["protocol"] == NO_BOX else one["map"]
-    return one["pooling"], name, one["score"], one["kind"]
+def _hypothesis(line: Mapping[str, Any]) -> tuple[str, ...]:
+    name = "" if line["protocol"] == NO_BOX else line["map"]
+    return line["pooling"], name, line["score"], line["kind"]
 
 
 def holm(p_values: Iterable[float]) -> list[float]:
-    """P-values corrected for their number.
+    """Correct p-values for their number.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
     """
@@ -187,20 +182,20 @@ def holm(p_values: Iterable[float]) -> list[float]:
 
 
 def better_of(score: str, protocol: str) -> str:
-    """`higher`, `lower`, or empty where neither is better by itself."""
+    """Return `higher`, `lower`, or an empty text where neither is better by itself."""
     if protocol.startswith(FAITHFULNESS):
-        told = protocol.removeprefix(f"{FAITHFULNESS}: ").removesuffix(" is better")
-        return told if told in ("higher", "lower") else ""
+        better = protocol.removeprefix(f"{FAITHFULNESS}: ").removesuffix(" is better")
+        return better if better in ("higher", "lower") else ""
     return "" if score in _NEITHER else "higher"
 
 
 def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[bool]:
-    """Which lines are the best of their score, or not told apart from it."""
+    """Return for each line whether it is the best of its score, or not distinguishable from the best."""
     best = [False] * len(lines)
     columns: dict[tuple[str, str], list[int]] = {}
-    for place, one in enumerate(lines):
-        if " - " not in one["pooling"] and one["kind"] != FLATTERY and not np.isnan(one["mean"]):
-            columns.setdefault((one["score"], one["kind"]), []).append(place)
+    for place, line in enumerate(lines):
+        if " - " not in line["pooling"] and line["kind"] != FLATTERY and not np.isnan(line["mean"]):
+            columns.setdefault((line["score"], line["kind"]), []).append(place)
     for (score, kind), places in columns.items():
         better = better_of(score, lines[places[0]]["protocol"])
         if not better or len(places) < 2:
@@ -213,7 +208,7 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
             if lines[place]["mean"] == lines[first]["mean"]:
                 best[place] = True
                 continue
-            if not all("se" in lines[at] for at in (first, place)):  # no records of these rows, or a seed has no value
+            if not all("se" in lines[at] for at in (first, place)):  # rows without records, or a seed without a value
                 continue
             name = held_out(score) if kind == HELD_OUT else score
             pair = [measured.get((lines[at]["pooling"], lines[at]["map"]), {}).get(name) for at in (first, place)]
@@ -228,10 +223,10 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
 
 
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per pooling and map; nothing is told of baselines, nor in rows of older versions."""
-    told = rows.reindex(columns=["pooling", "map", "seed", *FACT_COLUMNS])
+    """Return one line of facts per pooling and map; NaN for baselines and for rows of older versions."""
+    facts = rows.reindex(columns=["pooling", "map", "seed", *FACT_COLUMNS])
     texts = ["same_as", "exact"]
-    runs = told.drop_duplicates(["pooling", "map", "seed"]).astype(dict.fromkeys(texts, object))
+    runs = facts.drop_duplicates(["pooling", "map", "seed"]).astype(dict.fromkeys(texts, object))
     runs = runs.fillna(dict.fromkeys(texts, ""))
     times, counts = ["forward_ms", "ms_per_image"], ["constant_maps", "zero_maps", "one_pixel_maps"]
     grouped = runs.groupby(["pooling", "map"])
@@ -239,9 +234,9 @@ def _facts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Heads, few-shot networks, differences, then what needs no network; maps and scores as they were asked for."""
-    poolings = sorted(set(rows["pooling"]) - {NONE}, key=lambda one: (few_shot_count(one) or 0, one))
-    differences = [one for one in dict.fromkeys(table["pooling"]) if " - " in one]
+    """Sort lines: heads, few-shot networks, differences, then baselines; maps and scores in the order of the rows."""
+    poolings = sorted(set(rows["pooling"]) - {NONE}, key=lambda pooling: (few_shot_count(pooling) or 0, pooling))
+    differences = [pooling for pooling in dict.fromkeys(table["pooling"]) if " - " in pooling]
     order = {name: place for place, name in enumerate([*poolings, *differences, NONE])}
     maps = {name: place for place, name in enumerate(dict.fromkeys(rows["map"]))}
     scores = {name: place for place, name in enumerate(dict.fromkeys(rows["score"]))}

@@ -1,4 +1,4 @@
-"""What a report's page shows, as plain data: `html` turns it into HTML, and knows nothing of runs."""
+"""Content of a report's page as plain data, which `html` turns into HTML without reading any run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ class Answer:
     """A claim, answered on one comparison."""
 
     claim: str  # the sentence
-    source: str  # who made it; empty: nobody
-    where: str  # title of the section that answers it
-    section: str  # its anchor
+    source: str  # who made the claim; empty if nobody is named
+    where: str  # title of the section that answers the claim
+    section: str  # anchor of that section
     verdict: Verdict
-    estimate: str  # "+3.2 points"; empty where it was not answered
+    estimate: str  # "+3.2 points"; empty if not answered
     interval: str  # "[+1.0, +5.4]"
     p: str  # corrected for the other claims
-    reading: str  # what was measured of which runs, by which protocol, and what the interval covers
-    needed: str  # what would decide it, or the command that makes what is missing
+    reading: str  # the measured quantity, runs and protocol, and the variation that the interval covers
+    needed: str  # what would decide the claim, or the command that makes what is missing
     runs: Sequence[str] = ()  # names of run folders
-    one_training: bool = False  # each setting was trained once, so that other seeds may say otherwise
+    one_training: bool = False  # whether each setting was trained once, so that other seeds may differ
 
     @property
     def badge(self) -> str:
-        """Verdict as it is shown, with the remark that it rests on one training."""
+        """Verdict as the page shows it, with a remark if it rests on one training."""
         return f"{self.verdict}, one training" if self.one_training else self.verdict
 
 
@@ -34,11 +34,11 @@ class Cell:
     """One number, or one word, of a table."""
 
     text: str
-    value: float | str | None = None  # what the column sorts by; None: missing, always last
-    best: bool = False  # printed bold: the best of its column, or not told apart from it
+    value: float | str | None = None  # sort key of the column; None: missing, always last
+    best: bool = False  # printed bold: the best of its column, or not distinguishable from the best
     hint: str = ""  # a tooltip
-    runs: Sequence[str] = ()  # the runs that it comes from
-    command: str = ""  # of a missing cell: what fills it
+    runs: Sequence[str] = ()  # the runs that the number was read from
+    command: str = ""  # the command that fills a missing cell
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Column:
     """Heading of a table's column."""
 
     text: str
-    group: str = ""  # printed above neighbours of the same group
+    group: str = ""  # printed above neighbouring columns of the same group
     hint: str = ""
 
 
@@ -57,7 +57,7 @@ class Table:
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-    notes: Sequence[str] = ()  # below it
+    notes: Sequence[str] = ()  # sentences below the table
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class View:
-    """What one setting makes of an image."""
+    """Prediction of one setting on one image."""
 
     box: tuple[float, float, float, float] | None  # (x0, y0, x1, y1) as fractions of width and height; None: no box
     iou: float
-    top1: bool | None  # was the class right; None: nothing was classified
+    top1: bool | None  # whether the class was right; None: nothing was classified
     error: str  # `right`, or the type of error
     score_map: str = (
-        ""  # data URI of a small grayscale PNG, which the browser colours and enlarges; empty: none is stored
+        ""  # data URI of a small grayscale PNG, which the browser colours and enlarges; empty if no map is stored
     )
 
 
@@ -90,14 +90,14 @@ class Shown:
     class_name: str
     size: str  # "small", "medium" or "large" object
     aspect: float  # width / height
-    true_boxes: Sequence[tuple[float, float, float, float]]  # fractions, as above
+    true_boxes: Sequence[tuple[float, float, float, float]]  # (x0, y0, x1, y1) as fractions of width and height
     views: Sequence[View]  # one for each setting
-    photo: str = ""  # data URI of a JPEG; empty: the data set is not here
+    photo: str = ""  # data URI of a JPEG; empty if the data set is not available
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Settings side by side on the same images."""
+    """Several settings side by side on the same images."""
 
     settings: Sequence[str]
     images: Sequence[Shown]
@@ -107,7 +107,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """One comparison: runs that may stand in one table."""
+    """One comparison: runs that share one table."""
 
     anchor: str
     title: str
@@ -119,7 +119,7 @@ class Section:
 
 @dataclass(frozen=True)
 class RunCard:
-    """Everything that is known of one run."""
+    """Settings, code and commands of one run."""
 
     name: str
     about: Mapping[str, str] = field(default_factory=dict)  # commit, command, ...: one line each
@@ -133,7 +133,7 @@ class Page:
 
     title: str
     made_by: str  # the command and the commit
-    warnings: Sequence[str] = ()  # runs of different code, and what else must not be overlooked
+    warnings: Sequence[str] = ()  # runs of different code, and other facts that must not be overlooked
     answers: Sequence[Answer] = ()
     sections: Sequence[Section] = ()
     runs: Sequence[RunCard] = ()

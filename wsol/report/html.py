@@ -1,4 +1,4 @@
-"""A report's page as one HTML file, which needs no network and no second file."""
+"""Write a report's page as one HTML file, which needs no network and no second file."""
 
 import base64
 import hashlib
@@ -20,26 +20,27 @@ K = TypeVar("K")
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("report.js", "gallery.js")
-VERDICTS = {"supported": "✓", "refuted": "✗", "inconclusive": "~", "not answered": "–"}  # each with its sign
+VERDICTS = {"supported": "✓", "refuted": "✗", "inconclusive": "~", "not answered": "–"}  # verdict -> sign
 SIZES = ("small", "medium", "large")  # in the order to show
-ENLARGED = 1.35  # a drawing's letters have 7 points, as papers want; on a screen that is too small
+ENLARGED = 1.35  # a drawing's letters have 7 points, as papers require, which is too small on a screen
 PIXELS = {"pt": 96 / 72, "px": 1.0, "in": 96.0, "": 1.0}  # CSS pixels of a length's unit
 
 
 def write_page(page: Page, path: Path) -> None:
     """Write the page, whole or not at all.
 
-    All names in it may be anybody's text. The file asks for nothing: styles, scripts and pictures are inside, and its
-    content security policy forbids everything else, so that a name that slipped through as markup would not run.
+    Names in the page may be any text from outside. The file loads nothing: styles, scripts and pictures are inside, and
+    its content security policy forbids everything else, so that a name that was taken for markup would not run.
 
     Args:
-        page: what to show.
-        path: an .html.
+        page: the content.
+        path: an .html file.
 
     Raises:
-        ValueError: if a row has not one cell for each column, an image not one view for each setting, an order names
-            an image twice or one that there is not, a picture is no data URI, a box or an aspect is no number, a
-            verdict is none of the four, or two sections or two runs have one name, so that links would be ambiguous.
+        ValueError: if a row does not have one cell for each column, or an image one view for each setting; if an order
+            names an image twice or an unknown one; if a picture is no data URI; if a box or an aspect is no number; if
+            a verdict is none of the four; or if two sections or two runs have one name, so that links would be
+            ambiguous.
     """
     _check(page)
     sections = _anchors("section", [section.anchor for section in page.sections])
@@ -63,34 +64,34 @@ def write_page(page: Page, path: Path) -> None:
             commands=_numbered("command", (cell.command for cell in cells if is_missing(cell))),
         )
     )
-    # A file name that is not UTF-8 reaches us with lone surrogates, which no file can hold.
+    # A file name that is not UTF-8 is decoded with lone surrogates, which cannot be written as UTF-8.
     write_text(path, html.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def island(data: object) -> Markup:
-    """JSON for a script element: nothing in it ends the element or opens a comment, whatever the names are.
+    """Return JSON for a script element: nothing in it ends the element or opens a comment, whatever the names are.
 
     Raises:
-        ValueError: of a NaN or an infinity, which JSON has not.
+        ValueError: if a number is NaN or infinite, which JSON cannot represent.
     """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
 
 
 def is_missing(cell: Cell) -> bool:
-    """Is there no number, and a command that makes it?"""
+    """Return whether a cell has no number but a command that makes it."""
     return cell.value is None and bool(cell.command)
 
 
 def missing_text(cell: Cell) -> str:
-    """What a missing cell shows: its text, and the word if that does not say it."""
+    """Return the text of a missing cell, with the word `missing` added if the cell's text lacks it."""
     if "missing" in cell.text.lower():
         return cell.text
-    return f"{cell.text} missing" if any(one.isalnum() for one in cell.text) else "missing"
+    return f"{cell.text} missing" if any(character.isalnum() for character in cell.text) else "missing"
 
 
 def sort_value(cell: Cell) -> str | None:
-    """What the browser sorts by, as JavaScript reads it; None: missing, always last."""
+    """Return the sort key of a cell as JavaScript reads it; None for a missing cell, which is always last."""
     if isinstance(cell.value, str) or cell.value is None:
         return cell.value
     if math.isinf(cell.value):
@@ -99,14 +100,14 @@ def sort_value(cell: Cell) -> str | None:
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Which columns hold numbers, and nothing else but missing cells."""
+    """Return for each column whether it contains numbers, and nothing else but missing cells."""
     known = [[row[place].value for row in table.rows] for place in range(len(table.columns))]
     known = [[value for value in column if value is not None] for column in known]
     return [bool(column) and not any(isinstance(value, str) for value in column) for column in known]
 
 
 def column_groups(columns: Sequence[Column]) -> list[tuple[str, int, int]]:
-    """Neighbours of one group: (group, place of the first, how many). Columns of no group stand alone."""
+    """Join neighbouring columns of one group: (group, index of the first, count). A column without a group is alone."""
     groups: list[tuple[str, int, int]] = []
     for place, column in enumerate(columns):
         if groups and column.group and groups[-1][0] == column.group:
@@ -118,39 +119,39 @@ def column_groups(columns: Sequence[Column]) -> list[tuple[str, int, int]]:
 
 
 def is_oracle(column: Column) -> bool:
-    """Do the column's numbers use what a method does not have? They are set apart."""
+    """Return whether a column's numbers use annotations that a method does not have, so that the page marks them."""
     return "oracle" in column.group.lower()
 
 
 def has_runs(table: Table) -> bool:
-    """Does any number say where it comes from?"""
+    """Return whether any cell names the runs that it was read from."""
     return any(cell.runs for row in table.rows for cell in row)
 
 
 def is_command(text: str) -> bool:
-    """Is it to be typed, not read?"""
+    """Return whether a text is a command line."""
     return text.startswith(("python ", "python3 ", "make "))
 
 
 def p_value(text: str) -> str:
-    """`p = 0.03` of "0.03", `p < 0.001` of "< 0.001"."""
+    """Format a p-value: `p = 0.03` for "0.03", `p < 0.001` for "< 0.001"."""
     return text if text.startswith("p") else f"p {text}" if text[:1] in "<>=≤≥" else f"p = {text}"
 
 
 def svg_uri(svg: str) -> str:
-    """An SVG as an image's address: shown as an image, nothing in it runs or loads."""
+    """Return an SVG as the address of an image: a browser runs and loads nothing inside an image."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode("ascii")
 
 
 def drawing_width(svg: str) -> int | None:
-    """CSS pixels to show a drawing at; None if it does not say its size."""
+    """Return the width in CSS pixels to show a drawing at; None if the drawing states no size."""
     root = re.search(r"<svg\b[^>]*>", svg)
     width = root and re.search(r'\swidth="([0-9.]+)(pt|px|in|)"', root[0])
     return round(float(width[1]) * PIXELS[width[2]] * ENLARGED) if width else None
 
 
 def gallery_choices(gallery: Gallery) -> dict[str, list[tuple[str, int]]]:
-    """What the gallery can be ordered and filtered by: order, class, size and error -> (name, how many images)."""
+    """List the gallery's orders and filters: order, class, size and error -> (name, number of images)."""
     classes = Counter(image.class_name for image in gallery.images)
     sizes = Counter(image.size for image in gallery.images)
     errors = Counter(error for image in gallery.images for error in {view.error for view in image.views})
@@ -164,7 +165,7 @@ def gallery_choices(gallery: Gallery) -> dict[str, list[tuple[str, int]]]:
 
 
 def gallery_data(gallery: Gallery) -> dict[str, object]:
-    """What gallery.js reads: names once, and their places in these lists with each image."""
+    """Return the data for gallery.js: lists of names, and each image with indices into these lists."""
     names = {kind: [name for name, _ in choices] for kind, choices in gallery_choices(gallery).items()}
     place = {kind: {name: index for index, name in enumerate(listed)} for kind, listed in names.items()}
     return {
@@ -235,7 +236,7 @@ def _source(name: str) -> Markup:
 
 
 def _policy(style: str, scripts: Iterable[str]) -> str:
-    """Our own style and scripts, by their hashes, and pictures inside the file; nothing else loads or runs."""
+    """Return a content security policy that allows the page's own style and scripts by hash, and data URIs."""
     hashes = " ".join(_hash(script) for script in scripts)
     own = f"style-src {_hash(style)}; script-src {hashes}; img-src data:"
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
@@ -246,15 +247,15 @@ def _hash(text: str) -> str:
 
 
 def _anchors(prefix: str, names: Sequence[str]) -> dict[str, str]:
-    """Name -> the id of its element: letters, digits and hyphens, no two alike.
+    """Return the id of each name's element: letters, digits and hyphens, no two alike.
 
-    A name that is an anchor already keeps it, so that links from outside last when the page is made again.
+    A name that is a valid anchor stays unchanged, so that links from outside last when the page is made again.
     """
     anchors: dict[str, str] = {}
     taken = set()
     for name in names:
         if name in anchors:
-            raise ValueError(f"Two {prefix}s are called {name!r}; a link could mean either.")
+            raise ValueError(f"Two {prefix}s are called {name!r}; a link could mean either. Rename one of them.")
         slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "unnamed"
         anchor, number = f"{prefix}-{slug}", 1
         while anchor in taken:
@@ -286,7 +287,7 @@ def _tally(answers: Sequence[Answer]) -> list[tuple[str, str, int]]:
 def _check(page: Page) -> None:
     for answer in page.answers:
         if answer.verdict not in VERDICTS:
-            raise ValueError(f"A verdict is one of {list(VERDICTS)}, got {answer.verdict!r}.")
+            raise ValueError(f"A verdict must be one of {list(VERDICTS)}, got {answer.verdict!r}.")
     for section in page.sections:
         for table in section.tables:
             for row in table.rows:
@@ -307,9 +308,9 @@ def _check_gallery(gallery: Gallery) -> None:
                 f"{image.image_id!r} needs a view for each of {len(gallery.settings)} settings, got {len(image.views)}."
             )
         if not (math.isfinite(image.aspect) and image.aspect > 0):
-            raise ValueError(f"{image.image_id!r} has the aspect {image.aspect}; expected width / height.")
+            raise ValueError(f"{image.image_id!r} has the aspect {image.aspect}; expected width / height, above 0.")
         if not all(math.isfinite(edge) for edge in _edges(image)):
-            raise ValueError(f"{image.image_id!r} has a box that is not of numbers.")
+            raise ValueError(f"{image.image_id!r} has a box with NaN or infinity; expected finite edges.")
         for picture in (image.photo, *(view.score_map for view in image.views)):
             if picture and not picture.startswith("data:image/"):
                 raise ValueError(f"{image.image_id!r} has a picture that is no data URI: {picture[:40]!r}.")

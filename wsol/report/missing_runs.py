@@ -1,4 +1,4 @@
-"""Runs that a comparison lacks, and the command that makes them."""
+"""Find the runs that a comparison lacks, and the commands that make them."""
 
 import re
 import shlex
@@ -16,39 +16,39 @@ _OF_A_RUN = r"(seed|pool_site|pooling_at_test|(pooling|method)(\.\w+)?)="
 def missing_runs(
     settings: Iterable[Mapping[str, Any]], poolings: Iterable[str] = (), failed: Iterable[Mapping[str, Any]] = ()
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """For each pooling that lacks seeds which a head has: a command that made one of its sisters, itself, the seeds.
+    """Yield each pooling that lacks a seed of another head: a command of another run, the pooling, the seeds.
 
     Args:
-        settings: of the runs of a comparison, as in `settings.json`.
-        poolings: that are wanted, beside those that there are.
+        settings: the runs of a comparison, as in `settings.json`.
+        poolings: further poolings that are wanted.
         failed: settings of runs that diverged or collapsed. They are not lacking, and a head that has not tried their
             seed lacks it; but a few-shot network is made only beside a run that learned.
     """
     learned = list(settings)
     runs = [*learned, *failed]
-    found: dict[str, set[int]] = {pooling: set() for pooling in poolings}
-    for one in runs:
-        found.setdefault(one["pooling"], set()).add(int(one["seed"]))
+    seeds_of: dict[str, set[int]] = {pooling: set() for pooling in poolings}
+    for run in runs:
+        seeds_of.setdefault(run["pooling"], set()).add(int(run["seed"]))
     beside_heads, beside_learned = _seeds_of_heads(runs), _seeds_of_heads(learned)
-    for pooling in sorted(found):
+    for pooling in sorted(seeds_of):
         wanted = beside_heads if few_shot_count(pooling) is None else beside_learned
-        lacking = sorted(wanted - found[pooling])
+        lacking = sorted(wanted - seeds_of[pooling])
         if lacking and runs:
-            commands = [str(one["command"]) for one in runs if one.get("command")]
+            commands = [str(run["command"]) for run in runs if run.get("command")]
             yield commands[0] if commands else "python benchmarks/run.py", pooling, lacking
 
 
 def _seeds_of_heads(runs: Iterable[Mapping[str, Any]]) -> set[int]:
-    return {int(one["seed"]) for one in runs if few_shot_count(one["pooling"]) is None}
+    return {int(run["seed"]) for run in runs if few_shot_count(run["pooling"]) is None}
 
 
 def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
-    """The same command for another pooling and other seeds.
+    """Change a command to another pooling and other seeds.
 
     Args:
-        command: that made runs which differ in nothing else.
-        pooling: the head's name, or a few-shot network's, which is trained beside any head.
-        seeds: to train.
+        command: the command of runs that differ in nothing else.
+        pooling: name of the head, or of a few-shot network, which is trained beside any head.
+        seeds: the seeds to train.
     """
     count = few_shot_count(pooling)
     changed = _OF_A_RUN if count is None else _OF_A_SEED
@@ -60,7 +60,7 @@ def command_for(command: str, pooling: str, seeds: Iterable[int]) -> str:
 
 
 def with_maps(command: str, maps: Sequence[str]) -> str:
-    """The same command for these map methods, by name; settings of others, which it could not take, are left out."""
+    """Change a command to these map methods; the settings of other methods, which would be errors, are left out."""
     words = shlex.split(command)
     named = [(_OF_MAPS.match(word), word) for word in words]
     kept = [word for match, word in named if match is None or match[1] in maps]

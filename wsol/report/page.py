@@ -1,4 +1,4 @@
-"""The report as one page: verdicts, comparisons, runs."""
+"""Make the verdicts, warnings and run cards of the report's page."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,48 +17,48 @@ from wsol.scoring.baselines import NONE
 
 
 def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Path) -> Iterator[Answer]:
-    """Answered claims as the page shows them."""
+    """Yield answered claims in the form that the page shows."""
     protocol = comparison.rows["protocol_key"].iloc[0].rpartition("-")[0]
-    for one in answered:
-        claim, estimate = one.claim, one.estimate
+    for answer in answered:
+        claim, estimate = answer.claim, answer.estimate
         common: dict[str, Any] = {
             "claim": claim.text,
             "source": claim.source,
             "where": comparison.name,
             "section": comparison.name,
         }
-        if estimate is None or one.measured is None:
-            failed = _failed(one, comparison)
+        if estimate is None or answer.measured is None:
+            failed = _failed(answer, comparison)
             yield Answer(
                 **common,
                 verdict=NOT_ANSWERED,
                 estimate="",
                 interval="",
                 p="",
-                reading=f"{claim.quantity}: {failed or one.why}.",
-                needed="" if failed else _command(one, comparison, results),
+                reading=f"{claim.quantity}: {failed or answer.why}.",
+                needed="" if failed else _command(answer, comparison, results),
             )
             continue
         ratio = bool(claim.reference)
         low, high = (end - claim.reference for end in estimate.interval)
         yield Answer(
             **common,
-            verdict=one.verdict,
+            verdict=answer.verdict,
             estimate=_points(estimate.value - claim.reference, ratio),
             interval=f"[{_points(low, ratio, unit=False)}, {_points(high, ratio, unit=False)}]",
-            p="< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}",
+            p="< 0.001" if answer.p_holm < 0.001 else f"{answer.p_holm:.3f}",
             reading=(
                 f"{claim.quantity}; claimed: {claim.region}. Protocol {protocol}, "
-                f"{_seeds(one.measured)}. {beside_of(one)}"
+                f"{_seeds(answer.measured)}. {beside_of(answer)}"
             ).strip(),
-            needed=needed(one),
-            runs=one.measured.all_runs,
-            one_training=one.is_one_training,
+            needed=needed(answer),
+            runs=answer.measured.all_runs,
+            one_training=answer.is_one_training,
         )
 
 
 def _seeds(measured: Measured) -> str:
-    """Return how many seeds and images there are, and which of the two the interval covers."""
+    """Return the numbers of seeds and images, and which of the two the interval covers."""
     if len(measured.seeds) > 1:
         seeds, covers = f"{len(measured.seeds)} seeds", "training seeds and test images"
     elif measured.is_one_training:
@@ -68,17 +68,20 @@ def _seeds(measured: Measured) -> str:
     return f"{seeds}, {measured.images:,} images; the 95 % interval covers {covers}"
 
 
-def beside_of(one: Answered) -> str:
-    """The scores of both groups, and those that are told beside them."""
-    groups = [group for group in (one.claim.first, one.claim.second) if group is not None]
-    names = [f"{group['pooling']} {group['map']}" for group in groups]
-    told = []
-    for score, values in one.beside.items():
+def beside_of(answer: Answered) -> str:
+    """Return the scores of both groups, and the claim's further scores, a sentence each."""
+    names = [f"{group['pooling']} {group['map']}" for group in _groups(answer)]
+    sentences = []
+    for score, values in answer.beside.items():
         numbers = ", ".join(
-            f"{name} {_value(score, found.estimate.value)}" for name, found in zip(names, values, strict=True)
+            f"{name} {_value(score, measured.estimate.value)}" for name, measured in zip(names, values, strict=True)
         )
-        told.append(f"{score}: {numbers}.")
-    return " ".join(told)
+        sentences.append(f"{score}: {numbers}.")
+    return " ".join(sentences)
+
+
+def _groups(answer: Answered) -> list[Mapping[str, str]]:
+    return [group for group in (answer.claim.first, answer.claim.second) if group is not None]
 
 
 def _value(score: str, value: float) -> str:
@@ -90,36 +93,38 @@ def _points(value: float, ratio: bool, unit: bool = True) -> str:
     return text + (" % of the true area" if ratio else " points") * unit
 
 
-def _failed(one: Answered, comparison: Comparison) -> str:
-    """Which heads of a claim learned nothing with any seed, in words; empty if there are none."""
+def _failed(answer: Answered, comparison: Comparison) -> str:
+    """Describe the heads of a claim of which no seed learned; empty if there are none."""
     if comparison.failed.empty:
         return ""
-    told = []
-    for pooling in dict.fromkeys(_poolings(one)):
+    clauses = []
+    for pooling in dict.fromkeys(group["pooling"] for group in _groups(answer)):
         rows = comparison.rows[comparison.rows["pooling"] == pooling]
         failed = comparison.failed[comparison.failed["pooling"] == pooling]
         if not failed.empty and (rows["status"] != "").all():
             seeds = ", ".join(str(seed) for seed in sorted(set(failed["seed"])))
-            told.append(f"every run of pooling={pooling} {' or '.join(sorted(set(failed['status'])))} (seed {seeds})")
-    return "; ".join(told)
+            status = " or ".join(sorted(set(failed["status"])))
+            clauses.append(f"every run of pooling={pooling} {status} (seed {seeds})")
+    return "; ".join(clauses)
 
 
-def _command(one: Answered, comparison: Comparison, results: Path) -> str:
-    """What makes the runs that a claim lacks; those that failed would fail again."""
-    wanted = list(dict.fromkeys(_poolings(one)))
+def _command(answer: Answered, comparison: Comparison, results: Path) -> str:
+    """Return the command that makes the runs that a claim lacks; seeds that failed are left out."""
+    wanted = list(dict.fromkeys(group["pooling"] for group in _groups(answer)))
     trained = comparison.rows["backbone"] != NONE
     runs = sorted(set(comparison.rows.loc[trained, "run"]))
     settings = {run: RunFolder.named(results, run).settings() for run in runs}
     failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
     tried = [RunFolder.named(results, run).settings() for run in failed]
-    learned = [one for run, one in settings.items() if run not in failed]
-    scored, asked = list(dict.fromkeys(comparison.rows.loc[trained, "map"])), list(dict.fromkeys(_maps(one)))
+    learned = [settings_of_run for run, settings_of_run in settings.items() if run not in failed]
+    scored = list(dict.fromkeys(comparison.rows.loc[trained, "map"]))
+    asked = list(dict.fromkeys(group["map"] for group in _groups(answer)))
     more = [name for name in asked if name not in scored]
     lacking = list(missing_runs(learned, wanted, tried))
     if lacking and more:
-        # Other maps make another table, where all heads of the claim must stand; and not each takes the maps of these.
-        first, seeds = lacking[0][0], {int(told["seed"]) for told in [*learned, *tried] if _is_head(told)}
-        gone = {(told["pooling"], int(told["seed"])) for told in tried}
+        # Other maps make another table, which needs all heads of the claim; and not every head has the maps of these.
+        first, seeds = lacking[0][0], {int(run["seed"]) for run in [*learned, *tried] if _is_head(run)}
+        gone = {(run["pooling"], int(run["seed"])) for run in tried}
         left = {pooling: sorted(seed for seed in seeds if (pooling, seed) not in gone) for pooling in wanted}
         return "; ".join(
             with_maps(command_for(first, pooling, left[pooling]), asked) for pooling in wanted if left[pooling]
@@ -129,23 +134,15 @@ def _command(one: Answered, comparison: Comparison, results: Path) -> str:
     if not settings:
         return ""
     command = str(settings[runs[0]]["command"])
-    return f"{command} 'maps=[{','.join([*scored, *more])}]'" if more else command  # which makes records anew, too
+    return f"{command} 'maps=[{','.join([*scored, *more])}]'" if more else command  # which also makes the records again
 
 
 def _is_head(settings: Mapping[str, Any]) -> bool:
     return few_shot_count(settings["pooling"]) is None
 
 
-def _poolings(one: Answered) -> list[str]:
-    return [group["pooling"] for group in (one.claim.first, one.claim.second) if group is not None]
-
-
-def _maps(one: Answered) -> list[str]:
-    return [group["map"] for group in (one.claim.first, one.claim.second) if group is not None]
-
-
 def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[str]:
-    """What must not be overlooked."""
+    """Yield warnings of runs that differ in their code, package versions or seeds."""
     for comparison in comparisons:
         trained = comparison.rows[comparison.rows["backbone"] != NONE]
         commits = sorted(set(trained["commit"]))
@@ -154,7 +151,7 @@ def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[st
                 f"{comparison.name}: its scores were made by {len(commits)} versions of the code "
                 f"({', '.join(commits)}). They are shown together, and may differ for that reason alone."
             )
-        changed = [one for one in commits if one.endswith("+changes") or one == "unknown"]
+        changed = [commit for commit in commits if commit.endswith("+changes") or commit == "unknown"]
         if changed:
             yield f"{comparison.name}: made by code that is in no commit ({', '.join(changed)})."
         versions = {
@@ -166,12 +163,12 @@ def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[st
         heads = trained[trained["pooling"].map(few_shot_count).isna()]
         seeds = {pooling: sorted(set(group)) for pooling, group in heads.groupby("pooling")["seed"]}
         if len({tuple(group) for group in seeds.values()}) > 1:
-            told = "; ".join(f"{pooling!s} has {list(map(int, group))}" for pooling, group in seeds.items())
-            yield f"{comparison.name}: not all poolings have the same seeds ({told}); differences use the shared ones."
+            lists = "; ".join(f"{pooling!s} has {list(map(int, group))}" for pooling, group in seeds.items())
+            yield f"{comparison.name}: not all poolings have the same seeds ({lists}); differences use the shared ones."
 
 
 def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunCard]:
-    """Everything that is known of each run, baselines included."""
+    """Yield a card of each run, baselines included, in order of the names."""
     keys: dict[str, set[str]] = {}
     for comparison in comparisons:
         for run, key in zip(comparison.rows["run"], comparison.rows["protocol_key"], strict=True):
@@ -180,17 +177,17 @@ def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunC
         folder = RunFolder.named(results, run)
         settings = load_or_none(folder.settings_file, read_json) or {}
         versions = settings.get("versions", {})
-        told = {key: load_or_none(folder.protocol_file(key), read_json) or {} for key in sorted(keys[run])}
+        protocols = {key: load_or_none(folder.protocol_file(key), read_json) or {} for key in sorted(keys[run])}
         yield RunCard(
             name=run,
             about={
                 "trained by": str(settings.get("command", "not known")),
                 "code": str(settings.get("commit", "not known")),
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-                **{f"scored by, {key}": str(one.get("command", "not known")) for key, one in told.items()},
+                **{f"scored by, {key}": str(text.get("command", "not known")) for key, text in protocols.items()},
             },
             settings=_text(settings),
-            protocols={key: _text(one) for key, one in told.items()},
+            protocols={key: _text(content) for key, content in protocols.items()},
         )
 
 

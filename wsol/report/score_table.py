@@ -22,10 +22,10 @@ _RATIO = {"box_area_ratio"}  # scores that are no shares, and so are not printed
 
 
 def decimals_of(uncertainty: float) -> int:
-    """Decimals to print of a number with this uncertainty: that it keeps one or two digits itself.
+    """Return the number of decimals that leave one or two digits of an uncertainty.
 
-    Source: Particle Data Group, "Review of Particle Physics", 2024, section 5.3 of the introduction: of its first three
-    digits, 100 to 354 keep two, 355 to 949 one, and 950 to 999 become 1000 and keep two.
+    Source: Particle Data Group, "Review of Particle Physics", 2024, section 5.3 of the introduction. By its first three
+    digits, an uncertainty of 100 to 354 keeps two digits, of 355 to 949 one; 950 to 999 become 1000 and keep two.
 
     Args:
         uncertainty: in the unit that is printed; 0, NaN or infinite: one decimal.
@@ -46,12 +46,12 @@ def decimals_of(uncertainty: float) -> int:
 
 
 def percent(value: float, half_width: float | None = None, sign: bool = False) -> str:
-    """A fraction as percent, with its uncertainty and as many digits as that allows: `61.5 ± 2.7`, `69 ± 12`.
+    """Format a fraction as percent with its uncertainty, in the digits that this allows: `61.5 ± 2.7`, `69 ± 12`.
 
     Args:
         value: a fraction; NaN becomes a dash.
-        half_width: of its interval; None or NaN: not known, so one decimal is printed and no ±.
-        sign: print a plus too.
+        half_width: half the width of its interval; None or NaN if unknown: one decimal and no ±.
+        sign: also print a plus.
     """
     if math.isnan(value):
         return "–"
@@ -66,18 +66,18 @@ def percent(value: float, half_width: float | None = None, sign: bool = False) -
 def score_table(
     summary: pd.DataFrame, title: str = "", missing: Callable[[str, str], str] = lambda pooling, score: ""
 ) -> Table:
-    """The scores of a comparison, oracles in a group of their own with the held-out number beside them.
+    """Make the table of scores, with oracles in a group of their own beside the same scores at τ from val.
 
     Args:
-        summary: as of `summarize`.
-        title: of the table.
-        missing: (pooling, map) -> the command that makes what is missing there.
+        summary: a table of `summarize`.
+        title: title of the table.
+        missing: (pooling, map) -> the command that makes its missing scores.
     """
     lines = list(dict.fromkeys(zip(summary["pooling"], summary["map"], strict=True)))
     at = dict(zip(_keys(summary), _records(summary), strict=True))
     scores = list(_score_columns(summary))
     facts = summary.drop_duplicates(["pooling", "map"]).reindex(columns=["pooling", "map", *FACT_COLUMNS])
-    told = {(one["pooling"], one["map"]): one for one in _records(facts)}
+    facts_of = {(record["pooling"], record["map"]): record for record in _records(facts)}
     theorems = facts["same_as"].fillna("").ne("").any()
     exact = facts["exact"].fillna("").ne("").any()
     costs = facts["ms_per_image"].notna().any()
@@ -88,17 +88,18 @@ def score_table(
     rows = []
     for pooling, name in lines:
         row = [Cell(_pooling(pooling), pooling), Cell(name, name)]
-        row += [Cell(_text(told[pooling, name]["same_as"]))] if theorems else []
-        row += [Cell(_text(told[pooling, name]["exact"]))] if exact else []
+        row += [Cell(_text(facts_of[pooling, name]["same_as"]))] if theorems else []
+        row += [Cell(_text(facts_of[pooling, name]["exact"]))] if exact else []
         for (score, kind), _ in scores:
-            row.append(_cell(at.get((pooling, name, score, kind)), pooling, name, score, kind, missing))
-        row += list(_fact_cells(told[pooling, name])) if costs else []
+            line = at.get((pooling, name, score, kind))
+            row.append(_missing_cell(pooling, name, kind, missing) if line is None else _cell(line))
+        row += list(_fact_cells(facts_of[pooling, name])) if costs else []
         rows.append(row)
     return Table(title, columns, rows)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in one.items()} for one in frame.to_dict("records")]
+    return [{str(name): value for name, value in record.items()} for record in frame.to_dict("records")]
 
 
 def _keys(summary: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
@@ -112,60 +113,60 @@ def _score_columns(summary: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Col
     for key in plain:
         yield key, Column(heading(key[0], protocols[key]), "", protocols[key])
     for score, kind in oracles:
-        for one in (kind, HELD_OUT, FLATTERY):
-            if (score, one) in protocols.index:
-                text = "oracle − held out" if one == FLATTERY else heading(score, protocols[score, one])
-                yield (score, one), Column(text, ORACLES, protocols[score, one])
+        for column in (kind, HELD_OUT, FLATTERY):
+            if (score, column) in protocols.index:
+                text = "oracle − held out" if column == FLATTERY else heading(score, protocols[score, column])
+                yield (score, column), Column(text, ORACLES, protocols[score, column])
 
 
-def _cell(
-    one: dict[str, Any] | None, pooling: str, name: str, score: str, kind: str, missing: Callable[[str, str], str]
-) -> Cell:
-    difference = " - " in pooling
-    if one is None:
-        # A faithfulness measure has nothing to ask of a baseline, nor of what no class has a map in; a difference needs
-        # both, a twin needs val's record.
-        if pooling == NONE or name in (PSOL, SALIENCY) or difference or kind in (HELD_OUT, FLATTERY):
-            return Cell("–")
-        return Cell("missing", command=missing(pooling, name))
-    if np.isnan(one["mean"]):
+def _missing_cell(pooling: str, name: str, kind: str, missing: Callable[[str, str], str]) -> Cell:
+    # A faithfulness measure has no value for a baseline, nor for a network without class maps. A difference needs both
+    # of its terms, and a held-out score needs the record of val.
+    if pooling == NONE or name in (PSOL, SALIENCY) or " - " in pooling or kind in (HELD_OUT, FLATTERY):
         return Cell("–")
-    half = one["half_width"]
-    if score in _RATIO:
-        text = percent_or_ratio(score, one["mean"], difference) + ("" if np.isnan(half) else f" ± {half:.2f}")
+    return Cell("missing", command=missing(pooling, name))
+
+
+def _cell(line: dict[str, Any]) -> Cell:
+    if np.isnan(line["mean"]):
+        return Cell("–")
+    half, difference = line["half_width"], " - " in line["pooling"]
+    if line["score"] in _RATIO:
+        text = percent_or_ratio(line["score"], line["mean"], difference) + ("" if np.isnan(half) else f" ± {half:.2f}")
     else:
-        text = percent(one["mean"], half, sign=difference or kind == FLATTERY)
-    return Cell(text, one["mean"], bool(one["best"]), _hint(one), tuple(one["runs"]))
+        text = percent(line["mean"], half, sign=difference or line["kind"] == FLATTERY)
+    return Cell(text, line["mean"], bool(line["best"]), _hint(line), tuple(line["runs"]))
 
 
 def percent_or_ratio(score: str, value: float, sign: bool = False) -> str:
-    """A score without its uncertainty: percent to two decimals, or, of a ratio of areas, the ratio."""
+    """Format a score without its uncertainty: percent to two decimals, or the ratio for a ratio of areas."""
     scaled = value if score in _RATIO else 100 * value
     return f"{scaled:{'+' if sign else ''}.2f}".replace("-", "−")
 
 
-def _hint(one: dict[str, Any]) -> str:
-    """What the cell has no room for."""
-    seeds = "" if one["pooling"] == NONE else f"{one['seeds']} seed{'s' if one['seeds'] > 1 else ''}, "
-    parts = [f"{seeds}{one['images']} images"]
-    if not np.isnan(one["low"]):
-        covers = "" if one["seeds"] > 1 and one["pooling"] != NONE else " (of images alone)"
-        parts.append(f"95 % interval {one['low']:.4f} to {one['high']:.4f}{covers}")
-    if not np.isnan(one["std"]):
-        parts.append(f"standard deviation over seeds {one['std']:.4f}")
-    if not np.isnan(one["p"]):
-        parts.append(f"p {one['p']:.2g}, by Holm {one['p_holm']:.2g}")
+def _hint(line: dict[str, Any]) -> str:
+    """Return the numbers that the cell has no room for."""
+    seeds = "" if line["pooling"] == NONE else f"{line['seeds']} seed{'s' if line['seeds'] > 1 else ''}, "
+    parts = [f"{seeds}{line['images']} images"]
+    if not np.isnan(line["low"]):
+        covers = "" if line["seeds"] > 1 and line["pooling"] != NONE else " (of images alone)"
+        parts.append(f"95 % interval {line['low']:.4f} to {line['high']:.4f}{covers}")
+    if not np.isnan(line["std"]):
+        parts.append(f"standard deviation over seeds {line['std']:.4f}")
+    if not np.isnan(line["p"]):
+        parts.append(f"p {line['p']:.2g}, by Holm {line['p_holm']:.2g}")
     return "; ".join(parts)
 
 
-def _fact_cells(one: dict[str, Any]) -> Iterator[Cell]:
-    counts = [one[column] for column in FACT_COLUMNS[-3:]]
+def _fact_cells(facts: dict[str, Any]) -> Iterator[Cell]:
+    counts = [facts[column] for column in FACT_COLUMNS[-3:]]
     if pd.isna(counts).any():
         yield Cell("")
     else:
         degenerate = Degenerate(*(int(count) for count in counts))
         yield Cell(str(degenerate) or "0", float(sum(counts)))
-    yield Cell("") if pd.isna(one["ms_per_image"]) else Cell(f"{one['ms_per_image']:.3g}", one["ms_per_image"])
+    cost = facts["ms_per_image"]
+    yield Cell("") if pd.isna(cost) else Cell(f"{cost:.3g}", cost)
 
 
 def _text(value: object) -> str:
@@ -177,7 +178,7 @@ def _pooling(name: str) -> str:
 
 
 def heading(score: str, protocol: str) -> str:
-    """A score with what chose τ; the protocol and which boxes were read are said once, below the table."""
+    """Return a score's heading with what chose τ; the notes state the protocol and the boxes once for all scores."""
     if protocol.startswith(FAITHFULNESS):
         return f"{score} ({protocol.removeprefix(FAITHFULNESS + ': ')})"
     _, _, tau = protocol_parts(protocol)
@@ -185,17 +186,17 @@ def heading(score: str, protocol: str) -> str:
 
 
 def protocol_parts(protocol: str) -> tuple[str, str, str]:
-    """Name, boxes read, and what chose τ."""
+    """Split a protocol's text into its name, the boxes that are read, and what chose τ."""
     name, _, rest = protocol.partition(": ")
     boxes, _, tau = rest.partition(", ")
     return name, boxes, tau
 
 
 def difference_table(summary: pd.DataFrame) -> Table | None:
-    """Every difference between poolings with its interval and tests; None where there is none."""
-    found = summary[summary["pooling"].str.contains(" - ") & summary["kind"].isin((SCORE, ORACLE, HELD_OUT))]
-    found = found[found["mean"].notna()]
-    if found.empty:
+    """Make the table of all differences between poolings, with intervals and tests; None if there is no difference."""
+    lines = summary[summary["pooling"].str.contains(" - ") & summary["kind"].isin((SCORE, ORACLE, HELD_OUT))]
+    lines = lines[lines["mean"].notna()]
+    if lines.empty:
         return None
     columns = [
         Column("difference"),
@@ -208,27 +209,27 @@ def difference_table(summary: pd.DataFrame) -> Table | None:
         Column("p (McNemar)", hint="of images alone, at one operating point; the largest of any seed"),
         Column("seeds"),
     ]
-    return Table("Differences", columns, [_difference_row(one) for one in _records(found)])
+    return Table("Differences", columns, [_difference_row(line) for line in _records(lines)])
 
 
-def _difference_row(one: dict[str, Any]) -> list[Cell]:
-    oracle = one["kind"] == ORACLE
-    runs, scale = tuple(one["runs"]), 1 if one["score"] in _RATIO else 100
-    text = heading(one["score"], one["protocol"])
-    value = percent_or_ratio(one["score"], one["mean"], sign=True)
+def _difference_row(line: dict[str, Any]) -> list[Cell]:
+    oracle = line["kind"] == ORACLE
+    runs, scale = tuple(line["runs"]), 1 if line["score"] in _RATIO else 100
+    text = heading(line["score"], line["protocol"])
+    value = percent_or_ratio(line["score"], line["mean"], sign=True)
     row = [
-        Cell(_pooling(one["pooling"]), one["pooling"]),
-        Cell(one["map"], one["map"]),
+        Cell(_pooling(line["pooling"]), line["pooling"]),
+        Cell(line["map"], line["map"]),
         Cell(f"oracle: {text}" if oracle else text, text),
-        Cell(value, one["mean"], hint=_hint(one), runs=runs),
+        Cell(value, line["mean"], hint=_hint(line), runs=runs),
     ]
-    if np.isnan(one["low"]):
+    if np.isnan(line["low"]):
         row.append(Cell("not known", hint="not all records are on disk"))
     else:
-        ends = f"{scale * one['low']:+.2f} to {scale * one['high']:+.2f}".replace("-", "−")
-        row.append(Cell(ends, one["low"]))
-    row += [_p_cell(one[column]) for column in ("p", "p_holm", "mcnemar")]
-    return [*row, Cell(str(one["seeds"]), one["seeds"])]
+        ends = f"{scale * line['low']:+.2f} to {scale * line['high']:+.2f}".replace("-", "−")
+        row.append(Cell(ends, line["low"]))
+    row += [_p_cell(line[column]) for column in ("p", "p_holm", "mcnemar")]
+    return [*row, Cell(str(line["seeds"]), line["seeds"])]
 
 
 def _p_cell(p: float) -> Cell:

@@ -1,4 +1,4 @@
-"""A comparison as a section of the report's page."""
+"""Make one comparison's section of the report's page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from wsol.data.ground_truth import truth_of
 from wsol.report.content import Cell, Column, Drawing, Gallery, Section, Table
 from wsol.report.figures.comparison import MOST_SETTINGS, Drawn, Groups, draw_comparison
 from wsol.report.figures.style import svg_of
-from wsol.report.image_gallery import Setting, build_gallery
+from wsol.report.image_gallery import Setting, build_gallery, class_name, largest_true_boxes
 from wsol.report.score_table import difference_table
 from wsol.report.table_files import full_table
 from wsol.runs.experiment import PSOL
@@ -46,7 +46,7 @@ _GALLERY_SETTINGS = 4
 
 @dataclass(frozen=True)
 class Pictures:
-    """The images of a data set that is at hand."""
+    """Images of a data set that is available on this machine."""
 
     class_names: Sequence[str]
     photo: Callable[[int], Image.Image]  # index of a test image -> the prepared image
@@ -54,7 +54,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Written:
-    """A comparison with all that the report says of it."""
+    """One comparison's section, with the tables and figures that are also written as files."""
 
     section: Section
     summary: pd.DataFrame
@@ -70,20 +70,20 @@ def write_section(
     pictures: Pictures | None = None,
     gallery: int = 200,
 ) -> Written:
-    """Tables, figures and gallery of one comparison.
+    """Make the tables, figures and gallery of one comparison.
 
     Args:
-        results: the folder that holds `runs`.
-        comparison: which rows.
-        lines: what is on disk of them.
-        measured: what their records say.
-        pictures: the data set; None: the gallery has no photographs and classes have numbers.
-        gallery: images to show; 0: no gallery.
+        results: the folder that contains `runs`.
+        comparison: the rows.
+        lines: (pooling, map) -> the scored map of each seed.
+        measured: (pooling, map) -> name of the score -> its values.
+        pictures: the data set; None: the gallery has no photographs, and classes have numbers for names.
+        gallery: number of images to show; 0 for no gallery.
     """
     summary = summarize(comparison.rows, measured)
     table = full_table(results, comparison, summary)
     shown = _settings_shown(lines)
-    records = {_label(line): found for line in shown if (found := _records(lines[line]))}
+    records = {_label(line): seeds for line in shown if (seeds := _records(lines[line]))}
     predictions = _predictions(lines)
     groups = None if predictions is None else groups_of(predictions, [] if pictures is None else pictures.class_names)
     if groups is not None and any(len(seeds[0].image_ids) != len(groups.sizes) for seeds in records.values()):
@@ -100,8 +100,8 @@ def write_section(
             anchor=comparison.name,
             title=comparison.name,
             about=[],
-            tables=[_without_markdown(one) for one in tables if one is not None],
-            drawings=[Drawing(one.title, svg_of(one.figure), one.caption) for one in drawn],
+            tables=[_without_markdown(part) for part in tables if part is not None],
+            drawings=[Drawing(drawing.title, svg_of(drawing.figure), drawing.caption) for drawing in drawn],
             gallery=_gallery(shown, lines, predictions, pictures, gallery)
             if gallery and predictions is not None
             else None,
@@ -117,7 +117,7 @@ def _without_markdown(table: Table) -> Table:
 
 
 def _settings_shown(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> list[tuple[str, str]]:
-    """Every head with the first maps, then networks that boxes trained, as many as a figure holds."""
+    """Choose the settings of a figure: every head with the first maps, then networks that boxes trained."""
     heads = [line for line in lines if line[0] != NONE and not _trained_with_boxes(line)]
     poolings = list(dict.fromkeys(pooling for pooling, _ in heads))
     maps = list(dict.fromkeys(name for _, name in heads))
@@ -137,63 +137,62 @@ def _label(line: tuple[str, str]) -> str:
 
 
 def _records(seeds: Sequence[ScoredMap]) -> list[LocalizationRecord]:
-    """Of every seed whose record is on disk."""
-    found = (one.record(_BOXES) for one in sorted(seeds, key=lambda one: one.seed))
-    return [record for record in found if record is not None]
+    """Read the record of every seed that has one on disk."""
+    records = (scored.record(_BOXES) for scored in sorted(seeds, key=lambda scored: scored.seed))
+    return [record for record in records if record is not None]
 
 
 def _predictions(lines: Mapping[tuple[str, str], Sequence[ScoredMap]]) -> pd.DataFrame | None:
-    """With the true boxes of every image; None where they are not on disk, or the data have masks alone."""
+    """Read predictions with the true boxes of every image; None if not on disk, or if the data have masks alone."""
     for (pooling, _), seeds in lines.items():
-        for one in seeds if pooling != NONE else ():
-            found = one.predictions()
-            if found is not None and all(len(boxes) for boxes in found["boxes"]):
-                return found
+        for scored in seeds if pooling != NONE else ():
+            predictions = scored.predictions()
+            if predictions is not None and all(len(boxes) for boxes in predictions["boxes"]):
+                return predictions
     return None
 
 
 def groups_of(predictions: pd.DataFrame, class_names: Sequence[str]) -> Groups:
-    """What the images of a run are grouped by; the size is that of an image's largest object.
+    """Group the images of a run by the size of their largest object, the number of objects, and the class.
 
     Args:
         predictions: a row per image.
-        class_names: by class id; where it is too short, classes are numbers.
+        class_names: names by class id; a class beyond them is named by its number.
     """
-    truth = truth_of(predictions)
-    largest = [boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))] for boxes in truth.boxes]
-    height, width = truth.size(0)
-    names = [class_names[one] if 0 <= one < len(class_names) else f"class {one}" for one in truth.class_ids]
+    ground_truth = truth_of(predictions)
+    names = [class_name(class_id, class_names) for class_id in ground_truth.class_ids]
     return Groups(
-        object_sizes(np.stack(largest), (height, width)),
-        object_counts(np.array([len(boxes) for boxes in truth.boxes])),
+        object_sizes(largest_true_boxes(ground_truth), ground_truth.size(0)),
+        object_counts(np.array([len(boxes) for boxes in ground_truth.boxes])),
         np.array(names, dtype=np.str_),
     )
 
 
 def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str]) -> Table | None:
-    """A line a score of the heads' maps; then, where there are such rows, of the networks that boxes trained."""
+    """Make the table of supervision: a row per score of the heads, then of the networks that boxes trained."""
     ledger: dict[str, Supervision] = {}
-    for of, is_one in _KINDS_OF_LINES.items():
-        known = [seeds[0] for line, seeds in lines.items() if line[0] != NONE and is_one(line) and seeds[0].evaluation]
-        for one in known[:1]:
-            chosen = _chosen_by(load_or_none(one.folder.settings_file, read_json) or {})
-            suffix = f", {of}" if of else ""
-            for name, score in scores_of(one).items():
-                if name not in shown or not _has_value(score, of):
+    for kind, has_kind in _KINDS_OF_LINES.items():
+        of_kind = [seeds[0] for line, seeds in lines.items() if line[0] != NONE and has_kind(line)]
+        for scored in [scored for scored in of_kind if scored.evaluation][:1]:
+            chosen = _chosen_by(load_or_none(scored.folder.settings_file, read_json) or {})
+            suffix = f", {kind}" if kind else ""
+            for name, score in scores_of(scored).items():
+                if name not in shown or not _has_value(score, kind):
                     continue
-                ledger[name + suffix] = told = _supervision(score, one.protocol, of, chosen)
-                if told.oracle:
+                supervision = _supervision(score, scored.protocol, kind, chosen)
+                ledger[name + suffix] = supervision
+                if supervision.oracle:
                     at_val = replace(score, threshold="held_out")
-                    ledger[held_out(name) + suffix] = _supervision(at_val, one.protocol, of, chosen)
+                    ledger[held_out(name) + suffix] = _supervision(at_val, scored.protocol, kind, chosen)
     if not ledger:
         return None
     rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
     notes = [
-        "Which annotations chose what. Training reads image labels alone, beside those that pretrained weights were "
-        "made with, where nothing else is said; where nothing chose the checkpoint, it is the last epoch's; where "
-        "nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these runs cannot be "
-        "seen. Test labels: the map is made for the true class. An oracle's threshold was chosen by the boxes that it "
-        "is scored on."
+        "The table lists which annotations chose what. Unless it says otherwise, training reads image labels alone, "
+        "beside those that pretrained weights were made with. Where nothing chose the checkpoint, it is the last "
+        "epoch's; where nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these "
+        "runs cannot be seen. Test labels: the map is made for the true class. The boxes that an oracle is scored on "
+        "chose its threshold."
     ]
     return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
 
@@ -206,24 +205,27 @@ _KINDS_OF_LINES: dict[str, Callable[[tuple[str, str]], bool]] = {
 }
 
 
-def _has_value(score: Score, of: str) -> bool:
-    """A few-shot network knows no class; that PSOL's class is its head's is said already, and it has no map."""
-    if of == _FEW_SHOT:
+def _has_value(score: Score, kind: str) -> bool:
+    """Return whether a kind of line has a value of this score.
+
+    A few-shot network predicts no class. PSOL makes no map, and its class is its head's, whose line already states it.
+    """
+    if kind == _FEW_SHOT:
         return score.protocol != NO_BOX and not score.needs_class
-    return of != PSOL or (score.protocol != NO_BOX and score.boxes != PIXELS)
+    return kind != PSOL or (score.protocol != NO_BOX and score.boxes != PIXELS)
 
 
-def _supervision(score: Score, protocol: Protocol, of: str, chosen: Mapping[str, Any]) -> Supervision:
-    if of == _FEW_SHOT:
+def _supervision(score: Score, protocol: Protocol, kind: str, chosen: Mapping[str, Any]) -> Supervision:
+    if kind == _FEW_SHOT:
         return few_shot_supervision(score, protocol)
-    if of == PSOL:  # val's boxes chose something, whatever else did
-        told = psol_supervision(score, protocol)
-        return replace(told, checkpoint=chosen.get("checkpoint", told.checkpoint))
+    if kind == PSOL:  # val's boxes chose something, whatever else did
+        supervision = psol_supervision(score, protocol)
+        return replace(supervision, checkpoint=chosen.get("checkpoint", supervision.checkpoint))
     return supervision_of(score, protocol, **chosen)
 
 
 def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What chose the hyper-parameters and the epoch of a run, where something did."""
+    """Return what chose the hyper-parameters and the epoch of a run; empty if they were fixed beforehand."""
     identity = settings.get("identity", {})
     chosen = {}
     if "tuning" in identity:
@@ -240,7 +242,7 @@ def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Grou
     shares = {name: error_shares(seeds).set_index("error")["share"] for name, seeds in records.items()}
     first = next(iter(shares.values()))
     rows = [
-        [Cell(error, error), *(Cell(f"{100 * one[error]:.1f}", float(one[error])) for one in shares.values())]
+        [Cell(error, error), *(Cell(f"{100 * share[error]:.1f}", float(share[error])) for share in shares.values())]
         for error in first.index
     ]
     columns = [Column("outcome"), *(Column(name) for name in shares)]
@@ -286,10 +288,10 @@ def _gallery(
 ) -> Gallery | None:
     settings: dict[str, Setting] = {}
     for line in shown[:_GALLERY_SETTINGS] if limit else ():
-        one = min(lines[line], key=lambda one: one.seed)
-        record = one.record(_BOXES)
+        scored = min(lines[line], key=lambda scored: scored.seed)
+        record = scored.record(_BOXES)
         if record is not None:
-            settings[f"{_label(line)}, seed {one.seed}"] = Setting(record, one.maps(), one.protocol)
+            settings[f"{_label(line)}, seed {scored.seed}"] = Setting(record, scored.maps(), scored.protocol)
     if not settings or predictions is None:
         return None
     names = [] if pictures is None else pictures.class_names

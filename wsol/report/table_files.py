@@ -1,4 +1,4 @@
-"""The files of a comparison's table: long as .csv, wide as .md and .tex, with what a reader must know to trust them."""
+"""Write a comparison's table as files, long as .csv, wide as .md and .tex, with notes on how it was made."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
 
 
 def _settings(results: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Run -> its settings, without baselines."""
+    """Read the settings of each run, without baselines."""
     runs = sorted(set(rows.loc[rows["backbone"] != NONE, "run"]))
     return {run: RunFolder.named(results, run).settings() for run in runs}
 
@@ -34,23 +34,24 @@ def _settings(results: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def describe_runs(
     results: Path, rows: pd.DataFrame, summary: pd.DataFrame, failed: pd.DataFrame | None = None
 ) -> list[str]:
-    """What a reader must know to trust the table and to make it again, a sentence each.
+    """Write the notes that a reader needs to trust the table and to make it again, one text for each subject.
 
     Args:
-        results: the folder that holds `runs`.
-        rows: of the table.
-        summary: of the rows.
-        failed: rows of runs that no mean counts, as of `Comparison`; their seeds were tried, so they are not missing.
+        results: the folder that contains `runs`.
+        rows: rows of the table.
+        summary: summary of the rows.
+        failed: rows of the runs that no mean counts; see `Comparison`. Their seeds were tried, so they are not missing.
 
     Raises:
-        ValueError: if no run says how it was scored.
+        ValueError: if no run has the settings of its evaluation.
     """
-    found = _settings(results, rows)
-    runs, settings = list(found), list(found.values())
+    settings_of = _settings(results, rows)
+    runs, settings = list(settings_of), list(settings_of.values())
     sizes = settings[0]["split_sizes"]
+    poolings = {run["pooling"] for run in settings}
     seeds = {
-        pooling: sorted({one["seed"] for one in settings if one["pooling"] == pooling})
-        for pooling in sorted({one["pooling"] for one in settings}, key=lambda one: (few_shot_count(one) or 0, one))
+        pooling: sorted({run["seed"] for run in settings if run["pooling"] == pooling})
+        for pooling in sorted(poolings, key=lambda pooling: (few_shot_count(pooling) or 0, pooling))
     }
 
     def listed(values: set[str]) -> str:
@@ -61,42 +62,42 @@ def describe_runs(
         if protocol != NO_BOX and not protocol.startswith(FAITHFULNESS):
             readers.setdefault(protocol_parts(protocol)[1], []).append(score)
     files = [RunFolder.named(results, run).protocol_file(rows["protocol_key"].iloc[0]) for run in runs]
-    scored = [one for one in (load_or_none(file, read_json) for file in files) if one is not None]
+    scored = [content for content in (load_or_none(file, read_json) for file in files) if content is not None]
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
-    training, scoring = (listed({one["command"] for one in which}) for which in (settings, scored))
+    training, scoring = (listed({content["command"] for content in contents}) for contents in (settings, scored))
     of_areas = sorted(_OF_AREAS & set(rows["score"]))
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
         f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
-        "Seeds: " + ", ".join(f"{one} {seeds[one]}" for one in seeds if few_shot_count(one) is None) + ".",
+        "Seeds: " + ", ".join(f"{head} {seeds[head]}" for head in seeds if few_shot_count(head) is None) + ".",
         *_of_boxes(settings, seeds, set(rows["map"])),
-        *_of_seeds(found, {} if failed is None or failed.empty else _settings(results, failed)),
+        *_of_seeds(settings_of, {} if failed is None or failed.empty else _settings(results, failed)),
         *_of_intervals(summary),
         "Percent of the test images."
         + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
-        "(an oracle: best case, not comparable with the others; the same score at the threshold of val stands beside "
-        "it, and how much the oracle flatters); by Otsu: each map's own scores; a number: fixed beforehand.",
+        "(an oracle: best case, not comparable with the others; the next columns show the same score at the threshold "
+        "of val, and how much the oracle flatters); by Otsu: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         *_of_readers(readers),
         *_of_maps(rows),
         f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
-        f"Code: training {listed({one['commit'] for one in settings})}, scores {listed(set(rows['commit']))}."
+        f"Code: training {listed({run['commit'] for run in settings})}, scores {listed(set(rows['commit']))}."
         + (" Scores of more than one version of the code stand side by side here." if _mixed(rows) else ""),
-        "Versions: " + " | ".join(sorted({_versions(one["versions"]) for one in settings})) + ".",
+        "Versions: " + " | ".join(sorted({_versions(run["versions"]) for run in settings})) + ".",
     ]
 
 
 def _of_boxes(
     settings: Sequence[Mapping[str, Any]], seeds: Mapping[str, Sequence[int]], maps: Collection[str]
 ) -> list[str]:
-    """What the networks learned that are trained with boxes, a sentence each."""
-    told = {one["pooling"]: one["supervision"] for one in settings if "supervision" in one}
+    """Return a note on the supervision of each network that is trained with boxes."""
+    supervision = {run["pooling"]: run["supervision"] for run in settings if "supervision" in run}
     notes = [
-        f"{name}: a network trained with boxes, one for all heads; {told[name]}; seeds {seeds[name]}."
+        f"{name}: a network trained with boxes, one for all heads; {supervision[name]}; seeds {seeds[name]}."
         for name in seeds
-        if name in told
+        if name in supervision
     ]
     if PSOL in maps:
         notes.append(
@@ -107,25 +108,25 @@ def _of_boxes(
 
 
 def _of_readers(readers: Mapping[str, Sequence[str]]) -> list[str]:
-    """Which scores read which boxes; nothing where none reads any."""
-    told = "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items())
-    return [f"Boxes read: {told}."] if told else []
+    """Return a note on which scores read which boxes; empty if no score reads boxes."""
+    clauses = "; ".join(f"{boxes} by {', '.join(names)}" for boxes, names in readers.items())
+    return [f"Boxes read: {clauses}."] if clauses else []
 
 
 def _mixed(rows: pd.DataFrame) -> bool:
-    """Were the scores of trained runs made by different versions of the code?"""
+    """Return whether different versions of the code made the scores of trained runs."""
     return rows.loc[rows["backbone"] != NONE, "commit"].nunique() > 1
 
 
 def _of_seeds(runs: Mapping[str, Mapping[str, Any]], failed: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Runs that one pooling has and another lacks, with the commands that make them; what failed is there, too."""
-    learned = [one for run, one in runs.items() if run not in failed]
-    commands = [command_for(*one) for one in missing_runs(learned, failed=failed.values())]
+    """Return a note with the commands of the runs that one pooling has and another lacks; failed runs count as runs."""
+    learned = [settings for run, settings in runs.items() if run not in failed]
+    commands = [command_for(*missing) for missing in missing_runs(learned, failed=failed.values())]
     return [f"Missing: {', '.join(f'`{command}`' for command in commands)}."] if commands else []
 
 
 def _of_intervals(summary: pd.DataFrame) -> list[str]:
-    """How to read ± and bold."""
+    """Return the notes on ±, bold and p-values."""
     notes = []
     if summary["half_width"].notna().any():
         seeds = summary.loc[~summary["pooling"].isin([NONE]), "seeds"]
@@ -133,12 +134,12 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
         notes.append(
             "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
             f"(Obuchowski and Rockette 1995, with the quantiles of Howe 1974; images by {RESAMPLES:,} bootstrap "
-            f"resamples, each score made anew as a whole, its threshold too).{alone} Baselines have no seeds. Printed "
-            "with the digits that it allows."
+            f"resamples, each scored as a whole, with the threshold chosen again).{alone} Baselines have no seeds. "
+            "Numbers have the digits that it allows."
         )
     if summary["best"].any():
         notes.append(
-            "Bold: the best of its column, and what a paired test does not tell apart from it (5 %, Holm's correction "
+            "Bold: the best of its column, and what a paired test does not distinguish from it (5 %, Holm's correction "
             "within the column)."
         )
     tested = summary[summary["p_holm"].notna()]
@@ -155,34 +156,34 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
 
 
 def _of_maps(rows: pd.DataFrame) -> list[str]:
-    """How to read what is told of the map methods."""
+    """Return the notes on the columns about the map methods."""
     notes = []
     if rows["exact"].ne("").any():
         notes.append(
-            "Exact: the map's cells make up the class's logit less its bias, pooled as the head pools them or summed; "
+            "Exact: the map's cells, pooled as the head pools them or summed, give the class's logit less its bias; "
             "every other map shows something else than the computation of the logit."
         )
     if rows["same_as"].str.endswith("up to ReLU").any():
         notes.append(
-            "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one sets to zero. "
-            "Resized and normalized they have other scores, so boxes may differ for that reason alone."
+            "By theorem: up to ReLU, two methods have the same map but for its negative cells, which one method sets "
+            "to zero. Resized and normalized the maps have other scores, so boxes may differ for that reason alone."
         )
     if rows["protocol"].str.startswith(FAITHFULNESS).any():
-        told = rows[rows["protocol"].str.startswith(FAITHFULNESS)]
-        undefined = int((rows["images"].max() - told["images"]).sum())
+        measures = rows[rows["protocol"].str.startswith(FAITHFULNESS)]
+        undefined = int((rows["images"].max() - measures["images"]).sum())
         left_out = (
-            f"; undefined, and so left out, {undefined} of {len(told) * rows['images'].max()}" if undefined else ""
+            f"; undefined, and so left out, {undefined} of {len(measures) * rows['images'].max()}" if undefined else ""
         )
         notes.append(
-            "Faithfulness: means over the test images, times 100; its maps are bicubic to the image and min-max "
-            f"normalized, whatever the protocol{left_out}."
+            "Faithfulness: means over the test images, times 100; its maps are resized to the image by bicubic "
+            f"interpolation and min-max normalized, whatever the protocol{left_out}."
         )
     if rows["ms_per_image"].notna().any():
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
         notes.append(
-            f"{DEGENERATE.capitalize()}: of the test images, over all seeds; scored all the same. {COST}: what the "
-            f"maps took beyond the forward pass that all methods share{shared}; mean over seeds, and another on every "
-            "machine."
+            f"{DEGENERATE.capitalize()}: of the test images, over all seeds; they are scored as all others. {COST}: "
+            f"the time of the maps beyond the forward pass that all methods share{shared}; mean over seeds. It differs "
+            "between machines."
         )
     return notes
 
@@ -192,53 +193,54 @@ def _versions(packages: Mapping[str, str]) -> str:
 
 
 def of_failures(failed: pd.DataFrame) -> list[str]:
-    """Runs that no mean counts, by head."""
+    """Return a note on the runs that no mean counts, by head."""
     if failed.empty:
         return []
-    told = []
+    clauses = []
     for (pooling, status), group in failed.drop_duplicates(["run"]).groupby(["pooling", "status"]):
         seeds = ", ".join(str(seed) for seed in sorted(group["seed"]))
-        told.append(f"{pooling} {len(group)} {status} (seed {seeds})")
+        clauses.append(f"{pooling} {len(group)} {status} (seed {seeds})")
     return [
-        f"Left out of all means: {'; '.join(told)}. Diverged: the loss, or what the trained network gives, was not "
+        f"Left out of all means: {'; '.join(clauses)}. Diverged: the loss or an output of the trained network was not "
         "finite; collapsed: top-1 on val is shown to be near chance."
     ]
 
 
 def of_tuning(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How each head's training settings were chosen, and every trial of the search."""
-    tuned = {one["pooling"]: one["tuned"] for one in settings.values() if "tuned" in one}
+    """Return notes on the search that chose each head's training settings, with every trial."""
+    tuned = {run["pooling"]: run["tuned"] for run in settings.values() if "tuned" in run}
     if not tuned:
         return []
-    how = next(one["identity"]["tuning"] for one in settings.values() if "tuned" in one)
+    how = next(run["identity"]["tuning"] for run in settings.values() if "tuned" in run)
     space = ", ".join(f"{name} in [{low:g}, {high:g}]" for name, (low, high) in how["space"].items())
     by = "its top-1 on val" if how["select"] == CLASSIFICATION else "its MaxBoxAcc on val, so that boxes chose it"
     notes = [
         f"Tuned: {how['trials']} trials for each head, at the same points, drawn log-uniformly (seed {how['seed']}): "
         f"{space}. The best by {by}, trains all seeds."
         if how["trials"] > 1
-        else "Tuned: one trial for each head, with the settings as they were."
+        else "Tuned: one trial for each head, with unchanged settings."
     ]
     for head, search in sorted(tuned.items()):
         trials = []
-        for one in search["trials"]:
-            values = ", ".join(f"{name} {_setting(one[name])}" for name in search["settings"])
-            words = [] if one["score"] is None else [f"{100 * one['score']:.1f}"]
-            words += [one["status"]] if one["status"] else []
-            words += ["(chosen)"] if one["trial"] == search["chosen"] else []
+        for trial in search["trials"]:
+            values = ", ".join(f"{name} {_setting(trial[name])}" for name in search["settings"])
+            words = [] if trial["score"] is None else [f"{100 * trial['score']:.1f}"]
+            words += [trial["status"]] if trial["status"] else []
+            words += ["(chosen)"] if trial["trial"] == search["chosen"] else []
             trials.append(f"{values}: {' '.join(words)}")
         notes.append(f"Trials of {head}: {'; '.join(trials)}.")
     return notes
 
 
 def _setting(value: float | None) -> str:
-    """A tried setting; head_lr may be left to lr."""
+    """Format a setting of a trial; null for a head_lr that follows lr."""
     return "null" if value is None else f"{value:g}"
 
 
 def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> Table:
-    """The scores of a comparison with the notes that a reader needs."""
-    commands = {one["pooling"]: one["command"] for one in _settings(results, comparison.rows).values()}
+    """Make the table of scores of a comparison with all its notes."""
+    settings = _settings(results, comparison.rows)
+    commands = {run["pooling"]: run["command"] for run in settings.values()}
 
     def missing(pooling: str, name: str) -> str:
         return commands.get(pooling, "")
@@ -247,7 +249,7 @@ def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> 
     notes = [
         *of_failures(comparison.failed),
         *describe_runs(results, comparison.rows, summary, comparison.failed),
-        *of_tuning(_settings(results, comparison.rows)),
+        *of_tuning(settings),
     ]
     return replace(table, notes=notes)
 
@@ -258,10 +260,10 @@ def write_tables(
     """Write one comparison as `.csv` (long, fractions), `.md` and `.tex` (wide, percent).
 
     Args:
-        results: the folder that holds `runs`.
-        comparison: which rows.
-        out: the folder whose `tables` the files go into.
-        measured: what the records say; None: they are read.
+        results: the folder that contains `runs`.
+        comparison: the rows.
+        out: the files go to its folder `tables`.
+        measured: (pooling, map) -> name of the score -> its values; None: the records are read.
 
     Returns:
         suffix -> path.
@@ -273,7 +275,7 @@ def write_tables(
 
 
 def write_files(comparison: Comparison, summary: pd.DataFrame, table: Table, out: Path) -> dict[str, Path]:
-    """Write a table that is made already; as `write_tables`."""
+    """Write a table that was made before; see `write_tables`."""
     name = comparison.file_name(out)
     paths = {suffix: out / "tables" / f"{name}.{suffix}" for suffix in ("csv", "md", "tex")}
     save_frame(paths["csv"], summary.assign(runs=[";".join(runs) for runs in summary["runs"]]))

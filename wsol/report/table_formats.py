@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, and LaTeX for booktabs."""
+"""Format tables as text: Markdown, and LaTeX for booktabs."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -28,25 +28,24 @@ _LATEX = {
     "≥": r"$\geq$",
     "×": r"$\times$",
     "|": r"\textbar{}",
-    "[": "{[}",  # a row that starts with one of these two would be read as an argument of the line end before it
+    "[": "{[}",  # LaTeX would read [ or * at the start of a row as an argument of the \\ before it
     "*": "{*}",
 }
 
 
 def markdown(table: Table) -> str:
-    """A GitHub table and its notes; the best of a column is bold, oracles are told in the heading."""
+    """Format a GitHub table and its notes; the best of a column is bold, and headings mark oracles."""
     headers = [
-        _markdown_text(f"oracle: {one.text}" if _is_oracle(table.columns, place) else one.text)
-        for place, one in enumerate(table.columns)
+        _markdown_text(f"oracle: {column.text}" if _is_oracle(column) else column.text) for column in table.columns
     ]
     cells = [[_markdown_cell(cell) for cell in row] for row in table.rows]
     text = tabulate(cells, headers, tablefmt="github", disable_numparse=True)
     return text + "\n\n" + "".join(f"- {note}\n" for note in table.notes)
 
 
-def _is_oracle(columns: Sequence[Column], place: int) -> bool:
-    """Is it an oracle: Markdown has no groups, so each oracle says it itself."""
-    return columns[place].group.startswith("oracle") and columns[place].text.endswith("(τ on test)")
+def _is_oracle(column: Column) -> bool:
+    """Return whether a heading must say that it is an oracle, as Markdown has no groups of columns."""
+    return column.group.startswith("oracle") and column.text.endswith("(τ on test)")
 
 
 def _markdown_text(text: str) -> str:
@@ -59,7 +58,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A `tabular` for `\input` that needs `\usepackage{booktabs}` and nothing else; the best of a column is bold."""
+    r"""Format a `tabular` for `\input`, which needs `\usepackage{booktabs}` alone; the best of a column is bold."""
     lines = [f"% {' '.join(note.splitlines())}" for note in table.notes]
     lines += [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule"]
     if any(column.group for column in table.columns):

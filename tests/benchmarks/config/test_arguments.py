@@ -12,22 +12,22 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
 def read(*words):
-    found = ReportWords()
-    read_words(words, found, lambda key, value: False)
-    return found
+    parsed = ReportWords()
+    read_words(words, parsed, lambda key, value: False)
+    return parsed
 
 
 @pytest.mark.parametrize("inside", ["", "runs"])
 @pytest.mark.parametrize("key", ["", "results="])
 def test_the_folder_may_be_named_or_not(tmp_path, key, inside):
     (tmp_path / "runs").mkdir()
-    found = read(f"{key}{tmp_path / inside}", "data=cub")
-    assert found.results == tmp_path
-    assert found.filters == {"data": ["cub"]}
+    parsed = read(f"{key}{tmp_path / inside}", "data=cub")
+    assert parsed.results == tmp_path
+    assert parsed.filters == {"data": ["cub"]}
 
 
 def test_a_folder_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="there is no folder no_folder; name the one that holds the runs"):
+    with pytest.raises(ValueError, match="there is no folder no_folder; name the folder that contains the runs"):
         read("results=no_folder")
 
 

@@ -31,16 +31,16 @@ def settings_of(image_size=16, seed=0, option="synthetic", fingerprint="same", *
 @pytest.fixture
 def read(monkeypatch, tmp_path):
     """The settings of every run whose data were read."""
-    found = []
+    result = []
 
     def splits_of(settings, cfg):
-        found.append(settings)
+        result.append(settings)
         reader = {key: value for key, value in settings["reader"].items() if key != "option"}
         return synthetic(**reader, cache_dir=tmp_path / "cache")
 
     for module in (pooling_axis, report):
         monkeypatch.setattr(module, "splits_of", splits_of)
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_shares_are_measured_on_images_of_the_runs_own_size(read, tmp_path):
 
 
 def test_photographs_have_the_runs_own_size(read, tmp_path):
-    found = report.DataSets(tmp_path, None)
+    result = report.DataSets(tmp_path, None)
     sides = []
     for run in (settings_of(), settings_of(image_size=24), settings_of(seed=1)):
         RunFolder(tmp_path / "runs" / run["run"]).write_settings(run)
         rows = pd.DataFrame({"backbone": ["tiny"], "run": [run["run"]], "data": ["synthetic"]})
-        sides.append(found.of(Comparison("name", rows)).photo(0).size)
+        sides.append(result.of(Comparison("name", rows)).photo(0).size)
     assert sides == [(16, 16), (24, 24), (16, 16)]
     assert len(read) == 2

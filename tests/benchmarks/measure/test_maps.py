@@ -62,7 +62,7 @@ def test_a_library_that_breaks_has_a_row_that_says_so(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert text.count("| broken ") == 4
     assert text.count("failed: KeyError: 'a / b'") == 4
-    assert "Not installed, and so left out: no-such-package." in text
+    assert "Left out because not installed: no-such-package." in text
     assert "`python benchmarks/measure/maps.py --networks resnet18 --size 32 --batch 1 --rounds 1 --device cpu`" in text
 
 
@@ -90,10 +90,10 @@ def test_the_table_and_what_the_libraries_agree_on(tmp_path):
     graph = {row[1]: float(row[6]) for row in times[2:7]}
     assert graph["ours"] < 0.01
     assert min(graph[name] for name in ("grad-cam", "torchcam", "captum")) > 100 * graph["ours"]
-    found = {(row[1], method): row[2 + place] for row in differences[1:] for place, method in enumerate(METHODS)}
+    result = {(row[1], method): row[2 + place] for row in differences[1:] for place, method in enumerate(METHODS)}
     agree = ("Grad-CAM", "XGrad-CAM", "HiResCAM", "LayerCAM")
     for name, has in {"ours, optimized": METHODS, "grad-cam": agree, "torchcam": agree, "captum": agree}.items():
-        values = [float(found[name, method]) for method in has if found[name, method] != "-"]
+        values = [float(result[name, method]) for method in has if result[name, method] != "-"]
         assert len(values) == {"ours, optimized": 6, "grad-cam": 4, "torchcam": 3, "captum": 2}[name]
         assert max(values) < 1e-3, name
 

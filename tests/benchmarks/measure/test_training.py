@@ -30,8 +30,8 @@ def test_ours_and_the_loop_with_our_augmentation_do_the_very_same_work():
     ours, plain = (make(WORK, pixels)(speed.Clock(CPU)) for make in (speed.our_loop, speed.batched_loop))
     before = speed.our_network("small_cnn")
     assert not torch.equal(ours.fc.weight, before.fc.weight)
-    found = [value for key, value in ours.state_dict().items() if key not in ("backbone.mean", "backbone.std")]
-    for value, expected in zip(found, plain.state_dict().values(), strict=True):
+    result = [value for key, value in ours.state_dict().items() if key not in ("backbone.mean", "backbone.std")]
+    for value, expected in zip(result, plain.state_dict().values(), strict=True):
         assert torch.equal(value, expected)
 
 
@@ -103,11 +103,13 @@ def test_ratios_are_of_one_round_and_the_goal_is_of_both():
     seconds[speed.OURS] = [1.0, 4.0, 10.0]
     assert speed.ratios(seconds, speed.OURS, speed.WRITTEN) == [2, 1, 0.8]
     memory = dict.fromkeys(speed.LOOPS, 5.0)
-    (row,) = (line for line in speed.table_of([speed.Found(WORK, seconds, memory)]).splitlines() if "| wsol" in line)
+    (row,) = (
+        line for line in speed.table_of([speed.Measurement(WORK, seconds, memory)]).splitlines() if "| wsol" in line
+    )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[3:] == ["3.0 (1.2 to 12.0)", "1.00 (0.80 to 2.00)", "1.00 (0.80 to 2.00)", "5", "met"]
     seconds[speed.BATCHED] = [0.9, 3.6, 9.0]
-    assert "| missed |" in speed.table_of([speed.Found(WORK, seconds, memory)])
+    assert "| missed |" in speed.table_of([speed.Measurement(WORK, seconds, memory)])
 
 
 @pytest.mark.parametrize("count", [1, 16])
@@ -125,14 +127,9 @@ def test_crops_by_rows_and_by_gathering_are_those_cut_one_by_one(count, size):
                 expected[n, y, x] = images[n, tops[n] + y, lefts[n] + column]
     for cut in (_sliced, _gathered):
         assert torch.equal(cut(images, size, tops, lefts, mirrored), expected)
-    found = augment(images.permute(0, 3, 1, 2), size, torch.Generator().manual_seed(2))
-    assert torch.equal(found, expected.permute(0, 3, 1, 2))
-    assert found.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_command_does_not_tell_where_the_table_went():
-    assert speed.command_of(["--out", "/some/where/a.md"]) == "python benchmarks/measure/training.py --out a.md"
-    assert speed.command_of(["--out", "results/a.md"]).endswith("--out results/a.md")
+    result = augment(images.permute(0, 3, 1, 2), size, torch.Generator().manual_seed(2))
+    assert torch.equal(result, expected.permute(0, 3, 1, 2))
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.slow

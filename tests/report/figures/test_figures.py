@@ -64,7 +64,7 @@ def draw_groups(names, count=12):
 
 def draw_forest(names):
     values = np.linspace(-0.1, 0.1, len(names))
-    return draw_differences(names, values, values - 0.03, values + 0.03, "GMP − GAP of $a_b$ <b>", margin=0.02)
+    return draw_differences(names, values, values - 0.03, values + 0.03, "GMP − GAP of $a_b$ <b>")
 
 
 DRAWN = [draw_thresholds, draw_ious, draw_shares, draw_ratios, draw_groups, draw_forest]
@@ -135,7 +135,7 @@ class TestEveryFigure:
 
     @pytest.mark.parametrize("draw", [draw_thresholds, draw_ious, draw_groups])
     def test_more_than_can_be_told_apart(self, draw):
-        with pytest.raises(ValueError, match="At most 8 settings"):
+        with pytest.raises(ValueError, match="at most 8 settings"):
             draw([str(n) for n in range(9)])
 
     @pytest.mark.parametrize("draw", [draw_shares, draw_ratios, draw_forest])
@@ -196,8 +196,8 @@ class TestAccuracyByThreshold:
         ("points", "message"),
         [
             ({"gmp": {"val": [0.2, 0.2]}}, r"got \['gmp'\]"),
-            ({"gap": {"test": [0.2, 0.2]}}, r"'val' or 'oracle'; got \['test'\]"),
-            ({"gap": {ORACLE: [0.2]}}, "'oracle' of 'gap' are 1, and its seeds 2"),
+            ({"gap": {"test": [0.2, 0.2]}}, r"'val' or 'oracle', got \['test'\]"),
+            ({"gap": {ORACLE: [0.2]}}, "'oracle' of 'gap' are 1, but there are 2 seeds"),
             ({"gap": {ORACLE: [0.2, 0.3]}}, r"τ = 0\.3, which is not among the 3 thresholds"),
         ],
     )
@@ -329,10 +329,6 @@ class TestDifferences:
         assert "difference (points)" in said(figure)
         assert list(self.marks(figure)[0].get_xdata()) == [pytest.approx(3.2)]
 
-    def test_another_unit_is_printed_as_it_is(self):
-        figure = draw_differences(["a"], [1.5], [1.0], [2.0], unit="octaves")
-        assert {"+1.5 [+1.0, +2.0]", "difference (octaves)"} <= set(said(figure))
-
     def test_a_mark_is_filled_where_the_interval_leaves_out_zero(self):
         none = np.nan
         figure = draw_differences("abcd", [0.1, -0.1, 0.1, 0.1], [0.05, -0.2, -0.1, none], [0.2, -0.05, 0.2, none])
@@ -345,11 +341,6 @@ class TestDifferences:
 
     def test_nothing_is_known_at_all(self):
         assert "not measured" in said(draw_differences(["a"], [np.nan], [np.nan], [np.nan]))
-
-    def test_the_margin_is_named(self):
-        shown = said(draw_differences(["a"], [0.1], [0.0], [0.2], margin=0.02))
-        assert "too small to matter (± 2 points)" in shown
-        assert not any("matter" in text for text in said(draw_differences(["a"], [0.1], [0.0], [0.2])))
 
     @pytest.mark.parametrize("width", [COLUMN, PAGE])
     def test_a_long_title_is_cut_to_the_width(self, width):

@@ -83,17 +83,17 @@ def at(line):
 
 def labels(figure, points):
     """Label -> what is written beside the point."""
-    notes = [one for one in figure.axes[0].texts if isinstance(one, Annotation)]
-    return {one.get_text(): one for one in notes if any(point.label in one.get_text() for point in points)}
+    notes = [artist for artist in figure.axes[0].texts if isinstance(artist, Annotation)]
+    return {artist.get_text(): artist for artist in notes if any(point.label in artist.get_text() for point in points)}
 
 
 def legend(figure):
-    return [text.get_text() for one in figure.legends for text in one.get_texts()]
+    return [text.get_text() for artist in figure.legends for text in artist.get_texts()]
 
 
-def without_interval(one):
-    bare = replace(one.localization, low=NONE, high=NONE)
-    return replace(one, localization=bare, classification=replace(one.classification, low=NONE, high=NONE))
+def without_interval(artist):
+    bare = replace(artist.localization, low=NONE, high=NONE)
+    return replace(artist, localization=bare, classification=replace(artist.classification, low=NONE, high=NONE))
 
 
 class TestBoth:
@@ -106,17 +106,17 @@ class TestBoth:
 
     @pytest.mark.parametrize("draw", DRAWN)
     def test_markers_tell_the_site_and_the_swap(self, draw):
-        found = marks(draw(HEADS))
-        assert {label: mark.get_marker() for label, mark in found.items() if label != "gmp on scores"} == dict.fromkeys(
-            (head.label for head in HEADS if not head.on_scores), "o"
-        )
-        assert found["gmp on scores"].get_marker() == "s"
-        faces = {label: mark.get_markerfacecolor() == "white" for label, mark in found.items()}
+        result = marks(draw(HEADS))
+        assert {
+            label: mark.get_marker() for label, mark in result.items() if label != "gmp on scores"
+        } == dict.fromkeys((head.label for head in HEADS if not head.on_scores), "o")
+        assert result["gmp on scores"].get_marker() == "s"
+        faces = {label: mark.get_markerfacecolor() == "white" for label, mark in result.items()}
         assert [label for label, hollow in faces.items() if hollow] == ["gap tested as gmp"]
-        assert [to_hex(found[label].get_markeredgecolor()) for label in ("gap", "gmp", "lse 1")] == [
+        assert [to_hex(result[label].get_markeredgecolor()) for label in ("gap", "gmp", "lse 1")] == [
             color.lower() for color in COLORS[:3]
         ]
-        assert found["gap"].get_markersize() > found["lse 1"].get_markersize()
+        assert result["gap"].get_markersize() > result["lse 1"].get_markersize()
 
     @pytest.mark.parametrize("draw", DRAWN)
     def test_the_legend_names_what_is_there(self, draw):
@@ -137,8 +137,8 @@ class TestBoth:
         boxes = {
             text: matplotlib.text.Text.get_window_extent(note).shrunk(0.98, 0.75) for text, note in written.items()
         }
-        for (one, first), (other, second) in combinations(boxes.items(), 2):
-            assert not first.overlaps(second), (one, other)
+        for (artist, first), (other, second) in combinations(boxes.items(), 2):
+            assert not first.overlaps(second), (artist, other)
         frame = figure.axes[0].get_window_extent()
         for text, box in boxes.items():
             assert frame.x0 <= box.x0, text
@@ -158,9 +158,9 @@ class TestBoth:
         for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
             low, high = axis.get_view_interval()
             outside |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-        written = [one for one in figure.findobj(matplotlib.text.Text) if one.get_text().strip()]
+        written = [artist for artist in figure.findobj(matplotlib.text.Text) if artist.get_text().strip()]
         assert len(written) > 18
-        for text in (one for one in written if one not in outside):
+        for text in (artist for artist in written if artist not in outside):
             assert text.get_fontsize() >= FONT
             box = matplotlib.text.Text.get_window_extent(text)
             assert -0.5 <= box.x0 <= box.x1 <= width + 0.5, text
@@ -169,7 +169,7 @@ class TestBoth:
     @pytest.mark.parametrize("draw", DRAWN)
     def test_names_are_text(self, draw):
         points = [point("a$b_c$d", 0.2, 0.5), point("_gap", 0.5, 0.6), point("two\nlines", 0.9, 0.7)]
-        shown = [one.get_text() for one in drawn(draw(points)).axes[0].texts]
+        shown = [artist.get_text() for artist in drawn(draw(points)).axes[0].texts]
         assert {"a$b_c$d", "_gap", "two lines"} <= set(shown)
 
     @pytest.mark.parametrize("draw", DRAWN)
@@ -181,10 +181,12 @@ class TestBoth:
 
     @pytest.mark.parametrize("draw", DRAWN)
     def test_the_same_drawing_is_the_same_file_and_says_what_made_it(self, draw, tmp_path):
-        one, two = (save_drawing(draw(HEADS[:3]), tmp_path / name, "command: x; code abc") for name in ("one", "two"))
-        assert one["png"].read_bytes() == two["png"].read_bytes()
-        assert one["pdf"].read_bytes() == two["pdf"].read_bytes()
-        assert b"code abc" in one["png"].read_bytes()
+        artist, two = (
+            save_drawing(draw(HEADS[:3]), tmp_path / name, "command: x; code abc") for name in ("one", "two")
+        )
+        assert artist["png"].read_bytes() == two["png"].read_bytes()
+        assert artist["pdf"].read_bytes() == two["pdf"].read_bytes()
+        assert b"code abc" in artist["png"].read_bytes()
 
     @pytest.mark.parametrize("draw", DRAWN)
     def test_the_users_settings_of_matplotlib_change_nothing(self, draw):
@@ -207,20 +209,20 @@ class TestBySharpness:
         low, high = axes.get_xlim()
         assert low < 1 / CELLS
         assert high > 1
-        ticks = dict(zip(axes.get_xticks(), (one.get_text() for one in axes.get_xticklabels()), strict=True))
+        ticks = dict(zip(axes.get_xticks(), (artist.get_text() for artist in axes.get_xticklabels()), strict=True))
         assert ticks[1 / CELLS] == "1.6"
         assert ticks[1.0] == "100"
-        assert {"1 cell (maximum)", "all cells (mean)"} <= {one.get_text() for one in axes.texts}
+        assert {"1 cell (maximum)", "all cells (mean)"} <= {artist.get_text() for artist in axes.texts}
 
     @pytest.mark.parametrize("cells", [1, 4, 49, 64, 196, 784])
     def test_numbers_of_the_axis_do_not_touch(self, cells):
         figure = drawn(by_sharpness([point("gap", 1.0, 0.5)], cells))
         boxes = [text.get_window_extent() for text in figure.axes[0].get_xticklabels()]
         assert len(boxes) >= (1 if cells == 1 else 2)
-        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+        assert not any(artist.overlaps(other) for artist, other in combinations(boxes, 2))
 
     def test_lse_is_joined_in_order_of_its_sharpness(self):
-        (line,) = [one for one in by_sharpness(HEADS).axes[0].get_lines() if one.get_label() == "line lse"]
+        (line,) = [artist for artist in by_sharpness(HEADS).axes[0].get_lines() if artist.get_label() == "line lse"]
         assert list(line.get_xdata()) == [0.8, 0.4, 0.1]
         assert list(line.get_ydata()) == [0.62, 0.58, 0.5]
         assert "lse, in order of its sharpness" in legend(by_sharpness(HEADS))
@@ -230,17 +232,17 @@ class TestBySharpness:
             point(f"lse {r:g} on scores", share, 0.4, on_scores=True, sharpness=r) for r, share in [(1, 0.9), (9, 0.3)]
         ]
         figure = by_sharpness([*HEADS, *scores])
-        lines = [one for one in figure.axes[0].get_lines() if one.get_label() == "line lse"]
-        assert [len(one.get_xdata()) for one in lines] == [3, 2]
-        assert {one.get_linestyle() for one in lines} == {"-", "--"}
+        lines = [artist for artist in figure.axes[0].get_lines() if artist.get_label() == "line lse"]
+        assert [len(artist.get_xdata()) for artist in lines] == [3, 2]
+        assert {artist.get_linestyle() for artist in lines} == {"-", "--"}
         assert "lse of class scores, in order of its sharpness" in legend(figure)
 
     def test_one_lse_is_no_line(self):
         figure = by_sharpness([point("gap", 1.0, 0.6), point("lse 3", 0.4, 0.58, sharpness=3.0)])
-        assert not any(one.get_label() == "line lse" for one in figure.axes[0].get_lines())
+        assert not any(artist.get_label() == "line lse" for artist in figure.axes[0].get_lines())
 
     def test_intervals_are_upright(self):
-        (interval,) = [one for one in by_sharpness(HEADS[:1]).axes[0].get_lines() if len(one.get_xdata()) == 2]
+        (interval,) = [artist for artist in by_sharpness(HEADS[:1]).axes[0].get_lines() if len(artist.get_xdata()) == 2]
         assert list(interval.get_xdata()) == [1.0, 1.0]
         assert list(interval.get_ydata()) == pytest.approx([0.57, 0.63])
 
@@ -256,7 +258,7 @@ class TestBySharpness:
 class TestByClassification:
     def test_intervals_are_a_cross(self):
         figure = by_classification(HEADS[:1])
-        across, upright = [one for one in figure.axes[0].get_lines() if len(one.get_xdata()) == 2]
+        across, upright = [artist for artist in figure.axes[0].get_lines() if len(artist.get_xdata()) == 2]
         assert (list(across.get_xdata()), list(across.get_ydata())) == ([0.88, 0.92], [0.6, 0.6])
         assert list(upright.get_xdata()) == [0.9, 0.9]
         assert list(upright.get_ydata()) == pytest.approx([0.57, 0.63])

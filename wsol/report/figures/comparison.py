@@ -1,4 +1,4 @@
-"""The figures of a comparison, from its records."""
+"""Draw the figures of a comparison from its records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -29,16 +29,16 @@ MOST_SETTINGS = 6  # in one figure
 
 
 class Drawn(NamedTuple):
-    """A figure with what a reader must know of it."""
+    """A figure with its file name, title and caption."""
 
-    name: str  # of its files
+    name: str  # file name without suffix
     title: str
     figure: Figure
     caption: str
 
 
 class Groups(NamedTuple):
-    """What the images of a comparison are grouped by, (N,) labels each."""
+    """Labels that group the images of a comparison, (N,) each."""
 
     sizes: NDArray[np.str_]
     counts: NDArray[np.str_]
@@ -48,12 +48,13 @@ class Groups(NamedTuple):
 def draw_comparison(
     records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None, summary: pd.DataFrame
 ) -> Iterator[Drawn]:
-    """All figures of a comparison.
+    """Draw all figures of a comparison.
 
     Args:
-        records: by setting, one a seed, of the box rule `largest` at the threshold chosen on val.
-        groups: of the images; None: not known.
-        summary: as of `summarize`.
+        records: name of the setting -> the record of each seed, of the box rule `largest` at the threshold chosen on
+            val.
+        groups: groups of the images; None if unknown.
+        summary: a table of `summarize`.
     """
     if records:
         yield from _curves(records)
@@ -69,7 +70,7 @@ def draw_comparison(
             "area_ratios",
             "Size of the boxes",
             draw_area_ratios({name: area_ratios(seeds) for name, seeds in records.items()}),
-            "Area of the predicted box over that of the true one, at the τ chosen on val; all images of all seeds.",
+            "Area of the predicted box over that of the true box, at the τ chosen on val; all images of all seeds.",
         )
     for name, title, labels, order in _breakdowns(groups) if groups is not None and records else ():
         frames = {setting: by_group(seeds, labels, order=order) for setting, seeds in records.items()}
@@ -79,7 +80,7 @@ def draw_comparison(
     differences = summary[summary["pooling"].str.contains(" - ") & (summary["kind"] != FLATTERY)]
     differences = differences[differences["mean"].notna() & differences["protocol"].ne(NO_BOX)]
     if len(differences):
-        yield _of_differences(differences)
+        yield _difference_figure(differences)
 
 
 def _curves(records: Mapping[str, Sequence[LocalizationRecord]]) -> Iterator[Drawn]:
@@ -97,7 +98,7 @@ def _curves(records: Mapping[str, Sequence[LocalizationRecord]]) -> Iterator[Dra
         "accuracy_by_threshold",
         "Accuracy against the score-map threshold",
         draw_accuracy_by_threshold(curves, thresholds, points, fixed),
-        "Share of images whose box reaches IoU 0.5 at each τ: mean over seeds, least to most as a band.",
+        "Share of images whose box reaches IoU 0.5 at each τ: mean over seeds, range over seeds as a band.",
     )
     by_iou = {name: accuracy_by_iou(seeds) for name, seeds in records.items()}
     yield Drawn(
@@ -116,11 +117,11 @@ def _breakdowns(groups: Groups) -> Iterator[tuple[str, str, NDArray[np.str_], Se
         yield "class", "class", groups.classes, None
 
 
-def _of_differences(differences: pd.DataFrame) -> Drawn:
+def _difference_figure(differences: pd.DataFrame) -> Drawn:
     several = differences["pooling"].nunique() > 1
     names = [
-        f"{one['map']}: {heading(one['score'], one['protocol'])}" + (f", {one['pooling']}" if several else "")
-        for one in differences.to_dict("records")
+        f"{line['map']}: {heading(line['score'], line['protocol'])}" + (f", {line['pooling']}" if several else "")
+        for line in differences.to_dict("records")
     ]
     title = ", ".join(dict.fromkeys(differences["pooling"])).replace(" - ", " − ")
     values, lows, highs = (differences[column].to_numpy(float) for column in ("mean", "low", "high"))

@@ -1,4 +1,4 @@
-"""Figures of accuracy against a threshold, of plain arrays by name of setting; names may be anybody's text."""
+"""Draw accuracy against a threshold from plain arrays by name of setting; names may be any text from outside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,8 +26,8 @@ from wsol.scoring.thresholds import find_threshold
 ON_VAL, ORACLE = "val", "oracle"  # keys of the operating points
 _POINT_TEXT = {ON_VAL: "τ chosen on val", ORACLE: "best τ on test (oracle)"}
 _MEAN_TEXT = {ON_VAL: "mean τ chosen on val", ORACLE: "mean best τ (oracle)"}
-_MOST_CORNERS = 200  # along a band, which matplotlib writes in full, where it simplifies lines
-_MOST_POINTS = 12  # of one kind; where there would be more, each setting has one
+_MOST_CORNERS = 200  # corners along a band, which matplotlib writes in full, while it simplifies lines
+_MOST_POINTS = 12  # points of one kind; with more seeds, each setting has one point at the mean
 
 
 @in_style
@@ -39,25 +39,27 @@ def draw_accuracy_by_threshold(
     iou_threshold: float = 0.5,
     width: float = COLUMN,
 ) -> Figure:
-    """Accuracy against the score-map threshold τ: mean over seeds, least to most as a band, operating points marked.
+    """Draw accuracy against the score-map threshold τ: mean and range over seeds, with the operating points.
 
     Args:
-        curves: (S, T) by setting, fractions, of `accuracy_by_threshold`.
+        curves: name of the setting -> (S, T) fractions of `accuracy_by_threshold`.
         thresholds: (T,).
-        points: by setting, under `ON_VAL` ("val") and `ORACLE` ("oracle"), the τ of each seed; either may be missing. A
-            mark stands on its seed's own curve, which the mean line may leave; where marks would be too many, the
-            means of τ and of accuracy are marked, and the legend says so.
-        fixed: a τ to mark for all; None: none.
+        points: name of the setting -> `ON_VAL` ("val") and `ORACLE` ("oracle") -> the τ of each seed; either may be
+            missing. A mark lies on the curve of its seed, and so beside the mean line. If there would be too many
+            marks, the means of τ and of accuracy are marked, and the legend states it.
+        fixed: a τ to mark for all settings; None for no mark.
         iou_threshold: δ, for the label.
         width: inches.
 
     Raises:
-        ValueError: without settings, with more than eight, or if the points are of other settings, kinds, seeds or
+        ValueError: if there are no settings or more than eight, or if the points have other settings, kinds, seeds or
             thresholds than the curves.
     """
     unknown = {*points} - {*curves} | {kind for of_kind in points.values() for kind in of_kind} - {*_POINT_TEXT}
     if unknown:
-        raise ValueError(f"Points need the name of a curve, and are {ON_VAL!r} or {ORACLE!r}; got {sorted(unknown)}.")
+        raise ValueError(
+            f"Points must have the name of a curve and the kind {ON_VAL!r} or {ORACLE!r}, got {sorted(unknown)}."
+        )
     figure, axes, entries = _curves(curves, np.asarray(thresholds), width)
     if fixed is not None:
         axes.axvline(fixed, color="#555555", linewidth=0.7, zorder=1)
@@ -86,15 +88,15 @@ def draw_accuracy_by_threshold(
 def _places(
     seeds: NDArray[np.floating], thresholds: NDArray[np.float64], taus: Sequence[float], what: str
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Each seed's τ and its accuracy there, both (S,)."""
+    """Return each seed's τ and its accuracy at that τ, both (S,)."""
     if len(taus) != len(seeds):
-        raise ValueError(f"The points {what} are {len(taus)}, and its seeds {len(seeds)}.")
+        raise ValueError(f"The points {what} are {len(taus)}, but there are {len(seeds)} seeds; expected one for each.")
     columns = [find_threshold(thresholds, tau, f"The point {what}") for tau in taus]
     return thresholds[columns], seeds[np.arange(len(seeds)), columns]
 
 
 def _point(kind: str, color: str) -> dict[str, Any]:
-    # A ring around a dot, so that both are seen where they are the same point.
+    # A ring around a dot, so that both are visible where they coincide.
     size, face = (3.2, color) if kind == ON_VAL else (5.5, "none")
     return {
         "marker": "o",
@@ -111,15 +113,15 @@ def draw_accuracy_by_iou(
     iou_thresholds: Sequence[float] | NDArray[np.floating],
     width: float = COLUMN,
 ) -> Figure:
-    """Accuracy against the IoU that counts as a hit: mean over seeds, least to most as a band.
+    """Draw accuracy against the IoU that counts as a hit: mean over seeds, range over seeds as a band.
 
     Args:
-        curves: (S, D) by setting, fractions, of `accuracy_by_iou`.
+        curves: name of the setting -> (S, D) fractions of `accuracy_by_iou`.
         iou_thresholds: (D,).
         width: inches.
 
     Raises:
-        ValueError: without settings, or with more than eight.
+        ValueError: if there are no settings or more than eight.
     """
     figure, axes, entries = _curves(curves, np.asarray(iou_thresholds), width)
     axes.set_xlim(0, 1)
@@ -132,7 +134,7 @@ def draw_accuracy_by_iou(
 def _curves(
     curves: Mapping[str, NDArray[np.floating]], x: NDArray[np.floating], width: float
 ) -> tuple[Figure, Axes, list[tuple[Artist, str]]]:
-    """Mean lines with bands; returns what the legend says of them."""
+    """Draw mean lines with bands, and return them with the entries of the legend."""
     check_settings(curves)
     figure = Figure(figsize=(width, 2.3), layout="constrained")
     axes = figure.subplots()

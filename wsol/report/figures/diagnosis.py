@@ -1,4 +1,4 @@
-"""The report's figures, of plain arrays and frames by name of setting; names may be anybody's text."""
+"""Draw the report's figures of errors, sizes, groups and differences; names may be any text from outside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ from wsol.report.figures.style import (
     title_above,
 )
 
-# Light enough for black numbers, with a hatch each for grey printers.
+# The colours are light enough for black numbers; each has a hatch for black-and-white printers.
 _ERROR_LOOK: dict[str, tuple[str, str]] = {
     RIGHT: ("#009E73", ""),
     WRONG_CLASS: ("#F0E442", "||||"),  # dots would be a quarter of a megabyte of SVG
@@ -49,14 +49,14 @@ _ERROR_LOOK: dict[str, tuple[str, str]] = {
 
 @in_style
 def draw_error_types(shares: Mapping[str, pd.DataFrame], width: float = PAGE) -> Figure:
-    """What the boxes of each setting are: a bar of 100 %, cut into types of error, the mean over seeds.
+    """Draw the types of error of each setting as a bar of 100 %, the mean over seeds.
 
     Args:
-        shares: by setting, of `error_shares`.
+        shares: name of the setting -> table of `error_shares`.
         width: inches.
 
     Raises:
-        ValueError: without settings.
+        ValueError: if there are no settings.
     """
     check_settings(shares, most=None)
     figure = Figure(figsize=(width, 0.55 + 0.27 * len(shares)), layout="constrained")
@@ -87,7 +87,7 @@ def draw_error_types(shares: Mapping[str, pd.DataFrame], width: float = PAGE) ->
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    """One row for each label, the first on top."""
+    """Give the axes one row for each label, the first on top."""
     axes.set_yticks(range(len(labels)), labels=labels, parse_math=False)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -95,14 +95,14 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
 
 @in_style
 def draw_area_ratios(ratios: Mapping[str, NDArray[np.floating]], width: float = COLUMN) -> Figure:
-    """How the predicted box's area over the true one's is distributed in each setting: an outline, and the median.
+    """Draw the distribution and the median of the predicted box's area over the true box's, for each setting.
 
     Args:
-        ratios: by setting, log2 of the ratio for each image that has a box, of `area_ratios`.
+        ratios: name of the setting -> log2 of the ratio of each image that has a box; see `area_ratios`.
         width: inches.
 
     Raises:
-        ValueError: without settings.
+        ValueError: if there are no settings.
     """
     check_settings(ratios, most=None)
     every = np.concatenate([np.asarray(values, float) for values in ratios.values()])
@@ -130,7 +130,7 @@ def draw_area_ratios(ratios: Mapping[str, NDArray[np.floating]], width: float = 
     axes.set_xlim(-limit, limit)
     ticks = range(-limit, limit + 1, 1 if limit < 4 else 2)
     labels = [str(2**tick) if tick >= 0 else f"1/{2**-tick}" for tick in ticks]
-    if (np.abs(every) > limit).any():  # the last bins hold what lies beyond
+    if (np.abs(every) > limit).any():  # the last bins contain all ratios beyond the limit
         labels[0], labels[-1] = f"≤ {labels[0]}", f"≥ {labels[-1]}"
     axes.set_xticks(ticks, labels=labels)
     axes.grid(visible=False, axis="y")
@@ -143,17 +143,18 @@ def draw_area_ratios(ratios: Mapping[str, NDArray[np.floating]], width: float = 
 def draw_breakdown(
     frames: Mapping[str, pd.DataFrame], title: str = "", most: int = 20, width: float = COLUMN
 ) -> Figure:
-    """GT-known localization by group: a dot for each setting, with the standard deviation over seeds to both sides.
+    """Draw GT-known Loc by group: a dot for each setting, with the standard deviation over seeds to both sides.
 
     Args:
-        frames: by setting, of `by_group` with the same groups.
-        title: what the groups are.
-        most: groups to show. Of more, the lowest and the highest, by the mean over settings, and the title says so;
-            fewer still where they would not fit a page.
+        frames: name of the setting -> table of `by_group`, all with the same groups.
+        title: what the images are grouped by.
+        most: number of groups to show, or fewer where they would not fit a page. If there are more, the figure shows
+            those with the lowest and the highest mean over settings, and the title states it.
         width: inches.
 
     Raises:
-        ValueError: without settings or groups, with more than eight settings, or if they have different groups.
+        ValueError: if there are no settings or groups, if there are more than eight settings, or if they have different
+            groups.
     """
     check_settings(frames)
     first = next(iter(frames.values()))
@@ -180,11 +181,11 @@ def draw_breakdown(
     images = first["images"].iloc[shown]
     _rows(axes, [f"{name} ({count})" for name, count in zip(names, images, strict=True)])
     for row in range(1, len(shown)):
-        between = bool(note) and row == len(shown) // 2  # the lowest and the highest
+        between = bool(note) and row == len(shown) // 2  # the border of the lowest and the highest groups
         axes.axhline(row - 0.5, color="#000000" if between else "#EEEEEE", linewidth=0.5, zorder=0.5)
     axes.grid(visible=False, axis="y")
     low, high_end = axes.get_xlim()
-    axes.set_xlim(max(low, 0), min(high_end, 1))  # a standard deviation may reach beyond, an accuracy cannot
+    axes.set_xlim(max(low, 0), min(high_end, 1))  # bars of standard deviations may leave [0, 1], accuracies cannot
     percent_axis(axes.xaxis)
     axes.set_xlabel("GT-known localization (%)")
     if any(frame["std"].notna().any() for frame in frames.values()):
@@ -195,7 +196,7 @@ def draw_breakdown(
 
 
 def _extremes(frames: Mapping[str, pd.DataFrame], most: int) -> tuple[NDArray[np.int64], str]:
-    """Which groups to show, and what to say of those left out."""
+    """Choose the groups to show, (G,) indices, and describe the choice; an empty text if all are shown."""
     mean = np.mean([frame["gt_known_loc"].to_numpy(dtype=float) for frame in frames.values()], axis=0)
     if len(mean) <= most:
         return np.arange(len(mean)), ""
@@ -211,36 +212,30 @@ def draw_differences(
     lows: Sequence[float] | NDArray[np.floating],
     highs: Sequence[float] | NDArray[np.floating],
     title: str = "",
-    unit: str = "points",
-    margin: float | None = None,
     width: float = PAGE,
 ) -> Figure:
-    """Differences with their intervals around zero: filled where the interval leaves zero out, open where it does not.
+    """Draw differences with their intervals: a filled dot where the interval excludes zero, an open dot elsewhere.
 
     Args:
-        names: what differs, R rows, the first on top.
-        values: (R,) fractions where the unit is points, which are printed times 100; else in the unit.
-        lows: (R,) lower ends of the 95 % intervals; NaN: none is known.
-        highs: (R,) upper ends.
-        title: what is subtracted from what.
-        unit: of the numbers.
-        margin: half the width of the zone of differences that do not matter, as values are; None: none is drawn.
+        names: name of each difference, R rows, the first on top.
+        values: (R,) fractions, printed as points.
+        lows: (R,) lower ends of the 95 % intervals; NaN if unknown.
+        highs: (R,) upper ends of the 95 % intervals; NaN if unknown.
+        title: the minuend and the subtrahend.
         width: inches.
 
     Raises:
-        ValueError: without rows, or if their numbers differ.
+        ValueError: if there are no rows, or if the arguments have different numbers of rows.
     """
     check_settings(names, most=None)
     if not len(names) == len(values) == len(lows) == len(highs):
-        raise ValueError(f"{len(names)} names, {len(values)} values, {len(lows)} lows and {len(highs)} highs.")
-    scale = 100 if unit == "points" else 1
-    value, low, high = (scale * np.asarray(numbers, dtype=float) for numbers in (values, lows, highs))
+        raise ValueError(
+            "Every difference needs a name, a value and both ends of its interval, got "
+            f"{len(names)} names, {len(values)} values, {len(lows)} lows and {len(highs)} highs."
+        )
+    value, low, high = (100 * np.asarray(numbers, dtype=float) for numbers in (values, lows, highs))
     figure = Figure(figsize=(width, 0.65 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
-    entries: list[tuple[Artist, str]] = []
-    if margin is not None:
-        axes.axvspan(-scale * margin, scale * margin, color="#DDDDDD", linewidth=0, zorder=0.5)
-        entries.append((Patch(color="#DDDDDD", linewidth=0), f"too small to matter (± {scale * margin:g} {unit})"))
     axes.axvline(0, color="#000000", linewidth=0.8, zorder=1)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for row in range(len(names)):
@@ -248,15 +243,15 @@ def draw_differences(
         axes.plot([low[row], high[row]], [row, row], color=COLORS[0], linewidth=1.2, zorder=2)
         axes.plot(value[row], row, zorder=3, **_difference(apart))
         axes.text(1.02, row, _printed(value[row], low[row], high[row]), transform=beside, va="center")
-    entries += [
-        (Line2D([], [], linestyle="none", **_difference(True)), "95 % interval leaves out 0"),
-        (Line2D([], [], linestyle="none", **_difference(False)), "interval holds 0, or is not known"),
+    entries: list[tuple[Artist, str]] = [
+        (Line2D([], [], linestyle="none", **_difference(True)), "95 % interval excludes 0"),
+        (Line2D([], [], linestyle="none", **_difference(False)), "interval contains 0, or is unknown"),
     ]
     _rows(axes, short_names(names, name_length(width)))
-    ends = np.abs(np.concatenate([value, low, high, [scale * (margin or 0)]]))
+    ends = np.abs(np.concatenate([value, low, high, [0]]))
     reach = float(ends[np.isfinite(ends)].max()) or 1.0
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
-    axes.set_xlabel(f"difference ({unit})")
+    axes.set_xlabel("difference (points)")
     title_above(figure, [title])
     axes.grid(visible=False, axis="y")
     legend_below(figure, entries)

@@ -1,4 +1,4 @@
-"""The figures of the pooling axis: localization against how sharply heads pool, and against classification."""
+"""Draw the figures of the pooling axis: localization against the sharpness of heads, and against classification."""
 
 import math
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ from wsol.report.figures.style import (
 )
 from wsol.report.pictures.panels import plain
 
-_COLORS = {"gap": COLORS[0], "gmp": COLORS[1], "lse": COLORS[2]}  # the ends, and the line between them
+_COLORS = {"gap": COLORS[0], "gmp": COLORS[1], "lse": COLORS[2]}  # both ends of the axis, and the line between them
 _OTHER = "#444444"
 _LONGEST = 40  # characters of a label
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares
-_CLOSE = 0.2  # decades between two ticks, or their numbers would touch
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of cells
+_CLOSE = 0.2  # decades between two ticks; closer ticks have numbers that touch
 
-# Where a label may stand: directions around its point, and gaps in between, in points (1/72 inch).
+# Candidate places of a label: directions around its point, and gaps from the point, in points (1/72 inch).
 _DIRECTIONS = [np.array([math.cos(turn), math.sin(turn)]) for turn in np.linspace(0, 2 * math.pi, 16, endpoint=False)]
 _GAPS = (5.0, 9.0, 15.0, 23.0, 33.0, 45.0)
-_SWEEPS = 4  # over all labels, each moved to where it is best among the others
+_SWEEPS = 4  # rounds over all labels; each moves the label to its best place among the others
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class AxisPoint:
-    """One head.
+    """One head on the pooling axis.
 
     Attributes:
-        label: what is written beside it.
-        pooling: the option that was trained, which gives the colour.
+        label: text beside the point.
+        pooling: the pooling that was trained, which gives the colour.
         localization: mean over seeds.
-        classification: the same of top-1.
-        share: the effective share of cells that it reads, mean over seeds; NaN: not known.
-        on_scores: class scores are pooled, not features.
-        swapped: tested with another pooling than it was trained with.
-        sharpness: its place on the line that joins the heads of this pooling and site; None: on no line.
+        classification: top-1 accuracy, mean over seeds.
+        share: the effective share of cells that the head reads, mean over seeds; NaN if unknown.
+        on_scores: whether class scores are pooled, and not features.
+        swapped: whether the head was tested with another pooling than it was trained with.
+        sharpness: place on the line that joins the heads of this pooling and site; None if on no line.
     """
 
     label: str
@@ -78,17 +78,17 @@ class AxisPoint:
 def draw_localization_by_sharpness(
     points: Sequence[AxisPoint], cells: int, score: str, title: str = "", width: float = PAGE
 ) -> Figure:
-    """Localization against the effective share of cells, on a logarithmic axis from one cell to all of them.
+    """Draw localization against the effective share of cells, on a logarithmic axis from one cell to all cells.
 
     Args:
-        points: those of which the share or the localization is not known are left out.
-        cells: n of a map, so that one cell is a share of 1 / n.
-        score: what localization is measured by.
-        title: above the axes.
+        points: heads; those without a share or a localization are left out.
+        cells: number n of cells of a map, so that one cell is a share of 1 / n.
+        score: name of the localization score.
+        title: text above the axes.
         width: inches.
 
     Raises:
-        ValueError: if no point is known, or a share lies outside [1 / n, 1].
+        ValueError: if no point is left, or if a share lies outside [1 / n, 1].
     """
     known = [point for point in points if not math.isnan(point.share + point.localization.value)]
     for point in known:
@@ -117,19 +117,19 @@ def draw_localization_by_sharpness(
 def draw_localization_by_classification(
     points: Sequence[AxisPoint], score: str, title: str = "", width: float = PAGE
 ) -> Figure:
-    """Localization against top-1 accuracy, with the intervals of both as a cross.
+    """Draw localization against top-1 accuracy, with the intervals of both as a cross.
 
-    A network that is tested with another pooling may be right hardly ever. Where its point would press all others
-    together, it stands at the edge of the axes without an interval, and its label says its accuracy.
+    A network that is tested with another pooling may have an accuracy near chance. If its point would press all other
+    points together, it is drawn at the edge of the axes without an interval, and its label contains its accuracy.
 
     Args:
-        points: those of which one of the two is not known are left out.
-        score: what localization is measured by.
-        title: above the axes.
+        points: heads; those without an accuracy or a localization are left out.
+        score: name of the localization score.
+        title: text above the axes.
         width: inches.
 
     Raises:
-        ValueError: if no point is known.
+        ValueError: if no point is left.
     """
     known = [point for point in points if not math.isnan(point.classification.value + point.localization.value)]
     figure, axes = _axes(known, score, title, width)
@@ -145,11 +145,11 @@ def draw_localization_by_classification(
 
 
 def _limits(points: Sequence[AxisPoint]) -> tuple[float, float]:
-    """Of the accuracies: wide enough for the trained heads, and for those beyond that lie no further than these do."""
-    trained = [end for one in points if not one.swapped for end in _ends(one.classification)]
+    """Return limits of the accuracies that include the trained heads, and all heads within once more their range."""
+    trained = [end for point in points if not point.swapped for end in _ends(point.classification)]
     low, high = (min(trained), max(trained)) if trained else (0.0, 1.0)
     span = max(high - low, 0.02)
-    near = [end for one in points for end in _ends(one.classification) if low - span <= end <= high + span]
+    near = [end for point in points for end in _ends(point.classification) if low - span <= end <= high + span]
     low, high = min(low, *near), max(high, *near)
     margin = 0.12 * max(high - low, 0.02)
     return low - margin, high + margin
@@ -160,7 +160,7 @@ def _ends(interval: Interval) -> list[float]:
 
 
 def _at_the_edge(point: AxisPoint, limits: tuple[float, float]) -> AxisPoint:
-    """A point beyond the limits, moved to them."""
+    """Move a point beyond the limits to the nearer limit, and add its accuracy to its label."""
     value = point.classification.value
     edge = min(max(value, limits[0]), limits[1])
     if edge == value:
@@ -181,14 +181,15 @@ def _axes(points: Sequence[AxisPoint], score: str, title: str, width: float) -> 
 
 
 def _join(axes: Axes, points: Sequence[AxisPoint]) -> list[tuple[Artist, str]]:
-    """A line through the heads that differ in their sharpness alone."""
+    """Draw a line through the heads that differ in their sharpness alone, and return its entries of the legend."""
     entries: list[tuple[Artist, str]] = []
-    for pooling, on_scores in sorted({(one.pooling, one.on_scores) for one in points if one.sharpness is not None}):
-        joined = [one for one in points if (one.pooling, one.on_scores) == (pooling, on_scores)]
-        joined = sorted((one for one in joined if one.sharpness is not None), key=lambda one: one.sharpness or 0)
+    sharp = [point for point in points if point.sharpness is not None]
+    for pooling, on_scores in sorted({(point.pooling, point.on_scores) for point in sharp}):
+        joined = [point for point in sharp if (point.pooling, point.on_scores) == (pooling, on_scores)]
+        joined = sorted(joined, key=lambda point: point.sharpness or 0)
         if len(joined) > 1:
             look: dict[str, Any] = {"color": _color(pooling), "linestyle": "--" if on_scores else "-", "linewidth": 0.9}
-            at = [one.share for one in joined], [one.localization.value for one in joined]
+            at = [point.share for point in joined], [point.localization.value for point in joined]
             axes.plot(*at, zorder=2, label=f"line {pooling}", **look)
             of_scores = " of class scores" if on_scores else ""
             entries.append((Line2D([], [], **look), f"{pooling}{of_scores}, in order of its sharpness"))
@@ -196,7 +197,7 @@ def _join(axes: Axes, points: Sequence[AxisPoint]) -> list[tuple[Artist, str]]:
 
 
 def _mark(axes: Axes, points: Sequence[AxisPoint], across: Sequence[Interval]) -> list[tuple[Artist, str]]:
-    """Markers and intervals; returns what the legend says of them."""
+    """Draw markers and intervals, and return their entries of the legend."""
     looks: dict[str, dict[str, Any]] = {}
     for point, x in zip(points, across, strict=True):
         y, color = point.localization, _color(point.pooling)
@@ -232,9 +233,9 @@ def _color(pooling: str) -> str:
 
 
 def _write_labels(figure: Figure, axes: Axes, points: Sequence[AxisPoint], across: Sequence[float]) -> None:
-    """Each head's name beside its point, where it hides least; further away with a thin line to it."""
+    """Write each head's name beside its point, where it hides least; a thin line joins a distant name to its point."""
     with any_signs():
-        figure.draw_without_rendering()  # so that the axes have their final place
+        figure.draw_without_rendering()  # which moves the axes to their final place
     scale = 72 / figure.dpi
     data = [(x, point.localization.value) for x, point in zip(across, points, strict=True)]
     at = axes.transData.transform(data) * scale
@@ -259,11 +260,11 @@ def _write_labels(figure: Figure, axes: Axes, points: Sequence[AxisPoint], acros
             annotation_clip=False,  # at the edge too
             arrowprops=leader if _distance(at[n], place) > _GAPS[1] else None,
         )
-        note.set_in_layout(False)  # or the axes would move under the labels
+        note.set_in_layout(False)  # otherwise the layout would move the axes again
 
 
 def _lines_of(axes: Axes, scale: float) -> NDArray[np.float64]:
-    """(B, 4) what is drawn with lines, as boxes of two points."""
+    """Return the drawn lines as boxes with sides of two points, (B, 4)."""
     boxes = [np.empty((0, 4))]
     for line in axes.get_lines():
         corners = axes.transData.transform(np.column_stack(line.get_data())) * scale
@@ -280,9 +281,16 @@ def _places(
     inside: NDArray[np.float64],
     lines: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(N, 4) a box for each label: each in turn takes the best candidate among the others, a few times over."""
+    """Choose a box for each label, (N, 4): each label in turn takes its best candidate, for a few rounds.
+
+    Args:
+        at: (N, 2) the points of the labels.
+        sizes: (N, 2) width and height of the labels.
+        inside: (4,) box of the axes.
+        lines: (B, 4) boxes of drawn lines.
+    """
     marks = np.hstack([at - 4, at + 4])
-    boxes, leaders, costs = [], [], []  # for each label, of each candidate; what it costs whatever the others do
+    boxes, leaders, costs = [], [], []  # for each label and candidate; the cost without the other labels
     for own, (point, size) in enumerate(zip(at, np.asarray(sizes), strict=True)):
         tried = [(gap, point + direction * (gap + size / 2)) for gap, direction in product(_GAPS, _DIRECTIONS)]
         candidates = np.array([[*(middle - size / 2), *(middle + size / 2)] for _, middle in tried])
@@ -300,11 +308,11 @@ def _places(
         led = np.array([leaders[other][chosen[other]] for other in others]).reshape(-1, 4)
         among = 8 * _overlap(boxes[own], theirs) + 8 * _overlap(boxes[own], led) + 8 * _overlaps(leaders[own], theirs)
         chosen[own] = int((costs[own] + among).argmin())
-    return np.array([one[place] for one, place in zip(boxes, chosen, strict=True)])
+    return np.array([candidates[index] for candidates, index in zip(boxes, chosen, strict=True)])
 
 
 def _leader(point: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(8, 4) boxes of a point or two along the line to a label; without an area where the label needs no line."""
+    """Return small boxes along the line to a label, (8, 4); without an area if the label needs no line."""
     nearest = np.clip(point, box[:2], box[2:])
     middles = point + np.linspace(0.1, 0.9, 8)[:, None] * (nearest - point)
     half = 1.0 if _distance(point, box) > _GAPS[1] else 0.0
@@ -312,17 +320,17 @@ def _leader(point: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.
 
 
 def _overlaps(several: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K, 4), (M, 4) -> (N,) the same as `_overlap`, added up over the K boxes of each."""
+    """Return the area that each group of K boxes shares with all others, added up: (N, K, 4), (M, 4) -> (N,)."""
     return _overlap(several.reshape(-1, 4), others).reshape(several.shape[:2]).sum(axis=1)
 
 
 def _overlap(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 4), (M, 4) -> (N,) the area that each box shares with all the others, added up."""
+    """Return the area that each box shares with all others, added up: (N, 4), (M, 4) -> (N,)."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return (high - low).clip(min=0).prod(axis=2).sum(axis=1)
 
 
 def _distance(point: NDArray[np.float64], box: NDArray[np.float64]) -> float:
-    """From a point to a box."""
+    """Return the distance from a point to a box."""
     return float(np.hypot(*np.maximum(np.maximum(box[:2] - point, point - box[2:]), 0)))

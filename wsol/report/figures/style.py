@@ -27,11 +27,11 @@ T = TypeVar("T")
 COLUMN, PAGE = 3.4, 7.0  # inches: widths of one and of two columns of a paper
 FONT = 7.0  # points, nothing is smaller
 LEGEND_ROW = 0.15  # inches
-_HANDLE = 0.43  # inches that a column of a legend takes beside its text
+_HANDLE = 0.43  # width in inches of a legend's column without its text
 
 # Okabe and Ito's palette, with a grey in place of its yellow, which is too pale for a thin line on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9", "#7F7F7F")
-# One for each colour, for those who do not see colours.
+# One line style for each colour, for readers who cannot distinguish the colours.
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -46,7 +46,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 STYLE: dict[str, Any] = {
     "font.family": ["sans-serif"],
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # matplotlib brings the first; the others are for browsers
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # matplotlib contains the first; browsers use the others
     "font.size": FONT,
     "axes.labelsize": FONT,
     "axes.titlesize": FONT + 1,
@@ -67,7 +67,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "text.parse_math": False,  # a dollar sign is a dollar sign
     "axes.unicode_minus": True,
-    "svg.fonttype": "none",  # text stays text: it can be searched, and browsers have signs that the font lacks
+    "svg.fonttype": "none",  # text stays text: it is searchable, and browsers have signs that the font lacks
     "svg.hashsalt": "wsol",  # the same drawing is the same file
     "pdf.fonttype": 42,  # TrueType; publishers refuse type 3
     "path.simplify": True,
@@ -77,7 +77,7 @@ DPI = 200
 
 
 def in_style(draw: Callable[P, T]) -> Callable[P, T]:
-    """Run a function with these settings of matplotlib and no others, whatever the user's are."""
+    """Run a function with the settings `STYLE` of matplotlib in place of the user's."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -89,28 +89,28 @@ def in_style(draw: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def any_signs() -> Iterator[None]:
-    """A sign that the font lacks becomes a box, without a warning."""
+    """Draw signs that the font lacks as boxes, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def look_of(place: int) -> dict[str, Any]:
-    """Colour and dashes of the setting at this place."""
+    """Return colour and line style of the setting with this index."""
     return {"color": COLORS[place], "linestyle": DASHES[place]}
 
 
 def check_settings(names: Iterable[str], most: int | None = len(COLORS)) -> None:
-    """Raise ValueError if there is no setting, or more than can be told apart."""
+    """Raise ValueError if there is no setting, or if there are more than a reader can distinguish."""
     count = len(list(names))
     if count == 0:
         raise ValueError("There is nothing to draw.")
     if most is not None and count > most:
-        raise ValueError(f"At most {most} settings can be told apart in one figure, got {count}.")
+        raise ValueError(f"One figure can show at most {most} settings, got {count}. Filter the runs.")
 
 
 def short_names(names: Iterable[str], length: int = 28) -> list[str]:
-    """One line for each name, at most so long, and all different: of equal ones the second gets (2), and so on."""
+    """Shorten names to one line of at most `length` characters, all different: the second of equal names gets (2)."""
     shown: list[str] = []
     for name in names:
         text, number = plain(name, length) or "(no name)", 1
@@ -128,12 +128,12 @@ def percent_axis(axis: Axis) -> None:
 
 
 def name_length(width: float) -> int:
-    """How many characters of a row's name a figure of so many inches has room for."""
+    """Return the number of characters of a row's name that a figure of this width, in inches, has room for."""
     return int(6 * width)
 
 
 def title_above(figure: Figure, lines: Sequence[str]) -> None:
-    """A title over the whole width, each line cut to it; none where all lines are empty."""
+    """Write a title above a figure, each line cut to the figure's width; no title if all lines are empty."""
     size, room = FONT + 1, figure.get_size_inches()[0] - 0.1
     shown = []
     for line in filter(None, lines):
@@ -146,27 +146,27 @@ def title_above(figure: Figure, lines: Sequence[str]) -> None:
 
 
 def inches_of(text: str, size: float = FONT) -> float:
-    """How long a line of text is."""
+    """Return the length of a line of text in inches."""
     with any_signs():
         font = FontProperties(family="DejaVu Sans", size=size)
         return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def legend_columns(texts: Sequence[str], width: float) -> int:
-    """How many columns of a legend fit a figure of so many inches."""
+    """Return the number of a legend's columns that fit a figure of this width, in inches."""
     needed = max(map(inches_of, texts)) + _HANDLE
     return max(1, min(len(texts), int((width - 0.1) / needed)))
 
 
 def legend_below(figure: Figure, entries: Sequence[tuple[Artist, str]]) -> None:
-    """A legend under the axes, where it hides nothing; makes the figure higher by what it needs."""
+    """Add a legend below the axes, where it hides nothing, and make the figure higher by the legend's height."""
     width, height = figure.get_size_inches()
     texts = [text for _, text in entries]
     columns = legend_columns(texts, width)
     figure.set_size_inches(width, height + LEGEND_ROW * -(-len(texts) // columns))
     legend = figure.legend(
         [handle for handle, _ in entries],
-        [" "] * len(entries),  # matplotlib leaves out names that start with an underscore, so they come later
+        [" "] * len(entries),  # matplotlib leaves out names that start with an underscore, so the texts are set later
         loc="outside lower center",
         ncols=columns,
         columnspacing=1.2,
@@ -183,9 +183,9 @@ def save_drawing(figure: Figure, stem: Path, about: str) -> dict[str, Path]:
     """Write a figure as PNG for screens and as PDF for papers, each whole or not at all.
 
     Args:
-        figure: of a `draw_...` function.
+        figure: result of a `draw_...` function.
         stem: the path without a suffix; a dot in its name is part of the name.
-        about: the command and the commit that made it; kept as the PNG's description and the PDF's subject.
+        about: the command and the commit; written as the PNG's description and the PDF's subject.
 
     Returns:
         "png" and "pdf" with their paths.
@@ -202,16 +202,17 @@ def save_drawing(figure: Figure, stem: Path, about: str) -> dict[str, Path]:
 
 @in_style
 def svg_of(figure: Figure) -> str:
-    """A figure as an SVG element, for a page of its own or inside one.
+    """Convert a figure to an SVG element, for a file of its own or inside a page.
 
     Text stays text: a browser without DejaVu Sans takes another font, and lines keep their anchors. All ids begin with
-    a digest of the drawing, so that several fit into one page, where a hidden one's patterns would not be drawn.
+    a digest of the drawing, so that one page can contain several drawings: with equal ids, a browser would look for the
+    patterns of one drawing in another, which may be hidden.
     """
     buffer = io.StringIO()
     with any_signs():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = buffer.getvalue()
     own = "d" + hashlib.sha256(svg.encode()).hexdigest()[:10]
-    # Inside tags alone, not in text; matplotlib writes the > of an attribute as an entity.
+    # Replace inside tags alone, not in text; matplotlib writes the > of an attribute as an entity.
     tags = re.sub(r"<[^>]*>", lambda tag: re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}-", tag[0]), svg)
     return tags[tags.index("<svg") :].rstrip() + "\n"

@@ -1,4 +1,4 @@
-"""The picture of a comparison: for a few test images, each pooling's maps and boxes next to each other."""
+"""Draw a comparison: for a few test images, each pooling's maps and boxes side by side."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +20,17 @@ from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score_map import to_score_maps
 
 _IMAGES = 6
-_METHODS = 6  # of each pooling; more would be too small to see, and benchmarks/explain.py draws any
+_METHODS = 6  # map methods of each pooling; more would be too small, and benchmarks/explain.py draws any number
 
 
 def write_gallery(results: Path, comparison: Comparison, evaluation: Evaluation, splits: Splits) -> Path:
-    """Draw the first seed's runs side by side on a few test images, picked by a fixed seed and not by their scores.
+    """Draw the first seed's runs side by side on a few test images, drawn by a fixed seed and not by their scores.
 
-    Boxes are those of the first box rule at the threshold chosen on `val`. A picture of the same runs is kept. A run
-    whose maps were deleted is left out until it is run again.
+    Boxes are those of the first box rule at the threshold chosen on `val`. An existing picture of the same runs stays
+    unchanged. A run whose maps were deleted is left out until it is run again.
 
     Returns:
-        The .png's path.
+        The path of the .png file.
     """
     path = results / "pictures" / f"{comparison.file_name(results)}.png"
     rows = comparison.rows[comparison.rows["backbone"] != NONE].sort_values(["pooling", "seed"])

@@ -1,4 +1,4 @@
-"""The picture of one explanation: the image with its most probable classes, then each method's map and box."""
+"""Draw one explanation: the image with its most probable classes, then each method's map and box."""
 
 import textwrap
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from wsol.explain.explainer import Explanation, Finding
 from wsol.geometry import Size, resize_boxes
 from wsol.report.pictures.panels import PREDICTED_COLOR, draw_box, plain, save_figure
 
-# In inches. Panels are placed by hand: they have the image's aspect, which leaves gaps in any automatic layout.
+# In inches. The code places the panels: they have the image's aspect, which leaves gaps in any automatic layout.
 _WIDTH, _GAP, _MARGIN = 2.1, 0.1, 0.1
 _HEADING, _LINE, _TITLE = 0.4, 0.135, 0.3
-_TALLEST, _FLATTEST = 2.0, 0.1  # height over width that a panel is given; what is beyond leaves white at its sides
-_PIXELS = 600  # of the longer side that is drawn
+_TALLEST, _FLATTEST = 2.0, 0.1  # limits of a panel's height over width; images beyond have white margins
+_PIXELS = 600  # longer side of the drawn image
 _NAME = 30  # characters that fit on a panel
-_ACROSS = 6  # panels in a line
+_ACROSS = 6  # panels per line
 
 
 def draw_explanation(
@@ -33,16 +33,16 @@ def draw_explanation(
     title: str,
     caption: Sequence[str],
 ) -> None:
-    """A row for each class that is explained, wrapped where methods are many; all in the image's own aspect.
+    """Draw a row for each explained class, wrapped if there are many methods, in the image's own aspect.
 
     Args:
-        path: a .png, written whole or not at all.
-        image: (H, W, 3) as it came.
-        explanation: of this image.
-        size: (height, width) that the network read it at, which the boxes are on.
+        path: a .png file, written whole or not at all.
+        image: (H, W, 3) uint8, the original image.
+        explanation: explanation of this image.
+        size: (height, width) of the network's input, in whose pixels the boxes are.
         class_names: K names, by class id.
-        title: above the picture.
-        caption: lines below it: what a reader must know of the maps and boxes.
+        title: text above the picture.
+        caption: lines below the picture about the maps and boxes.
     """
     shown = _at_most(image, _PIXELS)
     panels = 1 + len(explanation.findings)
@@ -51,8 +51,8 @@ def draw_explanation(
     panel = _WIDTH * float(np.clip(shown.shape[0] / shown.shape[1], _FLATTEST, _TALLEST))
     width = columns * (_WIDTH + _GAP) - _GAP + 2 * _MARGIN
     top5 = [f"{probability:.2f}  {plain(class_names[index], _NAME)}" for index, probability in explanation.top()]
-    said = [part for line in caption for part in textwrap.wrap(plain(line, 1000), int(width * 17))]
-    below = (len(top5) + len(said) + 1.5) * _LINE
+    wrapped = [part for line in caption for part in textwrap.wrap(plain(line, 1000), int(width * 17))]
+    below = (len(top5) + len(wrapped) + 1.5) * _LINE
     height = _TITLE + rows * (_HEADING + panel) + below
     figure = Figure(figsize=(width, height))
 
@@ -78,7 +78,7 @@ def draw_explanation(
             write(left + _WIDTH / 2, top - 0.05, heading, 8, ha="center", va="bottom")
     bottom = height - below
     write(_MARGIN, bottom + 0.06, "\n".join(top5), 7, va="top")
-    write(_MARGIN, bottom + (len(top5) + 1) * _LINE, "\n".join(said), 7, va="top", color="0.3")
+    write(_MARGIN, bottom + (len(top5) + 1) * _LINE, "\n".join(wrapped), 7, va="top", color="0.3")
     save_figure(figure, path, dpi=150)
 
 

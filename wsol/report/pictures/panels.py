@@ -1,4 +1,4 @@
-"""Pictures of maps and boxes: the poolings side by side on the same images."""
+"""Draw maps and boxes side by side on the same images."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ class Panel:
     """One map on one image."""
 
     score_map: NDArray[np.floating]  # (H, W) in [0, 1]
-    box: NDArray[np.float32]  # (4,) predicted; zeros for none
+    box: NDArray[np.float32]  # (4,) predicted; zeros for no box
     iou: float
-    top1: bool  # was the class right
+    top1: bool  # whether the class was right
 
 
 def draw_side_by_side(
@@ -37,15 +37,15 @@ def draw_side_by_side(
     class_names: Sequence[str],
     drawn_from: str,
 ) -> None:
-    """A row per image: the image with its true boxes, then each column's map with predicted and true box.
+    """Draw a row per image: the image with its true boxes, then each column's map with predicted and true boxes.
 
     Args:
-        path: a .png, written whole or not at all.
+        path: a .png file, written whole or not at all.
         samples: R prepared images.
         columns: heading -> R panels.
-        title: above the picture; says which protocol chose the boxes.
-        class_names: for the captions.
-        drawn_from: kept in the file, so that the next run can tell if it would draw the same.
+        title: text above the picture, with the protocol that chose the boxes.
+        class_names: names by class id, for the captions.
+        drawn_from: key of the content, which the file stores, so that the next run need not draw the same picture.
     """
     figure = Figure(figsize=(1.9 * (1 + len(columns)), 2.15 * len(samples) + 0.8), layout="constrained")
     figure.suptitle(title, fontsize=9)
@@ -64,16 +64,16 @@ def draw_side_by_side(
 
 
 def plain(text: str, length: int = 24) -> str:
-    """Other people's text, a class or a file name, for a caption: one line of at most so many characters.
+    """Shorten text from outside, such as a class or file name, to one line of at most `length` characters.
 
     Draw it with `parse_math=False`, so that a dollar sign is a dollar sign.
     """
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def save_figure(figure: Figure, path: Path, dpi: float = 110, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .png, whole or not at all; a sign that the font lacks becomes a box, without a warning."""
+    """Write a .png file, whole or not at all; a sign that the font lacks becomes a box, without a warning."""
     with whole_file(path) as aside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(aside, dpi=dpi, metadata=dict(metadata or {}))
@@ -87,7 +87,7 @@ def _draw_image(axes: Axes, sample: Sample) -> None:
 
 
 def draw_box(axes: Axes, box: NDArray[np.float32], color: str, style: str) -> None:
-    """Outline a box (4,), edges in pixels of the image shown; an empty one is not drawn."""
+    """Outline a box (4,) with edges in pixels of the shown image; an empty box is not drawn."""
     x0, y0, x1, y1 = box
-    if x1 > x0 and y1 > y0:  # imshow puts pixel centres at whole numbers, edges lie half a pixel before
+    if x1 > x0 and y1 > y0:  # imshow puts pixel centres at whole numbers, so edges lie half a pixel before them
         axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=color, ls=style, lw=1.6))

@@ -1,4 +1,4 @@
-/* The gallery: which images, in which order; pictures exist only while their card is near the window. */
+/* Show the gallery's images in the chosen order; a picture exists only while its card is near the window. */
 (() => {
   'use strict';
 
@@ -13,11 +13,11 @@
     const next = INFERNO[Math.min(stop + 1, INFERNO.length - 1)];
     return channel === 3 ? 255 : INFERNO[stop][channel] + share * (next[channel] - INFERNO[stop][channel]);
   }).buffer);
-  const NEAR = '600px'; // pictures are made so far before they come into the window
-  const LONG = 224; // pixels of an enlarged map's longer side
+  const NEAR = '600px'; // distance from the window at which a card's pictures are made
+  const LONG = 224; // longer side of an enlarged map in pixels
   const SVG = 'http://www.w3.org/2000/svg';
 
-  /** An element; text is set as text, so that a name is never read as markup. */
+  /** Make an element; text is set as text, so that a name is never read as markup. */
   function element(tag, className, text) {
     const made = document.createElement(tag);
     made.className = className;
@@ -45,7 +45,7 @@
     context.putImageData(pixels, 0, 0);
   }
 
-  /** Boxes over a picture. The picture's sides are 1 x 1; lines keep their width, and a pale edge on any ground. */
+  /** Draw boxes over a picture with sides of 1 x 1; lines keep their width, and have a pale edge on any background. */
   function drawBoxes(boxes, kind) {
     return boxes.flatMap(([x0, y0, x1, y1]) => ['edge', kind].map((className) => {
       const rectangle = document.createElementNS(SVG, 'rect');
@@ -63,7 +63,7 @@
     frame.style.setProperty('--aspect', image.aspect);
     if (image.photo) {
       const photo = element('img', '');
-      photo.alt = view ? '' : image.id; // once is enough for those who listen
+      photo.alt = view ? '' : image.id; // a screen reader reads the name once
       photo.src = image.photo;
       frame.append(photo);
     }
@@ -117,7 +117,7 @@
     const cards = data.images.map((image) => makeCard(data, image));
     const imageOf = new Map(cards.map((card, place) => [card, data.images[place]]));
     const count = 1 + data.settings.length;
-    // Two rows of like length read better than a full one and a remnant.
+    // Two rows of similar length read better than a full row and a short one.
     holder.style.setProperty('--row', count > 6 ? Math.ceil(count / 2) : count);
 
     function fill(card) {
@@ -130,7 +130,7 @@
       card.style.minHeight = '';
     }
 
-    function empty(card, height) { // its height stays, or everything below would jump
+    function empty(card, height) { // the card keeps its height, or everything below would jump
       card.style.minHeight = `${height}px`;
       card.classList.add('far');
       for (const canvas of card.querySelectorAll('canvas')) canvas.width = 0; // frees its memory now
@@ -144,7 +144,7 @@
         if (near && far) fill(card);
         if (!near && !far) empty(card, height);
       }
-      // Cards not yet drawn are taken to be as high as the first that is: once, or the page would move all the time.
+      // Cards not drawn yet get the height of the first drawn card, only once, or the page would keep moving.
       const example = guessed ? null : holder.querySelector('.card:not(.far)');
       if (example) {
         guessed = true;
@@ -153,8 +153,8 @@
     }, { rootMargin: NEAR });
 
     function matches(image) {
-      const [one, size, error] = ['class', 'size', 'error'].map(chosen);
-      return (one === '' || image.class === Number(one))
+      const [className, size, error] = ['class', 'size', 'error'].map(chosen);
+      return (className === '' || image.class === Number(className))
         && (size === '' || image.size === Number(size))
         && (error === '' || image.views.some((view) => view.error === Number(error)));
     }
@@ -172,7 +172,7 @@
     const opacity = root.querySelector('input[name="opacity"]');
     opacity.addEventListener('input', () => holder.style.setProperty('--map-opacity', opacity.value / 100));
     let width = window.innerWidth;
-    window.addEventListener('resize', () => { // heights of another width are wrong
+    window.addEventListener('resize', () => { // heights depend on the window's width
       if (window.innerWidth === width) return;
       width = window.innerWidth;
       guessed = false;

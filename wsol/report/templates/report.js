@@ -1,17 +1,17 @@
-/* Tables that sort, lists behind numbers, links that open what they lead to. Without it the page can still be read. */
+/* Sort tables, place the lists of runs, and open the targets of links. The page is readable without JavaScript. */
 (() => {
   'use strict';
 
   // One fixed language, so that a column sorts alike on every machine; numbers inside names count as numbers.
   const collator = new Intl.Collator('en', { numeric: true });
 
-  /** Order of two values of a column: numbers before words. */
-  function compare(one, other) {
-    const [first, second] = [Number(one), Number(other)];
-    const words = [Number.isNaN(first) || one === '', Number.isNaN(second) || other === ''];
-    if (words[0] && words[1]) return collator.compare(one, other);
+  /** Compare two values of a column: numbers sort before words. */
+  function compare(value, other) {
+    const [first, second] = [Number(value), Number(other)];
+    const words = [Number.isNaN(first) || value === '', Number.isNaN(second) || other === ''];
+    if (words[0] && words[1]) return collator.compare(value, other);
     if (words[0] || words[1]) return words[0] - words[1];
-    return first - second; // NaN of two infinities, which sort() takes for equal
+    return first - second; // NaN for two infinities, which sort() treats as equal
   }
 
   function makeSortable(table) {
@@ -22,8 +22,8 @@
     function sort(column, direction) {
       const value = (row) => row.cells[column].dataset.value;
       const known = original.filter((row) => value(row) !== undefined);
-      const missing = original.filter((row) => value(row) === undefined); // last, whichever way the rest is turned
-      known.sort((one, other) => (direction === 'descending' ? -1 : 1) * compare(value(one), value(other)));
+      const missing = original.filter((row) => value(row) === undefined); // always last
+      known.sort((row, other) => (direction === 'descending' ? -1 : 1) * compare(value(row), value(other)));
       body.append(...known, ...missing);
     }
 
@@ -39,13 +39,13 @@
           heading.setAttribute('aria-sort', next);
           sort(Number(heading.dataset.column), next);
         } else {
-          body.append(...original); // the third click: as it came
+          body.append(...original); // the third click restores the original order
         }
       });
     }
   }
 
-  /** Put the list under its number. Browsers show it in the middle of the window otherwise. */
+  /** Place a list below its number; by default browsers show it in the middle of the window. */
   function place(button) {
     const list = document.getElementById(button.getAttribute('popovertarget'));
     const at = button.getBoundingClientRect();
@@ -56,7 +56,7 @@
     list.style.top = `${at.bottom + 4 + window.scrollY}px`;
   }
 
-  /** Open the run that an address names. */
+  /** Open the run that a hash names. */
   function reveal(hash) {
     const target = document.getElementById(decodeURIComponent(hash.slice(1)));
     if (target instanceof HTMLDetailsElement) target.open = true;
@@ -66,15 +66,15 @@
   async function copy(button) {
     const code = button.parentElement.querySelector('code');
     const selection = window.getSelection();
-    selection.selectAllChildren(code); // where a browser keeps the clipboard to itself, Ctrl+C still copies
-    let said = 'Selected';
+    selection.selectAllChildren(code); // Ctrl+C copies it if the browser forbids access to the clipboard
+    let label = 'Selected';
     try {
       await navigator.clipboard.writeText(code.textContent);
-      said = 'Copied';
+      label = 'Copied';
     } catch {
-      // Not allowed, or not there: the text stays selected, and the button says so.
+      // Not allowed or not available: the text stays selected, and the button's label says so.
     }
-    button.textContent = said;
+    button.textContent = label;
     setTimeout(() => { button.textContent = 'Copy'; }, 2000);
   }
 
@@ -89,7 +89,7 @@
     if (button?.hasAttribute('popovertarget')) place(button);
     if (button?.classList.contains('copy')) copy(button);
     const link = event.target.closest('a[href^="#"]');
-    if (link) { // before the browser scrolls, so that it scrolls to where things will be
+    if (link) { // before the browser scrolls, so that the run is open by then
       link.closest('[popover]')?.hidePopover?.();
       reveal(link.hash);
     }
