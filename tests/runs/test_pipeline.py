@@ -1,13 +1,13 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from small_evaluation import EVALUATION
 from wsol.comparison.comparison import read_comparisons
 from wsol.data.readers.synthetic import synthetic
 from wsol.explain.faithfulness.average_drop import AverageDrop
@@ -25,31 +25,13 @@ from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.report.pictures.comparison import write_gallery
 from wsol.report.table_files import write_tables
-from wsol.runs.experiment import Evaluation, Experiment
+from wsol.runs.experiment import Experiment
 from wsol.runs.folder import load_maps, load_record
 from wsol.runs.pipeline import run_experiment
-from wsol.scoring.boxes.every import every
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.protocol import REFERENCE
-from wsol.scoring.score import Score
-from wsol.scoring.scores.gt_known_loc import gt_known_loc
-from wsol.scoring.scores.max_box_acc import max_box_acc
-from wsol.scoring.scores.max_box_acc_v2 import max_box_acc_v2
-from wsol.scoring.scores.top_k_cls import top_k_cls
 from wsol.training.train import TrainSettings
 
-EVALUATION = Evaluation(
-    maps={"cam": CAM(), "grad_cam": GradCAM()},
-    boxes={"largest": largest, "every": every},
-    scores={
-        "top1_cls": Score(partial(top_k_cls, k=1), "largest", None),
-        "max_box_acc": Score(max_box_acc, "largest", "oracle"),
-        "max_box_acc_v2": Score(max_box_acc_v2, "every", "oracle"),
-        "gt_known_loc": Score(gt_known_loc, "largest", "held_out"),
-        "gt_known_loc_20": Score(gt_known_loc, "largest", 0.2),
-    },
-    thresholds=tuple(np.arange(0, 1, 0.1).round(9).tolist()),
-)
 POOLINGS = {"gap": GAP, "gmp": GMP}
 
 
@@ -377,7 +359,7 @@ def test_maps_of_other_images_are_refused(world):
     shutil.copy(val_maps, test_maps)
     for record in world.run_folder.glob("records/test-*"):
         record.unlink()
-    with pytest.raises(ValueError, match="maps belong to other images"):
+    with pytest.raises(ValueError, match="maps are of other images"):
         world.run()
 
 

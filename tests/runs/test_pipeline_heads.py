@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.runs.test_pipeline import EVALUATION
+from small_evaluation import EVALUATION
 from wsol.comparison.claim import Claim, answer
 from wsol.comparison.comparison import measure, read_comparisons
 from wsol.data.readers.synthetic import synthetic
