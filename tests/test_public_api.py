@@ -1,4 +1,4 @@
-"""What `import wsol` gives, and the examples that show it."""
+"""The names that `import wsol` gives, and the examples that show them."""
 
 import os
 import subprocess

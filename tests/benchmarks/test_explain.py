@@ -152,7 +152,7 @@ def test_other_data_than_the_run_was_trained_on_name_no_class(run_folder, photos
     status, printed = command(run_folder, photos / "a.png", "maps=[cam]", "--out", tmp_path)
     assert status == 0
     assert "classes are shown by their ids" in printed.err
-    with pytest.raises(ValueError, match="is another than tiny was trained on"):
+    with pytest.raises(ValueError, match="differs from the one that tiny was trained on"):
         read_run(run_folder).splits(configuration([]))
 
 

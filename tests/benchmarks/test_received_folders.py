@@ -23,9 +23,9 @@ import explain
 import generic_features
 import pooling_axis
 import report
-import run
 import units
-from config.options import CONF, command_words, saved_node
+from config.build import _places, build_data
+from config.options import CONF, check_target, command_words, saved_node
 from config.saved_runs import configuration, end
 from trees import make_cub, make_tiny_imagenet, write_image
 from wsol import identity
@@ -233,7 +233,7 @@ class TestOwnOptions:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("run", overrides=["pooling._target_=my_pooling.Mine"])
         with pytest.raises(ValueError, match=r"pooling=gap stands for wsol\..*--config-dir"):
-            run.check_target("pooling", "gap", cfg.pooling)
+            check_target("pooling", "gap", cfg.pooling)
 
 
 class TestPaths:
@@ -389,9 +389,9 @@ class TestDataSets:
         monkeypatch.setattr(sys, "argv", ["run.py"])
         cfg = configuration(words)
         with pytest.raises(ValueError, match=r"leads out of .* machine.follow_links=true"):
-            run.build_data(cfg.data, cfg.machine)
+            build_data(cfg.data, cfg.machine)
         cfg = configuration([*words, "machine.follow_links=true"])
-        assert len(run.build_data(cfg.data, cfg.machine).test)
+        assert len(build_data(cfg.data, cfg.machine).test)
 
     def test_a_link_inside_the_data_set_and_a_linked_root_are_fine(self, tmp_path, monkeypatch):
         make_cub(tmp_path / "data")
@@ -403,7 +403,7 @@ class TestDataSets:
         monkeypatch.setattr(sys, "argv", ["run.py"])
         words = ["data=cub", f"machine.data_root={tmp_path / 'link'}", "data.image_size=16", "data.train_size=18"]
         cfg = configuration(words)
-        assert len(run.build_data(cfg.data, cfg.machine).test)
+        assert len(build_data(cfg.data, cfg.machine).test)
 
     def test_the_check_refuses_links_too(self, secret, tmp_path, monkeypatch, capsys):
         make_cub(tmp_path / "data")
@@ -416,8 +416,8 @@ class TestDataSets:
 
 
 def test_every_reader_names_its_places():
-    """What tells a data root from other settings is the annotation of the reader."""
+    """The annotation of a reader marks the settings that name files or folders."""
     for path in sorted((CONF / "data").glob("*.yaml")):
         node = OmegaConf.load(path)
         if path.stem not in ("synthetic", "hugging_face"):
-            assert run._places(node["_target_"]), path
+            assert _places(node["_target_"]), path

@@ -85,7 +85,7 @@ def test_a_score_of_the_user_is_a_row_at_once(run, maps, metadata, tmp_path):
     arguments = ["--maps", maps, "--boxes", metadata, "--json", tmp_path / "s.json"]
     code, printed = run(*arguments, "--config-dir", tmp_path / "conf")
     assert code == 0, printed.err
-    assert set(json.loads((tmp_path / "s.json").read_text())["strict"]) == {"oracle", "fixed"}
+    assert set(json.loads((tmp_path / "s.json").read_text())["strict"]) == {"oracle", "fixed 0.2"}
     code, printed = run(*arguments, "--config-dir", tmp_path / "nowhere")
     assert code == 2
     assert "there is no configuration folder" in printed.err

@@ -314,7 +314,7 @@ class TestSaliency:
     def test_no_step_is_refused(self):
         with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
             train_on_boxes(
-                SaliencyNetwork(small_cnn([4])), squares(2), saliency_loss, SETTINGS, seed=0, image_size=16, steps=0
+                SaliencyNetwork(small_cnn([4])), squares(2), saliency_loss, BoxTraining(SETTINGS, 0, 16, steps=0)
             )
 
     def test_each_image_is_read_equally_often(self):

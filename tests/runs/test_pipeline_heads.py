@@ -342,7 +342,7 @@ def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
 
 def test_a_search_of_one_trial_says_so(world):
     world.tuned_run("gap", Tuning(trials=1, space={"lr": (1e-3, 1e-2)}))
-    assert "Tuned: one trial for each head, with the settings as they were." in world.table()
+    assert "Tuned: one trial for each head, with unchanged settings." in world.table()
 
 
 def test_tuned_and_plain_runs_never_share_a_table(world):

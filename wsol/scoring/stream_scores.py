@@ -239,7 +239,7 @@ def stream_scores(
 
 @dataclass
 class _Part:
-    """What the images of one block, or of all blocks so far, amount to."""
+    """Sums of the outcomes of one block of images, or of all blocks so far."""
 
     totals: dict[str, Total]
     iou: dict[str, NDArray[np.float64]]

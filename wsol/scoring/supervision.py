@@ -13,7 +13,7 @@ VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
 
 @dataclass(frozen=True)
 class Supervision:
-    """What chose each stage of a score.
+    """Choices behind each stage of a score.
 
     Attributes:
         training: the weights.

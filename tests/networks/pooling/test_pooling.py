@@ -346,7 +346,7 @@ class TestLearned:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: LSE(0), r"sharpness must be a finite number above 0, got 0; for the limits take gap or gmp"),
+        (lambda: LSE(0), r"sharpness must be a finite number above 0, got 0. For the limits, take gap or gmp"),
         (lambda: LSE(math.nan), r"sharpness must be .* got nan"),
         (lambda: Softmax(-1.0), r"sharpness must be .* got -1\.0"),
         (lambda: Softmax(math.inf), r"sharpness must be .* got inf"),

@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Choice:
-    """What may choose τ, and how many classes were predicted.
+    """Policies that may choose τ, and the number of classes that were predicted.
 
     Attributes:
         fixed: τ fixed beforehand -> its index.
