@@ -39,9 +39,10 @@ def read_words(words: Sequence[str], arguments: ReportWords, own: Callable[[str,
     """
     for word in words:
         key, equals, value = word.partition("=")
-        if key == "results" or Path(word).is_dir():
-            path = Path(value if key == "results" else word)
-            if not path.is_dir():
+        named = key == "results" and bool(equals)
+        if named or Path(word).is_dir():
+            path = Path(value if named else word)
+            if not path.is_dir() or (named and not value):
                 raise ValueError(
                     f"there is no folder {path}; name the folder that contains the runs, like results/runs."
                 )

@@ -29,6 +29,14 @@ def test_the_folder_may_be_named_or_not(tmp_path, key, inside):
 def test_a_folder_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="there is no folder no_folder; name the folder that contains the runs"):
         read("results=no_folder")
+    with pytest.raises(ValueError, match="name the folder that contains the runs"):
+        read("results=")
+
+
+def test_a_folder_called_results_is_that_folder(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read("results").results == Path("results")
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])
