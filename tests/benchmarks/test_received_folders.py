@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -27,16 +28,21 @@ import units
 from config.build import _places, build_data
 from config.options import CONF, check_target, command_words, saved_node
 from config.saved_runs import configuration, end
+from networks import tiny_classifier
 from trees import make_cub, make_tiny_imagenet, write_image
 from wsol import identity
 from wsol.atomic_files import file_name_part
 from wsol.data.decode import read_image
+from wsol.data.ground_truth import GroundTruth, same_size
+from wsol.data.imagenet import boxes as imagenet_boxes
 from wsol.data.readers.coco import coco
 from wsol.data.readers.cub import cub
 from wsol.data.readers.folder import folder as folder_reader
 from wsol.data.readers.tiny_imagenet import tiny_imagenet
-from wsol.runs.folder import RunFolder, read_rows
+from wsol.networks.pooling.gap import GAP
+from wsol.runs.folder import RunFolder, load_classifier, read_rows
 from wsol.scoring.external.maps import find_maps
+from wsol.training.train import _resume
 
 ROOT = Path(__file__).parents[2]
 PAYLOAD = """
@@ -267,12 +273,14 @@ def test_a_checkpoint_that_is_a_pickle_runs_nothing(payload, tmp_path, monkeypat
         def __reduce__(self):
             return (Path.touch, (payload,))
 
-    for name in ("classifier.pt", "training.ckpt"):
-        (tmp_path / name).write_bytes(pickle.dumps(Attack(), protocol=2))
-        torch.save({"classifier": Attack()}, tmp_path / f"zip-{name}")
-        for file in (tmp_path / name, tmp_path / f"zip-{name}"):
-            with pytest.raises(pickle.UnpicklingError):
-                torch.load(file, weights_only=True)
+    torch.save({"classifier": Attack()}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Attack(), protocol=2))
+    for file in (tmp_path / "zip.pt", tmp_path / "plain.pt"):
+        with pytest.raises(pickle.UnpicklingError):
+            load_classifier(file, tiny_classifier(GAP()))
+        with pytest.raises(RuntimeError, match=r"cannot be read .*delete it to start over"):
+            _resume(Fabric(accelerator="cpu", devices=1), file, {})
+    assert not payload.exists()
     sources = [*(ROOT / "wsol").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     loads = [line for path in sources for line in path.read_text().splitlines() if ".load(" in line]
     loads = [line for line in loads if "torch.load(" in line or "fabric.load(" in line]
@@ -297,25 +305,30 @@ class TestImages:
         Image.fromarray(np.full((4, 5, 3), 128, np.uint8)).save(tmp_path / "image", kind)
         assert read_image(tmp_path / "image").shape == (4, 5, 3)
 
-    def test_a_named_pipe_hangs_nothing(self, tmp_path):
-        os.mkfifo(tmp_path / "bird.jpg")
-        with pytest.raises(ValueError, match="named pipe"):
-            read_image(tmp_path / "bird.jpg")
-        (tmp_path / "maps").mkdir()
-        os.mkfifo(tmp_path / "maps" / "a.npy")
+    @pytest.mark.parametrize("reader", ["image", "map", "xml"])
+    def test_a_named_pipe_hangs_nothing(self, reader, tmp_path):
+        pipe = tmp_path / {"image": "a.jpg", "map": "a.npy", "xml": "a.xml"}[reader]
+        os.mkfifo(pipe)
+        box = np.float32([[0, 0, 1, 1]])
+        truth = GroundTruth(np.array(["a.jpg"]), np.zeros(1, np.int64), [box], same_size(1, (4, 4)))
+        read = {
+            "image": lambda: read_image(pipe),
+            "map": lambda: find_maps(tmp_path, truth).read(0),
+            "xml": lambda: imagenet_boxes._read(pipe),
+        }[reader]
         errors = []
 
-        def read():
+        def attempt():
             try:
-                maps = find_maps(tmp_path / "maps", None)
-                errors.append(maps)
-            except Exception as error:
-                errors.append(error)
+                read()
+            except ValueError as error:
+                errors.append(str(error))
 
-        thread = threading.Thread(target=read, daemon=True)
+        thread = threading.Thread(target=attempt, daemon=True)
         thread.start()
         thread.join(20)
-        assert not thread.is_alive()
+        assert len(errors) == 1, "it hangs, or raises something else"
+        assert "named pipe" in errors[0]
 
 
 def replace_line(path, old, new):

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wsol.atomic_files import regular_file
 from wsol.data.ground_truth import GroundTruth
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ def read_class_ranks(path: Path, truth: GroundTruth) -> tuple[NDArray[np.int64],
         return np.array(_in_order(path, dict(zip(ids, ranks, strict=True)), truth), np.int64), listed
     class_ids = {name: index for index, name in enumerate(truth.class_names)}
     predicted: dict[str, list[int]] = {}
-    with regular_file(path).open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         for number, fields in enumerate(csv.reader(file), start=1):
             fields = [field.strip() for field in fields]
             if not any(fields) or (number == 1 and fields[0].lower().startswith("image")):
