@@ -9,8 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from measure.scoring import command_of
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -149,8 +147,6 @@ def test_the_engine_is_timed_and_its_table_written(tmp_path):
     text = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 19 * 4 + 4
     assert "both in one pass" in text
-    assert command_of(["--reference", "/home/me/x/", "--maps", "3"]).endswith(" --reference CHECKOUT --maps 3")
-    assert command_of(["--reference=x"]).endswith(" --reference=CHECKOUT")
     done = run("--reference", tmp_path, script="measure/scoring.py", check=False)
     assert done.returncode != 0
-    assert "holds no evaluation.py" in done.stderr
+    assert "contains no evaluation.py" in done.stderr
