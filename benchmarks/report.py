@@ -10,7 +10,6 @@ conf/claim); gallery=IMAGES (200; 0 for none); figures=no; data_root=DIR with th
 if they are there.
 """
 
-import gc
 import logging
 import shlex
 import sys
@@ -169,7 +168,4 @@ def one_comparison(
 
 
 if __name__ == "__main__":
-    gc.freeze()  # keeps imported objects out of the garbage collections that statsmodels starts at every call
-    status = end(lambda: report(read_arguments(command_words())), __doc__)
-    gc.unfreeze()
-    sys.exit(status)
+    sys.exit(end(lambda: report(read_arguments(command_words())), __doc__))

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-_PACKAGES = ("wsol", "torch", "torchvision", "timm", "lightning", "numpy", "numba", "pillow", "pandas")
+_PACKAGES = ("wsol", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "pillow", "pandas")
 
 
 def versions() -> dict[str, str]:

@@ -170,6 +170,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--reference", type=Path, help="a checkout of github.com/clovaai/wsolevaluation")
     parser.add_argument("--maps", type=int, default=20, help="number of maps in each family")
+    parser.add_argument("--thresholds", type=int, nargs="+", default=[100, 1000], help="numbers of thresholds")
     parser.add_argument("--images", type=int, default=50_000, help="number of stored maps to score; 0 for none")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -177,7 +178,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for family, maps in tqdm(families(arguments.maps), total=19, desc="families", leave=False):
         for only_largest in (True, False):
-            for count in (100, 1000):
+            for count in arguments.thresholds:
                 times = compare(peer, maps, np.arange(0, 1, 1 / count), only_largest)
                 rule = "largest" if only_largest else "every"
                 rows.append({"maps": family, "rule": rule, "thresholds": count, **times})

@@ -3,14 +3,13 @@
 import csv
 import hashlib
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import data
 from archives import FILES, contents, tar_bytes
+from commands import run_command
 from http_server import FileServer
 from imagenet_trees import make_kaggle
 from trees import REAL, edit, make_cub, make_tiny_imagenet, write_image
@@ -306,7 +305,6 @@ def test_one_that_can_is_fetched(call, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command_line_ends_with_the_status():
-    command = [sys.executable, str(ROOT / "benchmarks" / "data.py"), "check", "birds"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False)
+    done = run_command("data.py", "check", "birds", check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no reader 'birds'")

@@ -1,9 +1,6 @@
 """`benchmarks/explain.py` and what it draws."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import explain
+from commands import run_command
 from config.saved_runs import configuration, read_run
 from networks import tiny_classifier
 from tiny_runs import make_run
@@ -34,7 +32,6 @@ from wsol.maps.methods.layer_cam import LayerCAM
 from wsol.networks.pooling.gap import GAP
 from wsol.scoring.protocol import TIGHT, ZHOU2016
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = "a $x_1$ frac{ 鳥"
 
 
@@ -68,16 +65,8 @@ def command(monkeypatch, capsys):
 
 
 def test_the_command_explains_a_folder_and_ends_with_what_was_bad(run_folder, photos, tmp_path):
-    script, out = ROOT / "benchmarks" / "explain.py", tmp_path / "out"
-    options = ["--out", out, "machine.batch_size=2", "machine.accelerator=cpu"]
-    done = subprocess.run(
-        [sys.executable, *map(str, [script, run_folder, photos, *options])],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
+    options = ["--out", tmp_path / "out", "machine.batch_size=2", "machine.accelerator=cpu"]
+    done = run_command("explain.py", run_folder, photos, *options, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 of 4 images could not be read" in done.stderr
     assert "broken.jpg cannot be decoded" in done.stderr

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -25,6 +25,7 @@ import generic_features
 import pooling_axis
 import report
 import units
+from commands import run_command
 from config.build import _places, build_data
 from config.options import CONF, check_target, command_words, saved_node
 from config.saved_runs import configuration, end
@@ -61,11 +62,9 @@ def trained(tmp_path_factory):
     """The results folder of a smoke run of a head that is tested as another one; to be read, not written."""
     folder = tmp_path_factory.mktemp("trained")
     sizes = ["data.train_images=12", "data.val_images=12", "data.test_images=12", "data.image_size=32"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "sweep=smoke", *sizes, "data.num_classes=4"]
-    command += [f"machine.results={folder / 'results'}", "machine.accelerator=cpu", "thresholds.step=0.1"]
-    command += ["pooling=gap", "method=has", "pooling_at_test=null,gmp"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
+    words = ["sweep=smoke", *sizes, "data.num_classes=4"]
+    words += [f"machine.results={folder / 'results'}", "machine.accelerator=cpu", "thresholds.step=0.1"]
+    run_command("run.py", *words, "pooling=gap", "method=has", "pooling_at_test=null,gmp")
     return folder / "results"
 
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 import report
+from commands import run_command
 from config.saved_runs import end
 from wsol.report.section import Pictures
 
@@ -28,12 +28,9 @@ def trained(tmp_path_factory):
     """The results folder of one smoke sweep of two poolings; to be read, not written."""
     folder = tmp_path_factory.mktemp("trained")
     sizes = ["data.train_images=20", "data.val_images=20", "data.test_images=30", "data.image_size=32"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "sweep=smoke", *sizes, "data.num_classes=4"]
-    command += [f"machine.results={folder / 'results'}", "machine.accelerator=cpu", f"+data.cache_dir={folder / 'c'}"]
-    done = subprocess.run(
-        [*command, "thresholds.step=0.1"], capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    words = ["sweep=smoke", *sizes, "data.num_classes=4"]
+    words += [f"machine.results={folder / 'results'}", "machine.accelerator=cpu", f"+data.cache_dir={folder / 'c'}"]
+    done = run_command("run.py", *words, "thresholds.step=0.1")
     assert len(list((folder / "results" / "tables").glob("*/*.md"))) == 1
     assert "table: " in done.stdout
     return folder / "results"

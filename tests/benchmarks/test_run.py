@@ -2,26 +2,16 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from commands import run_command
 
 
-def run(*arguments, script="run.py", check=True, **env):
-    import os
-
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, env={**os.environ, **env}
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
+def run(*words, script="run.py", check=True):
+    return run_command(script, *words, check=check)
 
 
 def table_of(output):
@@ -58,14 +48,15 @@ def test_smoke_twice(tmp_path):
     assert table_of(second.stdout) == table
     assert "epoch" not in second.stderr
 
-    report = run(str(tmp_path), script="report.py")
+    quick = [tmp_path, "figures=no", "gallery=0"]
+    report = run(*quick, script="report.py")
     assert table_of(report.stdout) == table
     # Rows of an older version, which say less of themselves, do not keep the others from being reported.
     (rows,) = (tmp_path / "runs").glob("synthetic-small_cnn-gap-*/scores-*.csv")
     key = rows.stem.removeprefix("scores-")
     old = rows.with_name("scores-0ld.csv")
     old.write_text(rows.read_text(encoding="utf-8").replace(key, "0ld"), encoding="utf-8")
-    report = run(str(tmp_path), script="report.py")
+    report = run(*quick, script="report.py")
     assert table_of(report.stdout) == table
     assert "left out: " in report.stderr
     assert "protocol-0ld.json is missing" in report.stderr
@@ -143,9 +134,10 @@ def test_a_report_on_nothing_says_how_to_make_something(tmp_path):
 
 @pytest.mark.slow
 def test_the_engine_is_timed_and_its_table_written(tmp_path):
-    run("--maps", "1", "--images", "40", "--out", tmp_path / "speed.md", script="measure/scoring.py")
+    few = ["--maps", 1, "--images", 40, "--thresholds", 10]
+    run(*few, "--out", tmp_path / "speed.md", script="measure/scoring.py")
     text = (tmp_path / "speed.md").read_text(encoding="utf-8")
-    assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 19 * 4 + 4
+    assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 19 * 2 + 2
     assert "both in one pass" in text
     done = run("--reference", tmp_path, script="measure/scoring.py", check=False)
     assert done.returncode != 0

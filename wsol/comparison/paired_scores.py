@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy import special, stats
 
 from wsol.comparison.bootstrap import ImageResamples
 from wsol.comparison.estimate import Estimate
@@ -135,10 +135,17 @@ def mcnemar_tests(first: Measured, second: Measured) -> list[McNemar]:
             continue
         a, b = first.hits[indices[0]], second.hits[indices[1]]
         only = int((a & ~b).sum()), int((b & ~a).sum())
-        table = [[int((a & b).sum()), only[0]], [only[1], int((~a & ~b).sum())]]
-        p = 1.0 if sum(only) == 0 else float(mcnemar(table, exact=sum(only) < _EXACT_BELOW).pvalue)
-        tests.append(McNemar(seed, *only, p))
+        tests.append(McNemar(seed, *only, _mcnemar(*only)))
     return tests
+
+
+def _mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of two counts of images that are right with one alone."""
+    count = only_first + only_second
+    if count < _EXACT_BELOW:
+        return float(stats.binomtest(only_first, count).pvalue) if count else 1.0
+    with_continuity = (abs(only_first - only_second) - 1) ** 2 / count
+    return float(special.chdtrc(1, with_continuity))
 
 
 def _index_of(seed: int | None, score: Measured) -> int | None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from wsol.comparison.paired_scores import Measured, mcnemar_tests
 from wsol.comparison.saved_maps import held_out
@@ -177,8 +176,11 @@ def holm(p_values: Iterable[float]) -> list[float]:
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
     """
-    p_values = list(p_values)
-    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) > 1 else p_values
+    ordered = np.array(list(p_values))
+    order = np.argsort(ordered, kind="stable")
+    steps = ordered[order] * np.arange(len(ordered), 0, -1)
+    ordered[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return ordered.tolist()
 
 
 def better_of(score: str, protocol: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import torch
-from lightning.fabric.utilities.seed import seed_everything
+from lightning_fabric.utilities.seed import seed_everything
 from scipy.stats import beta
 from torch import Tensor
 

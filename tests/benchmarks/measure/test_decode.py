@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from commands import run_command
 from measure import decode as speed_decode
 from wsol.data.decode import read_image
 
@@ -96,9 +95,7 @@ def test_the_tables(tmp_path):
         Image.fromarray(noise).save(folder / f"{place}.jpg")
     out = tmp_path / "speed.md"
     options = ["--images", folder, "--rounds", "1", "--sizes", "64", "32", "--out", out]
-    command = [sys.executable, "benchmarks/measure/decode.py", *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    done = run_command("measure/decode.py", *options)
     text = out.read_text(encoding="utf-8")
     assert text.strip() == done.stdout.strip()
     assert str(tmp_path) not in text
