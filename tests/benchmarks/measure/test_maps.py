@@ -1,13 +1,16 @@
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from commands import run_command
 from measure import maps as speed_maps
 from networks import tiny_classifier
 from wsol.networks.pooling.gap import GAP
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_graph_memory_counts_what_is_alive_once_and_no_parameters():
@@ -68,8 +71,10 @@ def test_the_table_and_what_the_libraries_agree_on(tmp_path):
     for package in ("pytorch_grad_cam", "torchcam", "captum"):
         pytest.importorskip(package)
     out = tmp_path / "speed.md"
-    options = "--networks resnet18 --size 32 --batch 2 --rounds 1 --device cpu --out".split()
-    done = run_command("measure/maps.py", *options, out)
+    command = [sys.executable, "benchmarks/measure/maps.py", "--networks", "resnet18", "--size", "32", "--batch", "2"]
+    options = ["--rounds", "1", "--device", "cpu", "--out", str(out)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, encoding="utf-8", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
     assert text.strip() == done.stdout.strip()
     times, differences = (cells(part) for part in text.split("\n\n")[:2])

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from commands import run_command
 from measure import training as speed
 from wsol.training.augment import _gathered, _sliced, augment
 
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 WORK = speed.Work("small_cnn", batch_size=4, image_size=16, steps=3, workers=0, device=CPU, mode="float32")
 
@@ -134,7 +136,9 @@ def test_crops_by_rows_and_by_gathering_are_those_cut_one_by_one(count, size):
 def test_the_table(tmp_path):
     out = tmp_path / "speed.md"
     options = "--networks small_cnn --batch-size 32 --image-size 64 --rounds 1 --steps 1 --device cpu --out".split()
-    done = run_command("measure/training.py", *options, out)
+    command = [sys.executable, "benchmarks/measure/training.py", *options, str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
     assert text.strip() == done.stdout.strip()
     assert str(tmp_path) not in text
