@@ -1,6 +1,7 @@
 """The check of a data set: what is found of each image, what is told of the whole."""
 
 import os
+import re
 import threading
 import warnings
 from collections import Counter
@@ -12,8 +13,7 @@ import pytest
 from PIL import Image
 
 from trees import CUB_NAMES, edit, make_cub, make_tiny_imagenet, write_image
-from wsol.data.checking.check import check, same_files
-from wsol.data.checking.inspection import Kind
+from wsol.data.checking.check import Kind, check
 from wsol.data.checking.published import Figure, Published, published_for
 from wsol.data.checking.summary import summary, verdict
 from wsol.data.formats.metadata_images import load_with_masks
@@ -87,24 +87,24 @@ def truncate(path):
 def test_a_good_data_set_is_ready_and_its_numbers_are_told(tmp_path):
     make_cub(tmp_path)
     report, told = run(cub(tmp_path))
-    assert report.is_ready
     assert told == []
-    train, val, test = report.splits
     # of 6 images each third is of test; of the 4 others 0.2, one, is held out
-    assert [one.images for one in report.splits] == [6, 2, 4]
-    assert [one.boxes for one in report.splits] == [6, 2, 4]
-    assert train.per_class.tolist() == [3, 3]
-    assert val.per_class.tolist() == [1, 1]
-    assert test.several == 0
-    assert train.sizes.tolist() == [[30, 40]] * 6
-    assert verdict(report) == "ready"
+    text = summary(report, tmp_path / "all.csv")
+    assert text.startswith("# cub: ready\n")
+    assert re.search(r"\| images +\| +6 \| +2 \| +4 \|", text)
+    assert re.search(r"\| boxes +\| +6 \| +2 \| +4 \|", text)
+    assert re.search(r"\| classes +\| +2 \| +2 \| +2 \|", text)
+    assert re.search(r"\| images with several boxes +\| +0 \| +0 \| +0 \|", text)
+    assert re.search(r"\| width in pixels: least, median, most +\| 40, 40, 40", text)
+    assert "Training images of a class: 3 of each." in text
+    assert report.parts[0].sizes.tolist() == [[30, 40]] * 6
 
 
 def test_another_reader_is_ready_too(tmp_path):
     make_tiny_imagenet(tmp_path)
     # images of the two classes are drawn from the same seeds there, which is another matter
     report, told = run(tiny_imagenet(tmp_path), duplicates=False)
-    assert report.is_ready
+    assert not report.problems
     assert told == []
 
 
@@ -134,9 +134,8 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
         ("test", test[2].image_id, Kind.MASK),
         ("test", test[3].image_id, Kind.UNDECODABLE),
     ]
-    assert not report.is_ready
     assert report.problems == 6
-    assert {kind: tally.count for kind, tally in report.tallies.items()} == {
+    assert dict(report.counts) == {
         Kind.OUTSIDE: 1,
         Kind.CLIPPED: 1,
         Kind.UNDECODABLE: 2,
@@ -151,7 +150,7 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
     assert told[2].message.startswith(f"Image {train[2].path} cannot be decoded")
     assert told[2].message.endswith(f"bounding_boxes.txt, line {lines[train[2].image_id]}.")
     # what could not be decoded has no size
-    assert [len(one.sizes) for one in report.splits] == [5, 2, 3]
+    assert [len(part.decoded) for part in report.parts] == [5, 2, 3]
 
 
 def test_a_missing_file(split_up, make_entry, tmp_path):
@@ -210,7 +209,6 @@ def test_boxes_that_reach_out_are_noted_and_are_no_problem(split_up, make_entry,
     )
     assert [one.kind for one in told] == [Kind.CLIPPED] * 2
     assert ["reaches 1 pixel out" in told[0].message, "reaches 5 pixels out" in told[1].message] == [True, True]
-    assert report.is_ready
     assert report.problems == 0
     text = summary(report, tmp_path / "all.csv")
     assert text.startswith("# birds: ready, 2 notes\n")
@@ -223,7 +221,7 @@ def test_an_image_of_another_size_than_annotated_is_one_problem_whatever_its_box
     report, told = run(split_up(test=[bad, make_entry("b.png", size=(30, 40))]))
     assert [(one.image_id, one.kind) for one in told] == [("a.png", Kind.SIZE)]
     assert "60 x 50 pixels, but it has 40 x 30" in told[0].message
-    assert len(report.splits[2].sizes) == 3  # it is an image
+    assert len(report.parts[2].decoded) == 3  # it is an image
 
 
 def test_masks_that_are_missing_of_another_size_or_empty(split_up, make_entry, tmp_path):
@@ -296,8 +294,8 @@ def test_a_file_in_two_splits_is_a_warning(split_up, make_entry):
     report, told = run(split_up(train=[first], test=[copy]))
     assert [(one.split, one.image_id, one.kind) for one in told] == [("test", "b.png", Kind.TWO_SPLITS)]
     assert f"{copy.path} is, byte for byte, {first.path}, which is in train, of another class" in told[0].message
-    assert report.is_ready
-    assert [one.copies for one in report.splits] == [0, 0, 1]
+    assert not report.problems
+    assert report.copies == {"test": 1}
     assert verdict(report) == "ready, 1 warning"
 
 
@@ -307,60 +305,16 @@ def test_files_that_are_twice_in_one_split(split_up, make_entry):
         copy.path.write_bytes(first.path.read_bytes())
     report, told = run(split_up(train=[first, same, other]))
     assert [(one.image_id, one.kind) for one in told] == [("c.png", Kind.TWO_CLASSES)]
-    assert [one.copies for one in report.splits] == [2, 0, 0]
+    assert report.copies == {"train": 2}
     report, told = run(split_up(train=[first, same, other]), duplicates=False)
-    assert (told, [one.copies for one in report.splits]) == ([], [0, 0, 0])
-
-
-def test_the_same_files_are_those_of_a_slow_search():
-    generator = np.random.default_rng(0)
-    for _ in range(50):
-        digests = [generator.integers(0, 8, generator.integers(0, 9)).astype(np.uint64) for _ in range(3)]
-        groups = {}
-        for split, one in enumerate(digests):
-            for place, digest in enumerate(one.tolist()):
-                groups.setdefault(digest, []).append((split, place))
-        expected = [group for digest, group in groups.items() if digest and len(group) > 1]
-        assert list(same_files(digests)) == expected
+    assert (told, report.copies) == ([], {})
 
 
 def test_images_that_are_in_no_file(tmp_path):
     sizes = {"image_size": 16, "num_classes": 2, "train_images": 4, "val_images": 2, "test_images": 2}
     report, told = run(synthetic(**sizes, cache_dir=tmp_path))
-    assert (report.is_ready, told) == (True, [])
-    assert report.splits[0].sizes.tolist() == [[16, 16]] * 4
-
-
-def test_equal_pixels_in_no_file_count_as_the_same_file(tmp_path, split_up, make_entry):
-    def load(entry):
-        return load_entry(Entry(entry.image_id, 0, entry.boxes, tmp_path / "train-good.png"))
-
-    splits = split_up(val=[make_entry("nowhere", write=False)], test=[make_entry("nor/here", write=False)], load=load)
-    assert told_of(splits) == [("test", "nor/here", Kind.TWO_SPLITS)]
-
-
-def test_kinds_of_files_are_counted(split_up, make_entry):
-    names = ("gray.png", "gray2.png", "cmyk.jpg", "deep.png", "palette.gif", "clear.png", "turned.jpg", "upright.jpg")
-    entries = {name: make_entry(name, [[0, 0, 20, 20]], write=False) for name in names}
-    gray = Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40))
-    gray.save(entries["gray.png"].path)
-    gray.rotate(180).save(entries["gray2.png"].path)
-    gray.convert("CMYK").save(entries["cmyk.jpg"].path)
-    Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(entries["deep.png"].path)
-    gray.convert("P").save(entries["palette.gif"].path)
-    gray.convert("RGBA").save(entries["clear.png"].path)
-    for name, orientation in (("turned.jpg", 6), ("upright.jpg", 1)):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        gray.convert("RGB").save(entries[name].path, exif=exif)
-    report, told = run(split_up(test=list(entries.values())))
     assert told == []
-    counts = dict(report.splits[2].traits)
-    # a GIF of grays alone is opened as such
-    assert counts.pop("grayscale") + counts.pop("palette", 0) == 3
-    assert counts == {"CMYK": 1, "16-bit": 1, "transparent": 1, "turned by EXIF": 1}
-    assert [30, 40] in report.splits[2].sizes.tolist()
-    assert [40, 30] in report.splits[2].sizes.tolist()  # as it is shown
+    assert report.parts[0].sizes.tolist() == [[16, 16]] * 4
 
 
 def test_many_problems_are_all_told_in_order_and_three_kept(make_entry, tmp_path):
@@ -368,8 +322,8 @@ def test_many_problems_are_all_told_in_order_and_three_kept(make_entry, tmp_path
     good = [[make_entry(f"{split}.png")] for split in ("train", "val")]
     report, told = run(splits_of(["one"], (good[0], good[1], many)))
     assert [one.image_id for one in told] == [f"{number}.png" for number in range(200)]
-    assert report.tallies[Kind.MISSING].count == 200
-    assert report.tallies[Kind.MISSING].first == told[:3]
+    assert report.counts[Kind.MISSING] == 200
+    assert report.first[Kind.MISSING] == told[:3]
     text = summary(report, tmp_path / "all.csv")
     assert text.startswith("# birds: 200 problems\n")
     assert "- missing file: 200\n  - test 0.png: Image " in text
@@ -406,7 +360,7 @@ def test_sizes_are_those_of_the_files_whatever_is_decoded_of_them(make_entry):
     parts = tuple([make_entry(f"{split}.jpg")] for split in ("train", "val", "test"))
     report, told = run(splits_of(["one"], parts, decode="reduced"))
     assert told == []
-    assert [one.sizes.tolist() for one in report.splits] == [[[30, 40]]] * 3
+    assert [part.sizes.tolist() for part in report.parts] == [[[30, 40]]] * 3
 
 
 def test_filters_of_warnings_are_left_as_they_were(tmp_path):
@@ -438,8 +392,8 @@ def test_numbers_are_held_against_the_published_ones(tmp_path, expected, kinds):
     make_cub(tmp_path)
     report, told = run(cub(tmp_path), published=expected)
     assert [(one.split, one.image_id, one.kind) for one in told] == [("", "", kind) for kind in kinds]
-    assert report.compared[0].found == 8
-    assert report.is_ready == (Kind.COUNT not in kinds)
+    assert report.found[0] == 8
+    assert (report.problems == 0) == (Kind.COUNT not in kinds)
 
 
 def test_a_part_of_the_classes_is_said_to_be_one(tmp_path):
