@@ -20,6 +20,7 @@ from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.wildcat import WILDCAT
 from wsol.report.pictures.class_units import draw_units
+from wsol.report.pictures.panels import PictureText
 from wsol.training.methods.acol import ACoL
 
 RED, GREEN, BLUE = 0, 1, 2
@@ -128,7 +129,7 @@ def test_hostile_names_and_silent_units_are_drawn(classifier, tmp_path):
     images = Squares([(RED, 255), (GREEN, 255)])
     found = find(classifier, images, [RED, BLUE], 2)
     path = tmp_path / "units.png"
-    draw_units(path, class_units(classifier, 0, 2), found, images.__getitem__, [HOSTILE] * 3, HOSTILE)
+    draw_units(path, class_units(classifier, 0, 2), found, images.__getitem__, PictureText(HOSTILE, [HOSTILE] * 3))
     with Image.open(path) as picture:
         assert picture.width > 300
 
