@@ -317,6 +317,30 @@ def test_images_that_are_in_no_file(tmp_path):
     assert report.parts[0].sizes.tolist() == [[16, 16]] * 4
 
 
+def test_kinds_of_files_are_counted(split_up, make_entry):
+    names = ("gray.png", "gray2.png", "cmyk.jpg", "deep.png", "palette.gif", "clear.png", "turned.jpg", "upright.jpg")
+    entries = {name: make_entry(name, [[0, 0, 20, 20]], write=False) for name in names}
+    gray = Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40))
+    gray.save(entries["gray.png"].path)
+    gray.rotate(180).save(entries["gray2.png"].path)
+    gray.convert("CMYK").save(entries["cmyk.jpg"].path)
+    Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(entries["deep.png"].path)
+    gray.convert("P").save(entries["palette.gif"].path)
+    gray.convert("RGBA").save(entries["clear.png"].path)
+    for name, orientation in (("turned.jpg", 6), ("upright.jpg", 1)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        gray.convert("RGB").save(entries[name].path, exif=exif)
+    report, told = run(split_up(test=list(entries.values())))
+    assert told == []
+    counts = dict(report.parts[2].traits)
+    # a GIF of grays alone is opened as such
+    assert counts.pop("grayscale") + counts.pop("palette", 0) == 3
+    assert counts == {"CMYK": 1, "16-bit": 1, "transparent": 1, "turned by EXIF": 1}
+    assert [30, 40] in report.parts[2].sizes.tolist()
+    assert [40, 30] in report.parts[2].sizes.tolist()  # as it is shown
+
+
 def test_many_problems_are_all_told_in_order_and_three_kept(make_entry, tmp_path):
     many = [make_entry(f"{number}.png", write=False) for number in range(200)]
     good = [[make_entry(f"{split}.png")] for split in ("train", "val")]

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from wsol.atomic_files import regular_file
@@ -92,6 +95,7 @@ class Part:
         index: its annotations; train hands out no boxes, which this index still has.
         sizes: (N, 2) height and width in pixels; 0, 0 where the image could not be decoded.
         digests: (N,) of the files; 0 where the image is in no file of its own.
+        traits: kind of file -> images.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Part:
     index: Index
     sizes: NDArray[np.int32]
     digests: NDArray[np.uint64]
+    traits: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, name: str, images: ImageSet, index: Index) -> "Part":
@@ -204,17 +209,18 @@ def _look_through(part: Part, duplicates: bool, bar: tqdm) -> Iterator[Problem]:
     """Yield the problems of each image, and note its size and digest."""
     index, load = part.index, _whole(part.images.load)
 
-    def look(start: int) -> list[tuple[Entry, Size | None, int, list[tuple[Kind, str]]]]:
+    def look(start: int) -> list[tuple[str, _Inspected]]:
         entries = (index[place] for place in range(start, min(start + _AT_ONCE, len(index))))
-        return [(entry, *_inspect(entry, load, part.name != "train", duplicates)) for entry in entries]
+        return [(entry.image_id, _inspect(entry, load, part.name != "train", duplicates)) for entry in entries]
 
     place = 0
     for inspected in in_threads(look, range(0, len(index), _AT_ONCE)):
-        for entry, size, digest, problems in inspected:
-            part.sizes[place], part.digests[place] = size or (0, 0), digest
+        for image_id, result in inspected:
+            part.sizes[place], part.digests[place] = result.size or (0, 0), result.digest
+            part.traits.update(result.traits)
             place += 1
-            for kind, message in problems:
-                yield Problem(part.name, entry.image_id, kind, message)
+            for kind, message in result.problems:
+                yield Problem(part.name, image_id, kind, message)
         bar.update(len(inspected))
 
 
@@ -225,14 +231,15 @@ def _whole(load: Load) -> Load:
     return load
 
 
-def _inspect(
-    entry: Entry, load: Load, is_scored: bool, with_digest: bool
-) -> tuple[Size | None, int, list[tuple[Kind, str]]]:
-    """Load an image as a run does, and find all that is wrong with it, not only what a run would stop at.
+class _Inspected(NamedTuple):
+    size: Size | None  # None if it cannot be decoded
+    digest: int  # of its file
+    traits: list[str]
+    problems: list[tuple[Kind, str]]
 
-    Returns:
-        Its size, None if it cannot be decoded; the digest of its file; and its problems.
-    """
+
+def _inspect(entry: Entry, load: Load, is_scored: bool, with_digest: bool) -> _Inspected:
+    """Load an image as a run does, and find all that is wrong with it, not only what a run would stop at."""
     problems: list[tuple[Kind, str]] = []
     digest, of_file = 0, Kind.UNDECODABLE
     try:
@@ -256,7 +263,23 @@ def _inspect(
         problems.append(
             (Kind.NO_BOX, f"{entry.path} has no box or mask, and is scored; give it one, or move it to train.")
         )
-    return None if sample is None else sample.size, digest, problems
+    traits = [] if sample is None or not entry.path.is_file() else _traits(entry.path)
+    return _Inspected(None if sample is None else sample.size, digest, traits, problems)
+
+
+def _traits(path: Path) -> list[str]:
+    """Return the traits of an image file that can be decoded."""
+    with Image.open(path) as image:
+        mode, exif = image.mode, Image.Image.getexif(image)  # a PNG's own getexif would decode it once more
+        traits = {
+            "grayscale": mode in ("1", "L", "LA"),
+            "CMYK": mode == "CMYK",
+            "16-bit": mode.startswith("I"),
+            "palette": mode in ("P", "PA"),
+            "transparent": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
+            "turned by EXIF": exif.get(ExifTags.Base.Orientation, 1) in range(2, 9),
+        }
+    return [name for name, has in traits.items() if has]
 
 
 def _load(entry: Entry, load: Load, of_file: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:

@@ -54,6 +54,8 @@ def _table(report: Report) -> str:
         ["width in pixels: least, median, most", *(_range(part.decoded[:, 1]) for part in parts)],
         ["height in pixels: least, median, most", *(_range(part.decoded[:, 0]) for part in parts)],
     ]
+    for trait in dict.fromkeys(trait for part in parts for trait in part.traits):
+        rows.append([trait, *(f"{part.traits[trait]:,}" for part in parts)])
     if report.copies:
         rows.append(["copies of an earlier file", *(f"{report.copies[part.name]:,}" for part in parts)])
     return _formatted(rows, ["", *(part.name for part in parts)])
