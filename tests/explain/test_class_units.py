@@ -108,7 +108,7 @@ def test_the_unit_that_fires_on_red_finds_the_red_square(classifier, batch_size)
     assert not found[BLUE][1].box.any()
 
 
-def test_equal_peaks_are_told_apart_by_the_mean(classifier):
+def test_equal_peaks_are_distinguished_by_the_mean(classifier):
     images = Squares([(RED, 255), (RED, 255), (RED, 255)])
     images.samples[2].image[:4, :4, RED] = 100
     found = find(classifier, images, [RED], 3, batch_size=1)

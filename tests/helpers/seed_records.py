@@ -1,4 +1,4 @@
-"""Records drawn by hand or at random, for what is told of a setting's seeds."""
+"""Make records by hand or at random, for tests of what a setting's seeds are summarized to."""
 
 import numpy as np
 

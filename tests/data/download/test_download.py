@@ -176,7 +176,7 @@ def test_a_damaged_part_is_removed_and_the_next_run_starts_over(get, server, tmp
 
 
 @pytest.mark.parametrize("status", [403, 404, 410, 501])
-def test_an_error_that_does_not_pass_is_told_at_once(get, server, tmp_path, waits, status):
+def test_an_error_that_does_not_pass_is_reported_at_once(get, server, tmp_path, waits, status):
     server.default = Answer(status=status)
     with pytest.raises(ConnectionError) as error:
         get()
@@ -219,13 +219,13 @@ def test_redirects_are_followed_with_the_range(get, server, tmp_path):
     assert server.ranges == ["bytes=300-"] * 2
 
 
-def test_a_redirect_in_a_circle_is_told(get, server):
+def test_a_redirect_in_a_circle_is_reported(get, server):
     server.default = Answer(location="/file.bin")
     with pytest.raises(ConnectionError, match=r"HTTP 302 [^\n]*$"):
         get()
 
 
-def test_a_certificate_that_is_not_trusted_is_told_at_once(get, waits, monkeypatch):
+def test_a_certificate_that_is_not_trusted_is_reported_at_once(get, waits, monkeypatch):
     def urlopen(*args, **kwargs):
         raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate has expired"))
 

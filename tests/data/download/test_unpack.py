@@ -63,7 +63,7 @@ def test_an_archive_of_nothing(make):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_the_kind_is_told_by_the_content(tmp_path, kind):
+def test_the_content_decides_the_kind(tmp_path, kind):
     archive = write(tmp_path, MAKERS[kind](FILES), "imagenetv2.tar.gz")
     unpack(archive, tmp_path / "out", max_bytes=MIB)
     assert contents(tmp_path / "out") == FILES
