@@ -30,8 +30,7 @@ from config.build import build_data
 from config.options import command_words, option_file, option_files
 from config.saved_runs import configuration, end, made_by
 from wsol.atomic_files import whole_file, write_text
-from wsol.data.checking.check import check
-from wsol.data.checking.inspection import Kind, Problem
+from wsol.data.checking.check import Kind, Problem, check
 from wsol.data.checking.published import published_for
 from wsol.data.checking.summary import speed, summary
 from wsol.data.custom.image_files import UnreadableImages
@@ -189,7 +188,7 @@ def check_one(name: str, own: dict[str, str], settings: Sequence[str]) -> int:
     text = summary(report, out)
     write_text(out.with_suffix(".md"), f"{text}\n{made_by()}\n")
     print(f"{text}\n{speed(report)}; written to {out} and {out.with_suffix('.md').name}")
-    return 0 if report.is_ready else 1
+    return 1 if report.problems else 0
 
 
 def main(words: Sequence[str] | None = None) -> int:

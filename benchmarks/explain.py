@@ -36,6 +36,7 @@ from wsol.machine import device_of
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import LAST
 from wsol.report.pictures.explanation import draw_explanation
+from wsol.report.pictures.panels import PictureText
 from wsol.scoring.protocol import Protocol
 
 _DEFAULTS = ("maps=[cam,grad_cam,grad_cam_pp,layer_cam,hires_cam]", "protocol=zhou2016")
@@ -202,8 +203,8 @@ def explain(arguments: argparse.Namespace) -> int:
                 print("error: no method works on this network.", file=sys.stderr)
                 return 1
             for (path, image), explanation in zip(batch.items(), explanations, strict=True):
-                title = f"{path.name}, {arguments.checkpoint}"
-                draw_explanation(pictures[path], image, explanation, size, shown_names, title, caption)
+                text = PictureText(f"{path.name}, {arguments.checkpoint}", shown_names, caption)
+                draw_explanation(pictures[path], image, explanation, size, text)
                 ((best, probability),) = explanation.top(1)
                 tqdm.write(f"{path}: {probability:.2f} {shown_names[best]}, {pictures[path]}")
                 bar.update()

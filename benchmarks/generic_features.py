@@ -27,10 +27,10 @@ from wsol.networks.classifier import Classifier
 from wsol.scoring.baselines import CenterGaussians
 from wsol.scoring.external.rows import Choice, Row, ScoreTable
 from wsol.scoring.stream_scores import Reading, SplitMaps
-from wsol.scoring.thresholds import find_threshold, threshold_grid
+from wsol.scoring.thresholds import LABEL_FREE, find_threshold, threshold_grid
 
 _SHOWN = ("top1_cls", "max_box_acc", "max_box_acc_v2", "gt_known_loc", "top1_loc")
-_TAU = {"oracle": "best on test", "label_free": "each map (Otsu)", "": ""}
+_TAU = {"oracle": "best on test", "": ""} | {key: f"each map ({method})" for key, method in LABEL_FREE.items()}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,7 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from config.options import command_words
@@ -36,15 +38,15 @@ from wsol.scoring.external.rows import Choice, HeldOut, Row, ScoreTable
 from wsol.scoring.match_maps import MapSource
 from wsol.scoring.protocol import NAMED, Protocol
 from wsol.scoring.stream_scores import Reading, SplitMaps, StreamedScores
-from wsol.scoring.thresholds import find_threshold, threshold_grid
+from wsol.scoring.thresholds import LABEL_FREE, find_threshold, threshold_grid
 from wsol.versions import commit, versions
 
 _CHOSE_TAU = {
     "oracle": "the scored boxes",
     "held_out": "other images",
     "fixed": "fixed",
-    "label_free": "each map (Otsu)",
     "": "",
+    **{policy: f"each map ({method})" for policy, method in LABEL_FREE.items()},
 }
 
 
@@ -120,14 +122,18 @@ def per_image(
             "class_id": truth.class_ids,
             "class_rank": streamed.class_rank,
             "protocol": protocol.name,
-            "label_free_threshold": streamed.thresholds[streamed.label_free],
+            **_by_policy("{}_threshold", streamed.thresholds[streamed.label_free]),
         }
     )
     for rule, iou in streamed.label_free_iou.items():
-        frame[f"iou_{rule}_label_free"] = iou
+        frame = frame.assign(**_by_policy(f"iou_{rule}_{{}}", iou))
         for place, tau in enumerate(points):
             frame[f"iou_{rule}_at_{tau:g}"] = streamed.point_iou[rule][:, place]
     return frame.assign(peak_distance=streamed.peak_distance, energy_inside=streamed.energy_inside)
+
+
+def _by_policy(column: str, values: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    return {column.format(policy): values[:, place] for place, policy in enumerate(LABEL_FREE)}
 
 
 def table_of(rows: list[Row]) -> str:

@@ -19,6 +19,7 @@ from config.saved_runs import configuration, end, made_by, read_run
 from wsol.data.class_names import find_class
 from wsol.explain.class_units import class_units, most_exciting
 from wsol.report.pictures.class_units import draw_units
+from wsol.report.pictures.panels import PictureText
 
 _SETTINGS = {"class": "", "units": "5", "crops": "6", "split": "test"}
 
@@ -72,7 +73,8 @@ def draw(arguments: argparse.Namespace) -> int:
         safe = re.sub(r"[^\w.-]+", "_", names[class_id])[:60]
         path = arguments.out / run.name / f"{class_id:03d}-{safe}.png"
         title = f"{names[class_id]}: the {len(units_of_class)} units of largest weight, on {images.name}; {run.name}"
-        draw_units(path, units_of_class, excited, images.__getitem__, names, title, made_by())
+        text = PictureText(title, names, [made_by()])
+        draw_units(path, units_of_class, excited, images.__getitem__, text)
         print(f"picture: {path}")
     return 0
 

@@ -109,3 +109,16 @@ def test_types_follow_the_line_torch_numpy_pandas():
     for package in ("boxes", "scores", "engine"):
         for path in (WSOL / "scoring" / package).glob("*.py"):
             assert not {"torch", "pandas"} & set(imports(path))
+
+
+def test_functions_take_objects_and_not_unpacked_settings():
+    counts = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                given = node.args
+                named = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+                parameters = [argument.arg for argument in named if argument is not None]
+                counts[f"{path}: {node.name}"] = len([name for name in parameters if name not in ("self", "cls")])
+    assert max(counts.values()) <= 8
+    assert len([name for name, count in counts.items() if count > 6]) <= 3

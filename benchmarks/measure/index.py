@@ -177,6 +177,9 @@ def main() -> None:
     if asked.measure:
         print(json.dumps(measure(asked.measure["reader"], Path(asked.measure["root"]), asked.measure["workers"])))
         return
+    least = _LOADED + 50  # loader processes end with the last batch, before their memory could be read
+    if (asked.tree is None and asked.train < least) or asked.workers < 1:
+        parser.error(f"--train must be at least {least} and --workers at least 1, got {asked.train}, {asked.workers}.")
     with tempfile.TemporaryDirectory() as made:
         if asked.tree is None:
             make_tree(Path(made), asked.train, 10_000, 50_000)

@@ -27,6 +27,7 @@ from wsol.runs.experiment import Evaluation
 from wsol.runs.folder import FACT_COLUMNS, RUN_COLUMNS, SCORE_COLUMNS, RunFolder, save_frame
 from wsol.scoring.outcomes import best_over_thresholds
 from wsol.scoring.record import LocalizationRecord
+from wsol.scoring.thresholds import LABEL_FREE
 from wsol.threads import processors
 from wsol.versions import commit, versions
 
@@ -60,7 +61,7 @@ def record_of(generator: np.random.Generator, images: int, thresholds: int, shif
         true_boxes=true.astype(np.float32),
         thresholds=taus,
         operating_point=thresholds // 4,
-        label_free=generator.integers(0, thresholds, images),
+        label_free=generator.integers(0, thresholds, (images, len(LABEL_FREE))),
         peak_distance=generator.exponential(20, images).astype(np.float32),
         energy_inside=generator.random(images).astype(np.float32),
     )

@@ -28,7 +28,7 @@ from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.boxes.every import every
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.external.rows import ScoreTable
-from wsol.scoring.match_maps import match_maps
+from wsol.scoring.match_maps import counted, match_maps
 from wsol.scoring.matching import best_of
 from wsol.scoring.protocol import REFERENCE
 from wsol.scoring.stream_scores import Reading, SplitMaps
@@ -154,12 +154,12 @@ def seconds_for(images: int) -> dict[str, float]:
     ground_truth = GroundTruth(np.array(names), np.zeros(images, np.int64), boxes, same_size(images, SIZE))
     taus = threshold_grid(0.001)
     rules: dict[str, BoxRule] = {"largest": largest, "every": every}
-    seconds = {
-        name: seconds_of(
-            functools.partial(match_maps, stored, ground_truth, rule, taus, REFERENCE, point=0, progress=name)
-        )
-        for name, rule in rules.items()
-    }
+    seconds = {}
+    for name, rule in rules.items():
+        with counted(stored, name) as maps:
+            seconds[name] = seconds_of(
+                functools.partial(match_maps, maps, ground_truth, rule, taus, REFERENCE, point=0)
+            )
     split, reading = SplitMaps(stored, ground_truth), Reading(rules, taus, REFERENCE)
     all_scores = functools.partial(ScoreTable.of, split, score_options(), reading)
     return {**seconds, "both in one pass, with all scores of benchmarks/score.py": seconds_of(all_scores)}

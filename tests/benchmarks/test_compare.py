@@ -76,8 +76,8 @@ def test_seeds_are_what_pairs_runs_and_name_no_group(results, capsys):
 def test_runs_that_differ_elsewhere_are_not_compared(results, tmp_path, capsys):
     make_runs(tmp_path, runs=2, images=30, thresholds=10)
     folder = RunFolder(next((tmp_path / "runs").glob("*gmp*")))
-    told = read_json(folder.settings_file)
-    write_json(folder.settings_file, {**told, "identity": {**told["identity"], "train": {"epochs": 9}}})
+    settings = read_json(folder.settings_file)
+    write_json(folder.settings_file, {**settings, "identity": {**settings["identity"], "train": {"epochs": 9}}})
     assert compare(["pooling=gap", "pooling=gmp", f"results={tmp_path}"]) == 1
     assert "equal in all else" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def tuned_to(lr, base, **how):
     rows = pd.DataFrame({**columns, "seconds": 1.0, "lr": [base.lr, lr], "head_lr": [base.head_lr, 10 * lr]})
     result = Tuned(tuning, base, 1, replace(base, lr=lr, head_lr=10 * lr), rows, None)
     identity = {"train": result.train.identity(), "tuning": describe(tuning)}
-    return lambda told: {**told, "identity": {**told["identity"], **identity}, "tuned": result.about()}
+    return lambda settings: {**settings, "identity": {**settings["identity"], **identity}, "tuned": result.about()}
 
 
 @pytest.fixture
@@ -107,9 +107,13 @@ def small(tmp_path):
 
 def test_settings_that_came_later_are_those_of_runs_that_do_not_tell_them(small, capsys):
     groups = ["pooling=gap", "pooling=gmp", f"results={small}"]
-    rewrite(small, "gap", lambda told: {**told, "identity": {**told["identity"], "train": TrainSettings().identity()}})
+    rewrite(
+        small,
+        "gap",
+        lambda run: {**run, "identity": {**run["identity"], "train": TrainSettings().identity()}},
+    )
     gmp = {**TrainSettings().identity(), "select": "last", "freeze_backbone": False}
-    rewrite(small, "gmp", lambda told: {**told, "identity": {**told["identity"], "train": gmp}})
+    rewrite(small, "gmp", lambda run: {**run, "identity": {**run["identity"], "train": gmp}})
     assert compare([*groups, "train.select=last", "train.freeze_backbone=false"]) == 0
     assert "2 paired seeds [0, 1]" in capsys.readouterr().out
     assert compare([*groups, "train.select=best"]) == 1
@@ -131,7 +135,7 @@ def test_tuned_heads_are_paired_each_with_settings_of_its_own(small, capsys, bas
         tuned_to(7e-3, TrainSettings(epochs=3)),
         tuned_to(7e-3, TrainSettings(lr=0.1)),
         tuned_to(7e-3, TrainSettings(), seed=1),
-        lambda told: {**told, "identity": {**told["identity"], "train": TrainSettings().identity()}},
+        lambda settings: {**settings, "identity": {**settings["identity"], "train": TrainSettings().identity()}},
     ],
     ids=["epochs", "start", "search", "not tuned"],
 )
@@ -154,7 +158,7 @@ def test_what_was_not_searched_has_no_start():
     ],
 )
 def test_all_that_a_heads_name_says_is_part_of_the_pooling(small, capsys, name, parts):
-    rewrite(small, "gmp", lambda told: {**told, "pooling": name, "identity": {**told["identity"], **parts}})
+    rewrite(small, "gmp", lambda settings: {**settings, "pooling": name, "identity": {**settings["identity"], **parts}})
     assert compare(["pooling=gap", f"pooling={name}", f"results={small}"]) == 0
     assert "2 paired seeds [0, 1]" in capsys.readouterr().out
     one = {"pooling": "gap", "map": "cam"}

@@ -84,7 +84,7 @@ def test_a_good_data_set_is_ready(call, tmp_path):
     assert "\ncommand: python " in text
 
 
-def test_a_bad_one_is_told_in_full(call, tmp_path):
+def test_a_bad_one_is_reported_in_full(call, tmp_path):
     folder = make_cub(tmp_path / "birds")
     for number in (1, 2, 4, 5, 7):  # of both species, five with a box from x = 40 of 40
         edit(folder / "bounding_boxes.txt", number, f"{number} 40.0 5.0 20.0 20.0")

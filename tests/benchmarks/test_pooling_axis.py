@@ -144,8 +144,8 @@ def rows_of(output):
 
 def folder_of(results, head, seed=0):
     """The folder of a run."""
-    told = [json.loads(path.read_text()) for path in (results / "runs").glob("*/settings.json")]
-    (result,) = [one["run"] for one in told if (one["pooling"], one["seed"]) == (head, seed)]
+    stored = [json.loads(path.read_text()) for path in (results / "runs").glob("*/settings.json")]
+    (result,) = [one["run"] for one in stored if (one["pooling"], one["seed"]) == (head, seed)]
     return results / "runs" / result
 
 
@@ -184,10 +184,10 @@ def test_all_at_once(results, call, tmp_path):
 
 def test_shares_are_kept_in_the_runs_and_not_measured_again(results, call, monkeypatch):
     _, before, _ = call(results, NO_FIGURES)
-    told = json.loads((folder_of(results, "gmp") / pooling_axis.SHARE_FILE).read_text())
-    assert told["head"] == "gmp"
-    assert told["images"] == 12
-    assert told["cells"] == 64
+    stored = json.loads((folder_of(results, "gmp") / pooling_axis.SHARE_FILE).read_text())
+    assert stored["head"] == "gmp"
+    assert stored["images"] == 12
+    assert stored["cells"] == 64
 
     def never(*_):
         raise AssertionError("measured again")
@@ -314,7 +314,7 @@ def test_runs_that_nobody_may_write_to(results, call, monkeypatch, caplog):
         ("no/such/folder", "there is no folder no/such/folder"),
     ],
 )
-def test_mistakes_are_told_in_a_line(trained, call, tmp_path, word, message):
+def test_mistakes_are_reported_in_a_line(trained, call, tmp_path, word, message):
     status, output, errors = call(trained, word)
     assert (status, output) == (2, "")
     (line,) = errors.splitlines()
@@ -380,9 +380,9 @@ class TestRankCorrelation:
     def test_the_p_value_is_that_of_all_permutations(self):
         first, second = np.array([1.0, 2, 3, 4, 5]), np.array([0.2, 0.1, 0.5, 0.4, 0.9])
         rho, p = pooling_axis.rank_correlation(first, second)
-        told = [abs(stats.spearmanr(first, order).statistic) for order in permutations(second)]
+        stored = [abs(stats.spearmanr(first, order).statistic) for order in permutations(second)]
         assert rho == pytest.approx(0.8)  # 1 - 6 * 4 / (5 * 24)
-        assert p == pytest.approx(np.mean(np.array(told) >= 0.8 - 1e-9), abs=0.01)
+        assert p == pytest.approx(np.mean(np.array(stored) >= 0.8 - 1e-9), abs=0.01)
 
     def test_three_in_order_are_no_proof(self):
         rho, p = pooling_axis.rank_correlation(np.array([1.0, 2, 3]), np.array([0.1, 0.2, 0.3]))

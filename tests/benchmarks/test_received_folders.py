@@ -178,13 +178,13 @@ class TestSettings:
     def test_nothing_that_a_protocol_names_runs(self, command, results, payload, tmp_path, monkeypatch):
         for part in ("scores", "protocol"):
             for file in (results / "runs").glob("*/protocol-*.json"):
-                told = json.loads(file.read_text())
+                protocol = json.loads(file.read_text())
                 if part == "protocol":
-                    told["settings"]["protocol"]["of"] = "payload.call"
+                    protocol["settings"]["protocol"]["of"] = "payload.call"
                 else:
-                    for score in told["settings"]["scores"].values():
+                    for score in protocol["settings"]["scores"].values():
                         score["function"]["of"] = "payload.call"
-                file.write_text(json.dumps(told))
+                file.write_text(json.dumps(protocol))
             call(monkeypatch, command, words_of(command, results, tmp_path))
             assert not payload.exists()
 

@@ -74,8 +74,8 @@ def run_of(results, pooling):
 
 
 def verdicts(output):
-    told = r"^((?:supported|refuted|inconclusive), one training|not answered): (.*)$"  # the sweep has one seed
-    return [match.groups() for match in re.finditer(told, output, flags=re.MULTILINE)]
+    pattern = r"^((?:supported|refuted|inconclusive), one training|not answered): (.*)$"  # the sweep has one seed
+    return [match.groups() for match in re.finditer(pattern, output, flags=re.MULTILINE)]
 
 
 def test_all_at_once(trained, call, tmp_path):
@@ -178,7 +178,7 @@ def test_claims_can_be_chosen(trained, call, tmp_path):
         ("claims=nobody", "there is no claim nobody; claims: "),
     ],
 )
-def test_mistakes_are_told_in_a_line(trained, call, tmp_path, word, message):
+def test_mistakes_are_reported_in_a_line(trained, call, tmp_path, word, message):
     status, output, errors = call(trained, word)
     assert status == 2
     assert output == ""
@@ -222,9 +222,9 @@ def test_a_damaged_record_is_as_good_as_none(results, call, caplog):
     status, output, _ = call(results, *QUICK)
     assert status == 0
     place = table(output)[0].index("gt_known_loc (τ on val)")
-    told = {tuple(line[:2]): line[place] for line in table(output)[1:]}
-    assert "±" not in told["gmp", "cam"]
-    assert "±" in told["gmp", "grad_cam"]
+    scores = {tuple(line[:2]): line[place] for line in table(output)[1:]}
+    assert "±" not in scores["gmp", "cam"]
+    assert "±" in scores["gmp", "grad_cam"]
     assert any(damaged.name in message for message in caplog.messages)
 
 
@@ -269,8 +269,8 @@ def test_one_comparison_that_is_left_out_leaves_the_others(results, call, tmp_pa
         other = results / "runs" / f"other-{pooling}"
         shutil.copytree(run_of(results, pooling), other)
         (rows,) = other.glob("scores-*.csv")
-        told = pd.read_csv(rows, keep_default_na=False, dtype=str)
-        told.assign(run=other.name, comparison="other").to_csv(rows, index=False)
+        frame = pd.read_csv(rows, keep_default_na=False, dtype=str)
+        frame.assign(run=other.name, comparison="other").to_csv(rows, index=False)
     status, output, _ = call(results, *QUICK, "claims=gap_localizes_better")
     assert status == 0
     assert len(verdicts(output)) == 2
@@ -288,8 +288,8 @@ def test_one_run_alone_asks_for_the_other(results, call, tmp_path):
     status, output, _ = call(results, *QUICK)
     assert status == 0
     assert [line[0] for line in table(output)[1:]] == ["gap", "gap", "no network", "no network"]
-    told = dict(reversed(one) for one in verdicts(output))
-    of_both = [verdict for claim, verdict in told.items() if claim.startswith("GAP localizes better")]
+    by_claim = dict(reversed(one) for one in verdicts(output))
+    of_both = [verdict for claim, verdict in by_claim.items() if claim.startswith("GAP localizes better")]
     assert of_both == ["not answered", "not answered"]
     commands = re.findall(r"python [^<]*benchmarks/run\.py[^<]*pooling=gmp seed=0[^<]*", page(tmp_path))
     assert commands

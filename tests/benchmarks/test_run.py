@@ -104,7 +104,7 @@ def test_smoke_twice(tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_without_a_stack_trace(tmp_path, overrides, message):
+def test_mistakes_are_reported_in_a_line_and_without_a_stack_trace(tmp_path, overrides, message):
     few = ["data.train_images=10", "data.val_images=10", "data.test_images=10", "train.epochs=1"]
     few = [] if "data=cub" in overrides else few
     done = run(*overrides, *few, f"machine.results={tmp_path}", check=False)

@@ -9,6 +9,7 @@ import pytest
 
 import score
 from trees import REAL, edit, make_metadata
+from wsol.scoring.thresholds import LABEL_FREE
 
 
 @pytest.fixture
@@ -60,13 +61,15 @@ def test_a_table_and_everything_in_json(run, maps, metadata, tmp_path):
     best = {row["score"]: row for row in saved["scores"] if row["tau"] == "oracle"}["max_box_acc"]
     curve = saved["curves"]["largest"]["0.5"]
     assert max(curve) == best["value"] == saved["max_box_acc"] == saved["box_acc"]["largest 0.5 oracle"]
-    assert set(saved["gt_known_loc"]) == {"fixed 0.2", "label_free"}
+    assert set(saved["gt_known_loc"]) == {"fixed 0.2", *LABEL_FREE}
     assert saved["curves"]["thresholds"][int(np.argmax(curve))] == best["threshold"]
     images = pd.read_csv(tmp_path / "i.csv")
     assert images["image_id"].tolist() == ["a/one.jpg", "a/two.jpg", "b/three.jpg"]
     fixed = next(row for row in saved["scores"] if row["score"] == "gt_known_loc" and row["tau"] == "fixed")
     assert (images["iou_largest_at_0.2"] >= 0.5).mean() == pytest.approx(fixed["value"])
-    assert images["label_free_threshold"].between(0, 1).all()
+    for policy in LABEL_FREE:
+        assert images[f"{policy}_threshold"].between(0, 1).all()
+        assert (images[f"iou_largest_{policy}"] >= 0.5).mean() == pytest.approx(saved["gt_known_loc"][policy])
     assert set(images["protocol"]) == {"reference"}
 
 

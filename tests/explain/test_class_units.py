@@ -20,6 +20,7 @@ from wsol.networks.classifier import Classifier
 from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.wildcat import WILDCAT
 from wsol.report.pictures.class_units import draw_units
+from wsol.report.pictures.panels import PictureText
 from wsol.training.methods.acol import ACoL
 
 RED, GREEN, BLUE = 0, 1, 2
@@ -107,7 +108,7 @@ def test_the_unit_that_fires_on_red_finds_the_red_square(classifier, batch_size)
     assert not found[BLUE][1].box.any()
 
 
-def test_equal_peaks_are_told_apart_by_the_mean(classifier):
+def test_equal_peaks_are_distinguished_by_the_mean(classifier):
     images = Squares([(RED, 255), (RED, 255), (RED, 255)])
     images.samples[2].image[:4, :4, RED] = 100
     found = find(classifier, images, [RED], 3, batch_size=1)
@@ -128,7 +129,7 @@ def test_hostile_names_and_silent_units_are_drawn(classifier, tmp_path):
     images = Squares([(RED, 255), (GREEN, 255)])
     found = find(classifier, images, [RED, BLUE], 2)
     path = tmp_path / "units.png"
-    draw_units(path, class_units(classifier, 0, 2), found, images.__getitem__, [HOSTILE] * 3, HOSTILE)
+    draw_units(path, class_units(classifier, 0, 2), found, images.__getitem__, PictureText(HOSTILE, [HOSTILE] * 3))
     with Image.open(path) as picture:
         assert picture.width > 300
 

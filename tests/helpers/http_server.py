@@ -14,9 +14,6 @@ class Answer:
     status: int | None = None  # in place of a file
     body: bytes | None = None  # in place of the server's file
     ranges: bool = True  # understands Range
-    if_range: bool = True  # understands If-Range
-    etag: str | None = '"one"'
-    last_modified: str | None = None
     drop_after: int | None = None  # bytes of the body, then the connection ends
     announced: int | None = None  # Content-Length, if another than the true one; -1: none
     hold: threading.Event | None = None  # after the body, the connection stays open until this is set
@@ -97,9 +94,8 @@ def send(handler: BaseHTTPRequestHandler, answer: Answer, body: bytes) -> None:
             handler.send_response(200)
     if answer.announced != -1:
         handler.send_header("Content-Length", f"{len(body) if answer.announced is None else answer.announced}")
-    for name, value in (("ETag", answer.etag), ("Last-Modified", answer.last_modified), *answer.headers.items()):
-        if value is not None:
-            handler.send_header(name, value)
+    for name, value in answer.headers.items():
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body if answer.drop_after is None else body[: answer.drop_after])
     if answer.hold is not None:
@@ -111,8 +107,5 @@ def first_byte(handler: BaseHTTPRequestHandler, answer: Answer) -> int | None:
     """Where the range that was asked for starts; None: the whole file goes out."""
     match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
     if match is None or not answer.ranges:
-        return None
-    condition = handler.headers.get("If-Range")
-    if answer.if_range and condition is not None and condition not in (answer.etag, answer.last_modified):
         return None
     return int(match[1])

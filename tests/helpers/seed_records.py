@@ -1,8 +1,9 @@
-"""Records drawn by hand or at random, for what is told of a setting's seeds."""
+"""Make records by hand or at random, for tests of what a setting's seeds are summarized to."""
 
 import numpy as np
 
 from wsol.scoring.record import LocalizationRecord
+from wsol.scoring.thresholds import LABEL_FREE
 
 
 def record_of(boxes, true_boxes, rank=0, thresholds=(0.2,), point=0, other_iou=0.0) -> LocalizationRecord:
@@ -26,7 +27,7 @@ def record_of(boxes, true_boxes, rank=0, thresholds=(0.2,), point=0, other_iou=0
         true_boxes=other,
         thresholds=np.array(thresholds),
         operating_point=point,
-        label_free=np.zeros(count, dtype=np.int64),
+        label_free=np.zeros((count, len(LABEL_FREE)), dtype=np.int64),
         peak_distance=np.zeros(count, dtype=np.float32),
         energy_inside=np.zeros(count, dtype=np.float32),
     )

@@ -103,7 +103,7 @@ def test_a_nan_map_stops_at_once_with_its_method_and_image(images):
         make_maps(classifier, images, {"cam": CAM()}, CPU)
 
 
-def test_time_is_told_of_the_pass_and_of_each_method(images):
+def test_time_is_reported_of_the_pass_and_of_each_method(images):
     predictions, found = make_maps(tiny_classifier(GAP()), images, {"cam": CAM(), "rise": RISE(masks=40)}, CPU)
     assert predictions.attrs["seconds"] > 0
     assert found["rise"].seconds > found["cam"].seconds > 0

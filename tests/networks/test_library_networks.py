@@ -327,10 +327,10 @@ class TestClassTokenHead:
         assert classifier.fc.in_features == 64
 
     def test_cam_refuses_it(self):
-        told = (
+        message = (
             r"CAM needs one fc weight per channel, got 64 for the 128 channels .* Take maps=\[attention_rollout\], or "
         )
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             make(CAM(), self.classifier(), images(160), torch.tensor([0, 1]))
 
     def test_attention_rollout_reads_it(self):
@@ -344,8 +344,8 @@ class TestClassTokenHead:
         (gradient,) = torch.autograd.grad(forward.logits.sum(), forward.outputs["backbone"])
         assert not gradient[:, :64].any()
         assert gradient[:, 64:].any()
-        told = r"No gradient reaches the patches at 'backbone': ClassToken .* Take maps=\[attention_rollout\], or "
-        with pytest.raises(ValueError, match=told):
+        message = r"No gradient reaches the patches at 'backbone': ClassToken .* Take maps=\[attention_rollout\], or "
+        with pytest.raises(ValueError, match=message):
             make(method, classifier, images(160), torch.tensor([0, 1]))
 
     def test_grad_cam_reads_an_earlier_layer(self):

@@ -412,7 +412,7 @@ def test_captions_say_what_a_setting_made_of_the_image(show):
     assert captions.nth(4).locator("span").all_text_contents() == ["gmp · grad_cam", "IoU 0.53", "wrong class"]
 
 
-def test_an_unreadable_map_is_told(show):
+def test_an_unreadable_map_is_reported(show):
     image = shown(0, 1)
     broken = replace(image, views=[replace(image.views[0], score_map="data:image/png;base64,AAAA")])
     tab = show(Page("t", "m", sections=[Section("s", "S", gallery=Gallery(["cam"], [broken], {}))]))

@@ -172,10 +172,10 @@ def test_a_ratio_of_areas_is_no_percentage():
     assert score_table(summarize(rows_of(values))).rows[0][2].text == "1.35"
 
 
-def test_the_best_of_a_column_is_marked_and_what_is_not_told_apart_from_it():
+def test_the_best_of_a_column_is_marked_and_what_is_not_distinguished_from_it():
     values = {
         ("gap", "cam", 0, "gt_known_loc"): 0.60,
-        ("gmp", "cam", 0, "gt_known_loc"): 0.59,  # 1 point with a standard error of 2: not told apart
+        ("gmp", "cam", 0, "gt_known_loc"): 0.59,  # 1 point with a standard error of 2: not distinguished
         ("lse", "cam", 0, "gt_known_loc"): 0.30,
     }
     found = {

@@ -32,7 +32,7 @@ def cells_of(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_markdown_is_a_table_with_the_best_bold_and_oracles_told():
+def test_markdown_is_a_table_with_the_best_bold_and_oracles_reported():
     lines = markdown(small_table(notes=["First note.", "Second note."])).splitlines()
     assert cells_of(lines[0]) == [
         "pooling",

@@ -3,7 +3,6 @@ import pytest
 
 from wsol.scoring.box_agreement import extent_of
 from wsol.scoring.pointing import peak_and_energy
-from wsol.scoring.thresholds import otsu_threshold
 
 BOX = np.float32([[1, 1, 3, 3]])
 
@@ -62,31 +61,3 @@ def test_extent_on_paper():
     assert extent.area_ratio.tolist() == [2, 1, 0, 1 / 8]
     assert extent.coverage.tolist() == [1, 0.5, 0, 0]
     assert extent.leakage.tolist() == [0.5, 0.5, 0, 1]
-
-
-@pytest.mark.parametrize("width", [7, 8])
-def test_otsu_parts_two_groups_as_the_slow_definition_does(width):
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        scores = np.concatenate([generator.normal(0.2, 0.1, 5 * width), generator.normal(0.7, 0.1, 2 * width)])
-        score_map = generator.permutation(scores.clip(0, 1)).reshape(7, width)
-        q = (score_map * 255).astype(int)
-        between = [
-            (q <= t).mean() * (q > t).mean() * (q[q <= t].mean() - q[q > t].mean()) ** 2
-            if (q <= t).any() and (q > t).any()
-            else 0
-            for t in range(255)
-        ]
-        chosen = round(otsu_threshold(score_map) * 255)
-        assert between[chosen] == pytest.approx(max(between))
-
-
-@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
-def test_otsu_refuses_what_is_no_score_map(bad):
-    with pytest.raises(ValueError, match="without NaN"):
-        otsu_threshold(np.array([[0.0, bad]]))
-
-
-def test_otsu_on_a_constant_map_is_the_lowest_threshold():
-    assert otsu_threshold(np.zeros((3, 3))) == 0
-    assert otsu_threshold(np.ones((3, 3))) == 0

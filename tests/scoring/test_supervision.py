@@ -41,8 +41,8 @@ class TestThreshold:
         assert supervision_of(score(None), TIGHT) == Supervision(training=TRAIN_LABELS)
 
     def test_pointing_reads_the_map_of_the_true_class_without_a_threshold(self):
-        told = supervision_of(score(None, reads_map=True), TIGHT)
-        assert told == Supervision(training=TRAIN_LABELS, map_class=TEST_LABELS)
+        supervision = supervision_of(score(None, reads_map=True), TIGHT)
+        assert supervision == Supervision(training=TRAIN_LABELS, map_class=TEST_LABELS)
 
     @pytest.mark.parametrize("policy", POLICIES)
     def test_that_it_reads_the_map_is_said_already(self, policy):
@@ -52,8 +52,8 @@ class TestThreshold:
 class TestClass:
     @pytest.mark.parametrize("policy", POLICIES)
     def test_where_the_class_must_be_right_it_is_not_given(self, policy):
-        told = supervision_of(score(policy, needs_class=True), TIGHT)
-        assert told == Supervision(training=TRAIN_LABELS, threshold=POLICIES[policy])
+        supervision = supervision_of(score(policy, needs_class=True), TIGHT)
+        assert supervision == Supervision(training=TRAIN_LABELS, threshold=POLICIES[policy])
 
     @pytest.mark.parametrize("protocol", [TIGHT, REFERENCE], ids=lambda protocol: protocol.name)
     def test_these_protocols_give_the_true_class(self, protocol):
@@ -61,8 +61,8 @@ class TestClass:
 
     @pytest.mark.parametrize("protocol", [ZHOU2016, GRAD_CAM2017], ids=lambda protocol: protocol.name)
     def test_these_protocols_predict_it(self, protocol):
-        told = supervision_of(score(protocol.threshold, needs_class=True), protocol)
-        assert told == Supervision(training=TRAIN_LABELS)
+        supervision = supervision_of(score(protocol.threshold, needs_class=True), protocol)
+        assert supervision == Supervision(training=TRAIN_LABELS)
         assert supervision_of(score(None, reads_map=True), protocol).map_class == NOTHING
 
 

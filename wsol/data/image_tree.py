@@ -103,7 +103,7 @@ def _as_array(root: Path, files: list[str]) -> pa.Array:
 def _list(root: Path, folder: str) -> tuple[list[str], list[tuple[bool, str]]]:
     """List images and folders inside one folder, as paths from the root; of a folder also whether it is a link."""
     files, folders = [], []
-    for entry in _entries(root / folder):
+    for entry in entries_of(root / folder):
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith("."):  # what file managers and archives leave behind
             continue
@@ -114,7 +114,8 @@ def _list(root: Path, folder: str) -> tuple[list[str], list[tuple[bool, str]]]:
     return files, folders
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what a folder contains; a PermissionError names a folder that may not be read."""
     try:
         with os.scandir(folder) as entries:
             yield from entries

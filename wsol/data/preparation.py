@@ -3,9 +3,10 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass
 from functools import partial, wraps
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from wsol.data.index import Entry, Index
 from wsol.data.sample import Sample, resize_sample
 from wsol.data.splits import Splits
 
+T = TypeVar("T")
+
 _OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|\x00"  # absolute, by `..`, or of no file
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings that all readers share; `@reader` adds them to the parameters of each.
+    """The settings that all readers share; `@reader` adds them to those of each.
 
     Attributes:
         image_size: side in pixels of the square images that the network reads.
@@ -147,36 +150,72 @@ def _check_ids(name: str, parts: Sequence[Index]) -> None:
         raise ValueError(f"{name}: image id {twice!r} occurs twice; every image may be in one split, once.")
 
 
+def spread(function: Callable[..., T]) -> Callable[..., T]:
+    """Let a function take its parameters that are dataclasses field by field, as users type settings.
+
+    The signature lists the fields in place of the objects, so that settings from a command line are checked against
+    them like any other. The default of an object gives the defaults of its fields.
+    """
+    own = inspect.signature(function)
+    objects = {name: parameter.annotation for name, parameter in own.parameters.items()}
+    objects = {name: kind for name, kind in objects.items() if is_dataclass(kind)}
+    parameters = [
+        field for name, given in own.parameters.items() for field in (_fields(given) if name in objects else [given])
+    ]
+    signature = own.replace(parameters=parameters)
+
+    @wraps(function)
+    def call(*args, **settings) -> T:
+        bound = signature.bind(*args, **settings)
+        bound.apply_defaults()
+        values = bound.arguments
+        for name, kind in objects.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        return function(**values)
+
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__annotations__["return"] = own.return_annotation
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def _fields(given: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters."""
+    empty = inspect.Parameter.empty
+    defaults = {field.name: empty if field.default is MISSING else field.default for field in fields(given.annotation)}
+    if given.default is not empty:
+        defaults = vars(given.default)
+    return [
+        given.replace(name=field.name, default=defaults[field.name], annotation=field.type)
+        for field in fields(given.annotation)
+    ]
+
+
 def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indices]], Callable[..., Splits]]:
     """Make a reader of data sets from a function that returns indices: it takes all settings and returns `Splits`.
 
-    The signature of the reader lists the fields of `Preparation` as keyword parameters, so that settings from a
-    command line are checked against them like any other.
+    The reader takes the fields of `Preparation`, too, and those of other settings one by one; see `spread`.
 
     Args:
-        defaults: of those parameters; None: those of `Preparation`.
+        defaults: of the former; None: those of `Preparation`.
     """
-    usual = defaults or Preparation()
 
     def decorate(read: Callable[..., Indices]) -> Callable[..., Splits]:
-        @wraps(read)
-        def read_splits(*args, **settings) -> Splits:
-            shared = {key: settings.pop(key, getattr(usual, key)) for key in added}
-            return prepare(read(*args, **settings), Preparation(**shared))
-
-        added = {
-            field.name: inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, field.name), annotation=field.type
-            )
-            for field in fields(Preparation)
-        }
         own = inspect.signature(read)
-        parameters = [*own.parameters.values(), *added.values()]
-        annotations = {parameter.name: parameter.annotation for parameter in parameters} | {"return": Splits}
-        read_splits.__annotations__ = annotations
-        read_splits.__signature__ = own.replace(  # type: ignore[attr-defined]
-            parameters=parameters, return_annotation=Splits
+        shared = inspect.Parameter(
+            "preparation",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults or Preparation(),
+            annotation=Preparation,
         )
-        return read_splits
+
+        @wraps(read)
+        def read_splits(*, preparation: Preparation, **settings) -> Splits:
+            return prepare(read(**settings), preparation)
+
+        read_splits.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*own.parameters.values(), shared], return_annotation=Splits
+        )
+        return spread(read_splits)
 
     return decorate

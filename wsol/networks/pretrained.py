@@ -7,8 +7,8 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
-from torchvision.models import get_model_weights
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
 
 Normalization = tuple[float, float, float]
 Weights = tuple[Mapping[str, Tensor] | None, Normalization, Normalization]
@@ -36,6 +36,20 @@ def torchvision_weights(name: str, weights: str | None) -> Weights:
         raise ConnectionError(_unreachable(f"{name} ({default})", default.url, error, head)) from None
     transform = default.transforms()
     return state, tuple(transform.mean), tuple(transform.std)
+
+
+def torchvision_features(name: str, weights: str | None) -> tuple[nn.Sequential, Normalization, Normalization]:
+    """Return the convolutions of a torchvision model that has them as `features`, with mean and std of its images.
+
+    Raises:
+        ValueError: for other weights; see `torchvision_weights`.
+        ConnectionError: if the weights cannot be downloaded.
+    """
+    state, mean, std = torchvision_weights(name, weights)
+    network = get_model(name, weights=None)
+    if state is not None:
+        network.load_state_dict(state)
+    return network.features, mean, std
 
 
 def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normalization]:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from wsol.data.ground_truth import GroundTruth
 from wsol.data.image_set import ImageSet, prepared_as
@@ -28,14 +27,13 @@ from wsol.runs.experiment import PSOL
 from wsol.scoring.box_ranges import BoxRanges, BoxRule, StoredBoxes
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.match_maps import Matches, Scratch
+from wsol.scoring.match_maps import Matches, Scratch, counted
 from wsol.scoring.matching import best_of, true_boxes_of
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score import Score
-from wsol.scoring.score_map import fill_score_map
 from wsol.scoring.supervision import NOTHING, VAL_BOXES, Supervision, supervision_of
-from wsol.scoring.thresholds import best_index
+from wsol.scoring.thresholds import LABEL_FREE, best_index
 from wsol.threads import in_threads
 
 log = logging.getLogger(__name__)
@@ -78,17 +76,14 @@ def pseudo_boxes(
     grid, scratch = protocol.grid or size, Scratch()
 
     def draw(n: int) -> None:
-        score_map = scratch.score_map(grid)
-        fill_score_map(maps.read(n), score_map, protocol, f"image {str(maps.image_ids[n])!r}")
+        score_map = scratch.read(source, n, size, protocol)
         (boxes,) = rule(score_map, [threshold], protocol)
         if len(boxes) > 1:
             raise ValueError(f"A pseudo box is one box per image, but {rule!r} gives {len(boxes)}; choose largest.")
         if len(boxes) and score_map.any():  # some protocols draw a box of one pixel where there is nothing
             drawn[n] = resize_boxes(boxes, grid, size)[0]
-        bar.update()
 
-    hidden = None if progress else True
-    with tqdm(desc=progress, total=len(drawn), unit="image", disable=hidden, leave=False) as bar:
+    with counted(maps, progress) as source:
         for _ in in_threads(draw, range(len(drawn))):
             pass
     return StoredBoxes(maps.image_ids, drawn, size)
@@ -200,7 +195,7 @@ def match_boxes(
         point: keep the boxes of this threshold alone; None: of all.
 
     Returns:
-        Matches as of `match_maps`. The label-free threshold is the first one; peak and energy are NaN without a map.
+        Matches as of `match_maps`. The label-free thresholds are the first one; peak and energy are NaN without a map.
 
     Raises:
         ValueError: if the boxes are of other images, or an image has no predicted or no true box, with its id.
@@ -225,7 +220,7 @@ def match_boxes(
         predicted[n] = resize_boxes(regressed, grid, size)
         true_boxes[n] = resize_boxes(true[best.true_index], grid, size)
     nothing = np.full(count, np.nan, np.float32)
-    return Matches(best_iou, predicted, true_boxes, np.zeros(count, np.int64), nothing, nothing)
+    return Matches(best_iou, predicted, true_boxes, np.zeros((count, len(LABEL_FREE)), np.int64), nothing, nothing)
 
 
 def psol_supervision(score: Score, protocol: Protocol) -> Supervision:

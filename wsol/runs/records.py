@@ -19,7 +19,7 @@ from wsol.runs.experiment import PSOL, SCORED_SPLITS, Evaluation
 from wsol.runs.pseudo_boxes import match_boxes
 from wsol.scoring.baselines import CENTER_GAUSSIAN, CenterGaussians
 from wsol.scoring.box_ranges import StoredBoxes
-from wsol.scoring.match_maps import Matches, make_record, match_baseline, match_maps, match_pixels
+from wsol.scoring.match_maps import Matches, counted, make_record, match_baseline, match_maps, match_pixels
 from wsol.scoring.record import LocalizationRecord, PixelRecord, choose_operating_point
 from wsol.scoring.score import PIXELS, Records
 
@@ -98,12 +98,14 @@ class MapsSource:
         """Match the boxes of the maps under a box rule."""
         maps, box_rule = self.read(split), evaluation.boxes[rule]
         progress = f"boxes of {self.name}, {rule}, {split}" if self.progress else ""
-        return match_maps(maps, ground_truth, box_rule, evaluation.taus, evaluation.protocol, point, progress)
+        with counted(maps, progress) as source:
+            return match_maps(source, ground_truth, box_rule, evaluation.taus, evaluation.protocol, point)
 
     def match_pixels(self, ground_truth: GroundTruth, evaluation: Evaluation) -> NDArray[np.int32]:
         """Count the pixels of the maps of test."""
         progress = f"pixels of {self.name}, test" if self.progress else ""
-        return match_pixels(self.read("test"), ground_truth, evaluation.taus, evaluation.protocol, progress)
+        with counted(self.read("test"), progress) as source:
+            return match_pixels(source, ground_truth, evaluation.taus, evaluation.protocol)
 
 
 @dataclass(frozen=True)

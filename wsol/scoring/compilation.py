@@ -14,7 +14,7 @@ from wsol.scoring.pixel_scores import score_histograms
 from wsol.scoring.pointing import peak_and_energy
 from wsol.scoring.protocol import REFERENCE
 from wsol.scoring.score_map import fill_score_map
-from wsol.scoring.thresholds import otsu_threshold
+from wsol.scoring.thresholds import label_free_thresholds
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def compile_engine() -> None:
         score_map, boxes = np.empty((4, 4)), np.array([[0, 0, 2, 2]], np.float32)
         fill_score_map(np.eye(3), score_map, REFERENCE, "warm-up")
         best_of(largest(score_map, [0.5]), boxes)
-        otsu_threshold(score_map)
+        label_free_thresholds(score_map)
         peak_and_energy(score_map, boxes)
         score_histograms(score_map, np.zeros((4, 4), np.uint8), np.array([0.5]))
     finally:

@@ -1,8 +1,10 @@
 """Match the maps of a split, or a baseline, with the ground truth, and make the record that every score reads."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
@@ -15,13 +17,13 @@ from wsol.geometry import Size, resize_boxes
 from wsol.scoring.baselines import CenterGaussians, whole_frame
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.matching import best_of, true_boxes_of
+from wsol.scoring.matching import Best, best_of, true_boxes_of
 from wsol.scoring.pixel_scores import score_histograms
 from wsol.scoring.pointing import peak_and_energy
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score_map import fill_score_map
-from wsol.scoring.thresholds import index_below, otsu_threshold
+from wsol.scoring.thresholds import LABEL_FREE, index_below, label_free_thresholds
 from wsol.threads import in_threads
 
 _BATCH = 32  # images that a thread takes at a time
@@ -44,11 +46,70 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self._score_map = np.empty((0, 0))
 
-    def score_map(self, size: Size) -> NDArray[np.float64]:
-        """Return an (H, W) array, not cleared."""
-        if self._score_map.shape != tuple(size):
-            self._score_map = np.empty(size)
+    def read(self, maps: MapSource, index: int, size: Size, protocol: Protocol) -> NDArray[np.float64]:
+        """Return the score map of one image of this size, in memory that the thread's next call overwrites.
+
+        Raises:
+            ValueError: if the map contains NaN or infinity, with the image's id.
+        """
+        grid = protocol.grid or size
+        if self._score_map.shape != tuple(grid):
+            self._score_map = np.empty(grid)
+        fill_score_map(maps.read(index), self._score_map, protocol, f"image {str(maps.image_ids[index])!r}")
         return self._score_map
+
+
+@dataclass(frozen=True)
+class CountedMaps:
+    """Maps of a split that move a progress bar as they are read."""
+
+    maps: MapSource
+    bar: "tqdm[Any]"
+
+    @property
+    def image_ids(self) -> NDArray[np.str_]:
+        """Ids of the N images, (N,)."""
+        return self.maps.image_ids
+
+    def read(self, index: int) -> NDArray[np.floating]:
+        """Return the map of one image."""
+        self.bar.update()
+        return self.maps.read(index)
+
+
+@contextmanager
+def counted(maps: MapSource, progress: str) -> Iterator[MapSource]:
+    """Give the maps with a progress bar of this title, which counts those that are read; no bar if it is empty."""
+    hidden = None if progress else True
+    with tqdm(desc=progress, total=len(maps.image_ids), unit="image", disable=hidden, leave=False) as bar:
+        yield CountedMaps(maps, bar)
+
+
+class ImageMatch(NamedTuple):
+    """What one score map is compared with, and how."""
+
+    best: dict[str, Best]  # by box rule
+    true_boxes: NDArray[np.float32]  # (B, 4) on the score map's grid
+    label_free: NDArray[np.int64]  # (L,) indices of the thresholds that the map alone chooses
+    peak_distance: float  # pixels from the map's peak to the nearest true box
+    energy_inside: float  # share of the map's sum inside the true boxes
+
+
+def match_image(
+    score_map: NDArray[np.float64],
+    truth: GroundTruth,
+    index: int,
+    rules: Mapping[str, BoxRule],
+    thresholds: NDArray[np.float64],
+    protocol: Protocol,
+) -> ImageMatch:
+    """Match one score map under all box rules; without a rule, no true box is read."""
+    label_free = index_below(thresholds, label_free_thresholds(score_map))
+    if not rules:
+        return ImageMatch({}, np.zeros((0, 4), np.float32), label_free, np.nan, np.nan)
+    true = true_boxes_of(truth.boxes[index], truth.size(index), protocol)
+    best = {name: best_of(rule(score_map, thresholds, protocol), true) for name, rule in rules.items()}
+    return ImageMatch(best, true, label_free, *peak_and_energy(score_map, true))
 
 
 @dataclass(frozen=True)
@@ -58,7 +119,7 @@ class Matches:
     best_iou: NDArray[np.float32]  # (N, T)
     boxes: NDArray[np.float32]  # (N, T', 4) the boxes that reached it, on the prepared images
     true_boxes: NDArray[np.float32]  # (N, T', 4) the true boxes that they were compared with
-    label_free: NDArray[np.int64]  # (N,) index of the threshold that the map alone chooses
+    label_free: NDArray[np.int64]  # (N, L) indices of the thresholds that the map alone chooses, see `LABEL_FREE`
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box, on the score map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes
 
@@ -70,7 +131,6 @@ def match_maps(
     thresholds: NDArray[np.float64],
     protocol: Protocol,
     point: int | None = None,
-    progress: str = "",
 ) -> Matches:
     """Score a split's maps at all thresholds, on all processors.
 
@@ -81,49 +141,36 @@ def match_maps(
         thresholds: (T,) ascending, in [0, 1).
         protocol: from activation map to hit.
         point: index of the only threshold whose boxes are kept; those of all take 32 bytes an image and threshold.
-        progress: text of the progress bar; empty for no bar.
 
     Raises:
         ValueError: if the maps belong to other images than the split, or a map contains NaN.
     """
-    if not np.array_equal(maps.image_ids, truth.image_ids):
-        raise ValueError("The stored maps are of other images than this split. Delete the file and run again.")
-    compile_engine()
+    _check_images(maps, truth)
     count, kept = len(truth), slice(None) if point is None else slice(point, point + 1)
     best_iou = np.empty((count, len(thresholds)), np.float32)
     boxes = np.empty((count, len(thresholds[kept]), 4), np.float32)
     true_boxes = np.empty_like(boxes)
-    label_free = np.empty(count, np.int64)
+    label_free = np.empty((count, len(LABEL_FREE)), np.int64)
     peak_distance, energy_inside = np.empty((2, count), np.float32)
     scratch = Scratch()
 
     def score(start: int) -> None:
-        stop = min(start + _BATCH, count)
-        for n in range(start, stop):
+        for n in range(start, min(start + _BATCH, count)):
             size = truth.size(n)
-            score_map = scratch.score_map(protocol.grid or size)
-            fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
-            true = true_boxes_of(truth.boxes[n], size, protocol)
-            best = best_of(box_rule(score_map, thresholds, protocol), true)
+            match = match_image(scratch.read(maps, n, size, protocol), truth, n, {"": box_rule}, thresholds, protocol)
+            best = match.best[""]
             best_iou[n] = best.iou
             boxes[n] = _on_image(best.boxes[kept], size, protocol)
-            true_boxes[n] = _on_image(true, size, protocol)[best.true_index[kept]]
-            label_free[n] = index_below(thresholds, otsu_threshold(score_map))
-            peak_distance[n], energy_inside[n] = peak_and_energy(score_map, true)
-        bar.update(stop - start)
+            true_boxes[n] = _on_image(match.true_boxes, size, protocol)[best.true_index[kept]]
+            label_free[n], peak_distance[n], energy_inside[n] = match[2:]
 
-    with tqdm(desc=progress, total=count, unit="image", disable=None if progress else True, leave=False) as bar:
-        for _ in in_threads(score, range(0, count, _BATCH)):
-            pass
+    for _ in in_threads(score, range(0, count, _BATCH)):
+        pass
     return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
 
 
 def match_pixels(
-    maps: MapSource,
-    truth: GroundTruth,
-    thresholds: NDArray[np.float64],
-    protocol: Protocol,
-    progress: str = "",
+    maps: MapSource, truth: GroundTruth, thresholds: NDArray[np.float64], protocol: Protocol
 ) -> NDArray[np.int32]:
     """Count the pixels of every score on and off the masks of a split, on all processors.
 
@@ -133,26 +180,26 @@ def match_pixels(
     Raises:
         ValueError: if the maps belong to other images than the split, a map contains NaN, or the split has no masks.
     """
-    if not np.array_equal(maps.image_ids, truth.image_ids):
-        raise ValueError("The stored maps are of other images than this split. Delete the file and run again.")
     read_mask = truth.read_mask
     if read_mask is None:
         raise ValueError("These images have no masks to score pixels against; leave out scores such as px_ap.")
-    compile_engine()
+    _check_images(maps, truth)
     histograms = np.empty((len(truth), 2, len(thresholds) + 1), np.int32)
     scratch = Scratch()
 
     def count(n: int) -> None:
-        size = protocol.grid or truth.size(n)
-        score_map = scratch.score_map(size)
-        fill_score_map(maps.read(n), score_map, protocol, f"image {str(truth.image_ids[n])!r}")
-        histograms[n] = score_histograms(score_map, read_mask(n, size), thresholds)
-        bar.update()
+        score_map = scratch.read(maps, n, truth.size(n), protocol)
+        histograms[n] = score_histograms(score_map, read_mask(n, protocol.grid or truth.size(n)), thresholds)
 
-    with tqdm(desc=progress, total=len(truth), unit="image", disable=None if progress else True, leave=False) as bar:
-        for _ in in_threads(count, range(len(truth))):
-            pass
+    for _ in in_threads(count, range(len(truth))):
+        pass
     return histograms
+
+
+def _check_images(maps: MapSource, truth: GroundTruth) -> None:
+    if not np.array_equal(maps.image_ids, truth.image_ids):
+        raise ValueError("The stored maps are of other images than this split. Delete the file and run again.")
+    compile_engine()
 
 
 def match_baseline(

@@ -7,7 +7,19 @@ from wsol.geometry import Size
 
 Interpolation = Literal["bilinear", "bicubic"]
 Normalization = Literal["min_max", "max", "percentile", "ivr"]
-ThresholdPolicy = Literal["oracle", "held_out", "label_free"] | float
+# `label_free` and those after it: see `LABEL_FREE` in wsol/scoring/thresholds.py.
+ThresholdPolicy = (
+    Literal[
+        "oracle",
+        "held_out",
+        "label_free",
+        "label_free_isodata",
+        "label_free_li",
+        "label_free_triangle",
+        "label_free_yen",
+    ]
+    | float
+)
 
 
 @dataclass(frozen=True)

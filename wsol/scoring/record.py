@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.scoring.box_agreement import Extent, extent_of
-from wsol.scoring.thresholds import best_index, find_threshold
+from wsol.scoring.thresholds import LABEL_FREE, best_index, find_threshold
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LocalizationRecord:
     true_boxes: NDArray[np.float32]  # (N, 4) the ground-truth box that this one was compared with
     thresholds: NDArray[np.float64]  # (T,) score-map thresholds, ascending in [0, 1)
     operating_point: int  # index into thresholds: the τ chosen on val
-    label_free: NDArray[np.int64]  # (N,) index into thresholds: the τ that Otsu's method chooses from each map
+    label_free: NDArray[np.int64]  # (N, L) index into thresholds: the τ that each map chooses, by each of `LABEL_FREE`
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box; NaN without a map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes; NaN without a map
     protocol: Mapping[str, object] = field(default_factory=dict)  # protocol of the numbers, as plain data
@@ -80,9 +80,14 @@ class LocalizationRecord:
         point = find_threshold(self.thresholds, score_threshold, "A score")
         return replace(self, operating_point=point, has_boxes=self.has_boxes and point == self.operating_point)
 
-    def label_free_view(self) -> "LocalizationRecord":
-        """Return the record as read at each image's own threshold: one column, whatever the threshold was."""
-        own = self.best_iou[np.arange(len(self.best_iou)), self.label_free]
+    def label_free_view(self, policy: str = "label_free") -> "LocalizationRecord":
+        """Return the record as read at each image's own threshold: one column, whatever the threshold was.
+
+        Args:
+            policy: a key of `LABEL_FREE`.
+        """
+        points = self.label_free[:, list(LABEL_FREE).index(policy)]
+        own = self.best_iou[np.arange(len(self.best_iou)), points]
         return replace(self, best_iou=own[:, None], thresholds=np.full(1, np.nan), operating_point=0, has_boxes=False)
 
     def extent(self) -> Extent:
@@ -110,7 +115,7 @@ class LocalizationRecord:
                 "best_iou": list(self.best_iou),
                 "box": list(self.boxes),
                 "true_box": list(self.true_boxes),
-                "label_free": self.label_free,
+                "label_free": list(self.label_free),
                 "peak_distance": self.peak_distance,
                 "energy_inside": self.energy_inside,
             }
@@ -139,7 +144,7 @@ class LocalizationRecord:
             thresholds=np.asarray(attrs["thresholds"], dtype=np.float64),
             operating_point=int(attrs["operating_point"]),
             true_boxes=columns["true_box"].astype(np.float32),
-            label_free=columns["label_free"].astype(np.int64),
+            label_free=columns["label_free"].astype(np.int64).reshape(-1, len(LABEL_FREE)),
             peak_distance=columns["peak_distance"].astype(np.float32),
             energy_inside=columns["energy_inside"].astype(np.float32),
             protocol=attrs["protocol"],

@@ -9,6 +9,7 @@ from typing import Any
 from wsol.scoring.outcomes import Outcomes, per_image
 from wsol.scoring.protocol import ThresholdPolicy
 from wsol.scoring.record import LocalizationRecord, PixelRecord
+from wsol.scoring.thresholds import LABEL_FREE
 
 FAITHFULNESS = "faithfulness"  # in place of a protocol, for numbers of a faithfulness measure
 NO_BOX = "no box"  # the protocol of a score that reads neither box nor map
@@ -27,7 +28,7 @@ class Score:
         function: record -> fraction.
         boxes: name of the box rule whose record the score reads; or `pixels`.
         threshold: what chose τ. `oracle`: the annotations of the scored split, inside the function; `held_out`: the
-            boxes of `val`; `label_free`: each map's own scores (Otsu); a number: fixed; None: the score has no τ.
+            boxes of `val`; a key of `LABEL_FREE`: each map's own scores; a number: fixed; None: the score has no τ.
         needs_class: a box counts only where the class is right.
         reads_map: with no threshold, or against masks: the score reads the map, not only the class.
     """
@@ -39,10 +40,9 @@ class Score:
     reads_map: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.threshold in ("oracle", "held_out", "label_free", None) or isinstance(self.threshold, float)):
-            raise ValueError(
-                f"threshold must be oracle, held_out, label_free, null or a float, got {self.threshold!r}."
-            )
+        policies = ("oracle", "held_out", *LABEL_FREE)
+        if self.threshold is not None and not isinstance(self.threshold, float) and self.threshold not in policies:
+            raise ValueError(f"threshold must be {', '.join(policies)}, null or a float, got {self.threshold!r}.")
 
     @property
     def protocol(self) -> str:
@@ -51,7 +51,8 @@ class Score:
             return f"{AGAINST_MASKS}, τ on test" if self.threshold == "oracle" else AGAINST_MASKS
         if self.threshold is None:
             return MAP_ALONE if self.reads_map else NO_BOX
-        chosen = {"oracle": "τ on test", "held_out": "τ on val", "label_free": "τ by Otsu"}
+        chosen = {"oracle": "τ on test", "held_out": "τ on val"}
+        chosen |= {policy: f"τ by {method}" for policy, method in LABEL_FREE.items()}
         return f"{self.boxes}, {chosen.get(str(self.threshold), f'τ {self.threshold}')}"
 
     @property
@@ -116,7 +117,7 @@ class Score:
             return record
         if isinstance(self.threshold, float):
             return record.at(self.threshold)
-        return record.label_free_view() if self.threshold == "label_free" else record
+        return record.label_free_view(self.threshold) if self.threshold in LABEL_FREE else record
 
     def _call(self) -> tuple[Callable[..., float], dict[str, Any]]:
         """Return the function and all of its settings, defaults included."""

@@ -8,19 +8,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wsol.data.ground_truth import GroundTruth
-from wsol.geometry import Size
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.match_maps import MapSource, Scratch
-from wsol.scoring.matching import best_of, true_boxes_of
+from wsol.scoring.match_maps import MapSource, Scratch, match_image
 from wsol.scoring.outcomes import Outcomes
 from wsol.scoring.pixel_scores import score_histograms
-from wsol.scoring.pointing import peak_and_energy
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord, PixelRecord
 from wsol.scoring.score import PIXELS, Score
-from wsol.scoring.score_map import fill_score_map
-from wsol.scoring.thresholds import best_index, index_below, otsu_threshold
+from wsol.scoring.thresholds import LABEL_FREE, best_index
 from wsol.threads import in_threads
 
 _BATCH = 64  # images that a thread takes at a time, and that are summed up together
@@ -142,8 +138,8 @@ class StreamedScores:
         iou: by box rule, (T,) sums of the images' best IoU.
         boxes: by box rule, (T,) images with a predicted box.
         class_rank: (N,); -1: nothing was classified.
-        label_free: (N,) index of the threshold that each map chooses alone (Otsu).
-        label_free_iou: by box rule, (N,) best IoU at that threshold.
+        label_free: (N, L) indices of the thresholds that each map chooses alone, see `LABEL_FREE`.
+        label_free_iou: by box rule, (N, L) best IoU at these thresholds.
         point_iou: by box rule, (N, P) best IoU at the points.
         peak_distance: (N,) NaN where there are no true boxes, or no maps.
         energy_inside: (N,) NaN where there are no true boxes, or no maps.
@@ -277,7 +273,7 @@ class _Block:
         record = score.record(records)
         if record is None:
             return None
-        if isinstance(record, PixelRecord) or score.threshold in (None, "oracle", "label_free"):
+        if isinstance(record, PixelRecord) or score.threshold in (None, "oracle", *LABEL_FREE):
             return Total.of(score.outcomes(records))
         at_each = self.at_every_threshold(score.boxes)
         return Total.of(replace(score, threshold="held_out").outcomes({score.boxes: at_each}), len(record.thresholds))
@@ -297,7 +293,7 @@ class _Block:
                 boxes=self.boxes[rule].reshape(-1, 4),
                 true_boxes=self.true_boxes[rule].reshape(-1, 4),
                 thresholds=np.full(1, np.nan),
-                label_free=np.broadcast_to(np.int64(0), len(record.image_ids) * count),
+                label_free=np.broadcast_to(np.int64(0), (len(record.image_ids) * count, len(LABEL_FREE))),
                 peak_distance=record.peak_distance.repeat(count),
                 energy_inside=record.energy_inside.repeat(count),
                 has_boxes=True,
@@ -312,8 +308,7 @@ class _Block:
             "energy_inside": self.energy_inside,
         }
         for name, record in self.records.items():
-            own = np.take_along_axis(record.best_iou, self.label_free[:, None], axis=1)
-            kept[f"label_free_iou {name}"] = own[:, 0]
+            kept[f"label_free_iou {name}"] = np.take_along_axis(record.best_iou, self.label_free, axis=1)
             kept[f"point_iou {name}"] = record.best_iou[:, list(points)]
         return kept
 
@@ -337,20 +332,18 @@ class _Matcher:
         iou = {name: np.empty((count, grid), np.float32) for name in rules}
         boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
         true_boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
-        label_free = np.empty(count, np.int64)
+        label_free = np.empty((count, len(LABEL_FREE)), np.int64)
         peak_distance, energy_inside = np.full((2, count), np.nan, np.float32)
         histograms = np.zeros((count, 2, grid + 1), np.int32) if read_mask else np.zeros((count, 2, 1), np.int32)
         for place, n in enumerate(places):
             score_map = self._score_map(n)
-            label_free[place] = index_below(thresholds, otsu_threshold(score_map))
-            if rules:
-                true = true_boxes_of(truth.boxes[n], truth.size(n), protocol)
-                if split.from_maps:
-                    peak_distance[place], energy_inside[place] = peak_and_energy(score_map, true)
-            for name, rule in rules.items():
-                best = best_of(rule(score_map, thresholds, protocol), true)
+            match = match_image(score_map, truth, n, rules, thresholds, protocol)
+            label_free[place] = match.label_free
+            if split.from_maps:
+                peak_distance[place], energy_inside[place] = match.peak_distance, match.energy_inside
+            for name, best in match.best.items():
                 iou[name][place], boxes[name][place] = best.iou, best.boxes
-                true_boxes[name][place] = true[best.true_index]
+                true_boxes[name][place] = match.true_boxes[best.true_index]
             if read_mask is not None:
                 size = (score_map.shape[0], score_map.shape[1])
                 histograms[place] = score_histograms(score_map, read_mask(n, size), thresholds)
@@ -378,16 +371,14 @@ class _Matcher:
         return _Block(records, boxes, true_boxes, pixels, has_masks, peak_distance, energy_inside, label_free)
 
     def _score_map(self, n: int) -> NDArray[np.float64]:
-        truth, protocol = self.split.truth, self.reading.protocol
-        grid: Size = protocol.grid or truth.size(n)
-        name = f"image {str(truth.image_ids[n])!r}"
-        if self.split.are_score_maps:
-            score_map = np.ascontiguousarray(self.split.maps.read(n), dtype=np.float64)
-            if score_map.shape != tuple(grid):
-                raise ValueError(f"The score map of {name} is {score_map.shape}, not {grid}.")
-            return score_map
-        score_map = self.scratch.score_map(grid)
-        fill_score_map(self.split.maps.read(n), score_map, protocol, name)
+        split, protocol = self.split, self.reading.protocol
+        size = split.truth.size(n)
+        if not split.are_score_maps:
+            return self.scratch.read(split.maps, n, size, protocol)
+        score_map = np.ascontiguousarray(split.maps.read(n), dtype=np.float64)
+        if score_map.shape != tuple(protocol.grid or size):
+            name = str(split.truth.image_ids[n])
+            raise ValueError(f"The score map of image {name!r} is {score_map.shape}, not {protocol.grid or size}.")
         return score_map
 
 

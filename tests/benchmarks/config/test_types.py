@@ -73,7 +73,7 @@ def test_what_fits_is_let_through(kind, fitting):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "message"),
     [
         (bool, "no", "a.b must be true or false, got 'no'."),
         (bool, 0, "a.b must be true or false, got 0."),
@@ -101,10 +101,10 @@ def test_what_fits_is_let_through(kind, fitting):
         (Mapping[str, float] | None, {"lr": 1, "x": {"y": None}}, "a.b.x must be a number, got {y: null}."),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(kind, value, told):
+def test_what_does_not_fit_is_refused_by_name(kind, value, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the text itself is compared
         check_setting("a.b", value, kind)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
 def every_option():
@@ -123,7 +123,7 @@ def test_every_option_file_passes_and_so_does_what_a_run_keeps_of_it(option):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ("psol=no", "psol must be true or false, got 'no'"),
         ("optimized=off", "optimized must be true or false, got 'off'"),
@@ -162,10 +162,10 @@ def test_every_option_file_passes_and_so_does_what_a_run_keeps_of_it(option):
         ),
     ],
 )
-def test_a_command_is_refused_before_anything_is_read(overrides, told, monkeypatch):
+def test_a_command_is_refused_before_anything_is_read(overrides, message, monkeypatch):
     cfg = compose_with(*overrides.split())
     monkeypatch.setattr("config.build.instantiate", lambda *args, **kwargs: pytest.fail("built"))
-    with pytest.raises(ValueError, match=rf"^{told}"):
+    with pytest.raises(ValueError, match=rf"^{message}"):
         run_job(cfg)
 
 

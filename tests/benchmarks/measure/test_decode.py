@@ -63,7 +63,7 @@ def test_every_way_gives_an_image_of_the_size_asked_for_that_shows_the_same(tmp_
         assert np.abs(image.astype(int) - expected).mean() < 6, way.name
 
 
-def test_a_decoder_that_gives_up_is_told_from_one_that_differs(tmp_path):
+def test_a_decoder_that_gives_up_is_distinguished_from_one_that_differs(tmp_path):
     def fails(path):
         raise ValueError
 

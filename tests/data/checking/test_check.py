@@ -1,6 +1,7 @@
-"""The check of a data set: what is found of each image, what is told of the whole."""
+"""The check of a data set: the problems of each image, and those of the whole."""
 
 import os
+import re
 import threading
 import warnings
 from collections import Counter
@@ -12,8 +13,7 @@ import pytest
 from PIL import Image
 
 from trees import CUB_NAMES, edit, make_cub, make_tiny_imagenet, write_image
-from wsol.data.checking.check import check, same_files
-from wsol.data.checking.inspection import Kind
+from wsol.data.checking.check import Kind, check
 from wsol.data.checking.published import Figure, Published, published_for
 from wsol.data.checking.summary import summary, verdict
 from wsol.data.formats.metadata_images import load_with_masks
@@ -63,13 +63,13 @@ def split_up(make_entry):
 
 
 def run(splits, **kwargs):
-    """The report, and what was told."""
-    told = []
-    report = check(splits, on_problem=told.append, progress=False, **kwargs)
-    return report, told
+    """Return the report, and all problems in order."""
+    problems = []
+    report = check(splits, on_problem=problems.append, progress=False, **kwargs)
+    return report, problems
 
 
-def told_of(splits, **kwargs):
+def problems_of(splits, **kwargs):
     return [(one.split, one.image_id, one.kind) for one in run(splits, **kwargs)[1]]
 
 
@@ -84,28 +84,28 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-600])
 
 
-def test_a_good_data_set_is_ready_and_its_numbers_are_told(tmp_path):
+def test_a_good_data_set_is_ready_and_its_numbers_are_reported(tmp_path):
     make_cub(tmp_path)
-    report, told = run(cub(tmp_path))
-    assert report.is_ready
-    assert told == []
-    train, val, test = report.splits
+    report, problems = run(cub(tmp_path))
+    assert problems == []
     # of 6 images each third is of test; of the 4 others 0.2, one, is held out
-    assert [one.images for one in report.splits] == [6, 2, 4]
-    assert [one.boxes for one in report.splits] == [6, 2, 4]
-    assert train.per_class.tolist() == [3, 3]
-    assert val.per_class.tolist() == [1, 1]
-    assert test.several == 0
-    assert train.sizes.tolist() == [[30, 40]] * 6
-    assert verdict(report) == "ready"
+    text = summary(report, tmp_path / "all.csv")
+    assert text.startswith("# cub: ready\n")
+    assert re.search(r"\| images +\| +6 \| +2 \| +4 \|", text)
+    assert re.search(r"\| boxes +\| +6 \| +2 \| +4 \|", text)
+    assert re.search(r"\| classes +\| +2 \| +2 \| +2 \|", text)
+    assert re.search(r"\| images with several boxes +\| +0 \| +0 \| +0 \|", text)
+    assert re.search(r"\| width in pixels: least, median, most +\| 40, 40, 40", text)
+    assert "Training images of a class: 3 of each." in text
+    assert report.parts[0].sizes.tolist() == [[30, 40]] * 6
 
 
 def test_another_reader_is_ready_too(tmp_path):
     make_tiny_imagenet(tmp_path)
     # images of the two classes are drawn from the same seeds there, which is another matter
-    report, told = run(tiny_imagenet(tmp_path), duplicates=False)
-    assert report.is_ready
-    assert told == []
+    report, problems = run(tiny_imagenet(tmp_path), duplicates=False)
+    assert not report.problems
+    assert problems == []
 
 
 def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path):
@@ -124,8 +124,8 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
     write_mask(test[1].mask_paths[0], width=41)
     test[2].mask_paths[0].write_bytes(b"no image")
     test[3].path.write_bytes(b"")
-    report, told = run(cub(tmp_path, val_fraction=0.2))
-    assert [(one.split, one.image_id, one.kind) for one in told] == [
+    report, problems = run(cub(tmp_path, val_fraction=0.2))
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [
         ("train", train[0].image_id, Kind.OUTSIDE),
         ("train", train[1].image_id, Kind.CLIPPED),
         ("train", train[2].image_id, Kind.UNDECODABLE),
@@ -134,50 +134,49 @@ def test_all_that_is_wrong_is_found_at_once_in_the_order_of_the_splits(tmp_path)
         ("test", test[2].image_id, Kind.MASK),
         ("test", test[3].image_id, Kind.UNDECODABLE),
     ]
-    assert not report.is_ready
     assert report.problems == 6
-    assert {kind: tally.count for kind, tally in report.tallies.items()} == {
+    assert dict(report.counts) == {
         Kind.OUTSIDE: 1,
         Kind.CLIPPED: 1,
         Kind.UNDECODABLE: 2,
         Kind.EMPTY_BOX: 1,
         Kind.MASK: 2,
     }
-    assert f"bounding_boxes.txt, line {lines[train[0].image_id]}: the box (40, 5, 60, 25)" in told[0].message
-    assert f"of image {train[0].image_id} has nothing inside the image, which is 40 x 30; correct" in told[0].message
-    assert f"bounding_boxes.txt, line {lines[train[1].image_id]}: the box (30, 5, 50, 25)" in told[1].message
-    assert "reaches 10 pixels out of the image, which is 40 x 30; it is clipped." in told[1].message
+    assert f"bounding_boxes.txt, line {lines[train[0].image_id]}: the box (40, 5, 60, 25)" in problems[0].message
+    assert f"of image {train[0].image_id} has nothing inside the image, which is 40 x 30" in problems[0].message
+    assert f"bounding_boxes.txt, line {lines[train[1].image_id]}: the box (30, 5, 50, 25)" in problems[1].message
+    assert "reaches 10 pixels out of the image, which is 40 x 30; it is clipped." in problems[1].message
     # where an image itself is bad, its annotation's line still stands
-    assert told[2].message.startswith(f"Image {train[2].path} cannot be decoded")
-    assert told[2].message.endswith(f"bounding_boxes.txt, line {lines[train[2].image_id]}.")
+    assert problems[2].message.startswith(f"Image {train[2].path} cannot be decoded")
+    assert problems[2].message.endswith(f"bounding_boxes.txt, line {lines[train[2].image_id]}.")
     # what could not be decoded has no size
-    assert [len(one.sizes) for one in report.splits] == [5, 2, 3]
+    assert [len(part.decoded) for part in report.parts] == [5, 2, 3]
 
 
 def test_a_missing_file(split_up, make_entry, tmp_path):
-    report, told = run(split_up(train=[make_entry("a.png", write=False)]))
-    assert [(one.split, one.image_id, one.kind) for one in told] == [("train", "a.png", Kind.MISSING)]
-    assert told[0].message.startswith(f"Image {tmp_path / 'a.png'} is missing")
+    report, problems = run(split_up(train=[make_entry("a.png", write=False)]))
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [("train", "a.png", Kind.MISSING)]
+    assert problems[0].message.startswith(f"Image {tmp_path / 'a.png'} is missing")
     assert report.problems == 1
 
 
 def test_a_folder_in_place_of_a_file(split_up, make_entry, tmp_path):
     (tmp_path / "a.png").mkdir()
-    assert told_of(split_up(test=[make_entry("a.png", write=False)])) == [("test", "a.png", Kind.UNREADABLE)]
+    assert problems_of(split_up(test=[make_entry("a.png", write=False)])) == [("test", "a.png", Kind.UNREADABLE)]
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="the superuser may read everything")
 def test_a_file_that_may_not_be_read(split_up, make_entry):
     bad = make_entry("a.png")
     bad.path.chmod(0)
-    _, told = run(split_up(test=[bad]))
-    assert [(one.image_id, one.kind) for one in told] == [("a.png", Kind.UNREADABLE)]
-    assert "permissions" in told[0].message
+    _, problems = run(split_up(test=[bad]))
+    assert [(one.image_id, one.kind) for one in problems] == [("a.png", Kind.UNREADABLE)]
+    assert "permissions" in problems[0].message
 
 
 def test_a_name_that_no_file_can_have(split_up, make_entry):
     entry = replace(make_entry("a.png", write=False), path=Path("a\0.png"))
-    assert told_of(split_up(test=[entry])) == [("test", "a.png", Kind.UNREADABLE)]
+    assert problems_of(split_up(test=[entry])) == [("test", "a.png", Kind.UNREADABLE)]
 
 
 def test_whatever_a_decoder_raises_is_a_problem_of_that_image_alone(split_up, make_entry):
@@ -186,31 +185,30 @@ def test_whatever_a_decoder_raises_is_a_problem_of_that_image_alone(split_up, ma
             raise RuntimeError("broken\nin two lines")
         return load_entry(entry)
 
-    _, told = run(split_up(val=[make_entry("a.png", origin="")], load=load))
-    assert [(one.split, one.image_id, one.kind) for one in told] == [("val", "a.png", Kind.UNDECODABLE)]
-    assert "(RuntimeError: broken in two lines)" in told[0].message
-    assert told[0].message.endswith("unpack its archive again.")
+    _, problems = run(split_up(val=[make_entry("a.png", origin="")], load=load))
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [("val", "a.png", Kind.UNDECODABLE)]
+    assert "(RuntimeError: broken in two lines)" in problems[0].message
+    assert problems[0].message.endswith("unpack its archive again.")
 
 
 def test_every_bad_box_of_an_image_is_found(split_up, make_entry):
     boxes = [BOX, [-9, 5, 0, 25], [10, 5, 10, 25], [0, 30, 40, 32], [40, 0, 0, 30], [-3, 5, 30, 25]]
     origins = tuple(f"boxes.txt, line {10 + place}" for place in range(len(boxes)))
-    report, told = run(split_up(test=[make_entry("a.png", boxes, box_origins=origins)]))
+    report, problems = run(split_up(test=[make_entry("a.png", boxes, box_origins=origins)]))
     kinds = [Kind.OUTSIDE, Kind.EMPTY_BOX, Kind.OUTSIDE, Kind.EMPTY_BOX, Kind.CLIPPED]
-    assert [one.kind for one in told] == kinds
-    assert told[0].message.startswith("boxes.txt, line 11: the box (-9, 5, 0, 25)")
-    assert told[2].message.startswith("boxes.txt, line 13: the box (0, 30, 40, 32)")
-    assert told[4].message.startswith("boxes.txt, line 15: the box (-3, 5, 30, 25)")
+    assert [one.kind for one in problems] == kinds
+    assert problems[0].message.startswith("boxes.txt, line 11: the box (-9, 5, 0, 25)")
+    assert problems[2].message.startswith("boxes.txt, line 13: the box (0, 30, 40, 32)")
+    assert problems[4].message.startswith("boxes.txt, line 15: the box (-3, 5, 30, 25)")
     assert verdict(report) == "4 problems, 1 note"
 
 
 def test_boxes_that_reach_out_are_noted_and_are_no_problem(split_up, make_entry, tmp_path):
-    report, told = run(
+    report, problems = run(
         split_up(test=[make_entry("a.png", [[-1, 0, 41, 30.5], BOX, [0, 0, 45, 30], [0, 0, 40.001, 9]])])
     )
-    assert [one.kind for one in told] == [Kind.CLIPPED] * 2
-    assert ["reaches 1 pixel out" in told[0].message, "reaches 5 pixels out" in told[1].message] == [True, True]
-    assert report.is_ready
+    assert [one.kind for one in problems] == [Kind.CLIPPED] * 2
+    assert ["reaches 1 pixel out" in problems[0].message, "reaches 5 pixels out" in problems[1].message] == [True, True]
     assert report.problems == 0
     text = summary(report, tmp_path / "all.csv")
     assert text.startswith("# birds: ready, 2 notes\n")
@@ -220,10 +218,10 @@ def test_boxes_that_reach_out_are_noted_and_are_no_problem(split_up, make_entry,
 
 def test_an_image_of_another_size_than_annotated_is_one_problem_whatever_its_boxes(split_up, make_entry):
     bad = make_entry("a.png", [[0, 0, 60, 50]], size=(50, 60))
-    report, told = run(split_up(test=[bad, make_entry("b.png", size=(30, 40))]))
-    assert [(one.image_id, one.kind) for one in told] == [("a.png", Kind.SIZE)]
-    assert "60 x 50 pixels, but it has 40 x 30" in told[0].message
-    assert len(report.splits[2].sizes) == 3  # it is an image
+    report, problems = run(split_up(test=[bad, make_entry("b.png", size=(30, 40))]))
+    assert [(one.image_id, one.kind) for one in problems] == [("a.png", Kind.SIZE)]
+    assert "60 x 50 pixels, but it has 40 x 30" in problems[0].message
+    assert len(report.parts[2].decoded) == 3  # it is an image
 
 
 def test_masks_that_are_missing_of_another_size_or_empty(split_up, make_entry, tmp_path):
@@ -234,19 +232,19 @@ def test_masks_that_are_missing_of_another_size_or_empty(split_up, make_entry, t
         "good": write_mask(tmp_path / "mask.png"),
     }
     entries = [make_entry(f"{name}.jpg", mask_paths=(path,)) for name, path in masks.items()]
-    _, told = run(split_up(test=entries))
-    assert [(one.image_id, one.kind) for one in told] == [
+    _, problems = run(split_up(test=entries))
+    assert [(one.image_id, one.kind) for one in problems] == [
         ("missing.jpg", Kind.MASK),
         ("wide.jpg", Kind.MASK),
         ("empty.jpg", Kind.MASK),
     ]
-    assert "no pixel is set" in told[2].message
+    assert "no pixel is set" in problems[2].message
 
 
 def test_both_bad_masks_and_the_bad_box_of_one_image(split_up, make_entry, tmp_path):
     masks = (write_mask(tmp_path / "m1.png", width=41), write_mask(tmp_path / "m2.png"), tmp_path / "m3.png")
-    told = told_of(split_up(test=[make_entry("a.jpg", [[50, 0, 99, 9]], mask_paths=masks)]))
-    assert [kind for _, _, kind in told] == [Kind.OUTSIDE, Kind.MASK, Kind.MASK]
+    problems = problems_of(split_up(test=[make_entry("a.jpg", [[50, 0, 99, 9]], mask_paths=masks)]))
+    assert [kind for _, _, kind in problems] == [Kind.OUTSIDE, Kind.MASK, Kind.MASK]
 
 
 def test_a_region_to_ignore_is_read_too(split_up, make_entry, tmp_path):
@@ -258,8 +256,8 @@ def test_a_region_to_ignore_is_read_too(split_up, make_entry, tmp_path):
         make_entry(f"{path.stem}.jpg", [], mask_paths=(mask,), ignore_path=path)
         for path in (tmp_path / "bad.png", wide, twice)
     ]
-    told = told_of(split_up(test=entries, load=load_with_masks))
-    assert told == [("test", "bad.jpg", Kind.MASK), ("test", "wide.jpg", Kind.MASK)]
+    problems = problems_of(split_up(test=entries, load=load_with_masks))
+    assert problems == [("test", "bad.jpg", Kind.MASK), ("test", "wide.jpg", Kind.MASK)]
 
 
 def test_an_image_without_box_is_a_problem_where_it_is_scored(split_up, make_entry, tmp_path):
@@ -269,7 +267,7 @@ def test_an_image_without_box_is_a_problem_where_it_is_scored(split_up, make_ent
         val=[make_entry("val.png", [])],
         test=[make_entry("test.png", []), make_entry("masked.png", [], mask_paths=(mask,))],
     )
-    assert told_of(splits) == [("val", "val.png", Kind.NO_BOX), ("test", "test.png", Kind.NO_BOX)]
+    assert problems_of(splits) == [("val", "val.png", Kind.NO_BOX), ("test", "test.png", Kind.NO_BOX)]
 
 
 def test_boxes_that_are_all_fractions_are_one_problem_of_the_split(make_entry):
@@ -278,26 +276,26 @@ def test_boxes_that_are_all_fractions_are_one_problem_of_the_split(make_entry):
         [make_entry("c.png", [[0, 0, 0.5, 1]])],
         [make_entry("d.png", [[0, 0, 0.5, 1]]), make_entry("e.png", [[0, 0, 0.5, 1.5]])],
     )
-    _, told = run(splits_of(["one", "two"], parts))
-    assert [(one.split, one.image_id, one.kind) for one in told] == [("val", "", Kind.FRACTIONS)]
-    assert told[0].message.startswith("boxes.txt, line 3: no coordinate of the 1 boxes of val is above 1")
+    _, problems = run(splits_of(["one", "two"], parts))
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [("val", "", Kind.FRACTIONS)]
+    assert problems[0].message.startswith("boxes.txt, line 3: no coordinate of the 1 boxes of val is above 1")
 
 
 def test_boxes_of_images_of_one_pixel_are_no_fractions(make_entry):
     parts = tuple([make_entry(f"{split}.png", [[0, 0, 1, 1]])] for split in ("train", "val", "test"))
     for part in parts:
         write_image(part[0].path, 1, 1)
-    assert told_of(splits_of(["one"], parts), duplicates=False) == []
+    assert problems_of(splits_of(["one"], parts), duplicates=False) == []
 
 
 def test_a_file_in_two_splits_is_a_warning(split_up, make_entry):
     first, copy = make_entry("a.png"), make_entry("b.png", class_id=1)
     copy.path.write_bytes(first.path.read_bytes())
-    report, told = run(split_up(train=[first], test=[copy]))
-    assert [(one.split, one.image_id, one.kind) for one in told] == [("test", "b.png", Kind.TWO_SPLITS)]
-    assert f"{copy.path} is, byte for byte, {first.path}, which is in train, of another class" in told[0].message
-    assert report.is_ready
-    assert [one.copies for one in report.splits] == [0, 0, 1]
+    report, problems = run(split_up(train=[first], test=[copy]))
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [("test", "b.png", Kind.TWO_SPLITS)]
+    assert f"{copy.path} is, byte for byte, {first.path}, which is in train, of another class" in problems[0].message
+    assert not report.problems
+    assert report.copies == {"test": 1}
     assert verdict(report) == "ready, 1 warning"
 
 
@@ -305,38 +303,18 @@ def test_files_that_are_twice_in_one_split(split_up, make_entry):
     first, same, other = make_entry("a.png"), make_entry("b.png"), make_entry("c.png", class_id=1)
     for copy in (same, other):
         copy.path.write_bytes(first.path.read_bytes())
-    report, told = run(split_up(train=[first, same, other]))
-    assert [(one.image_id, one.kind) for one in told] == [("c.png", Kind.TWO_CLASSES)]
-    assert [one.copies for one in report.splits] == [2, 0, 0]
-    report, told = run(split_up(train=[first, same, other]), duplicates=False)
-    assert (told, [one.copies for one in report.splits]) == ([], [0, 0, 0])
-
-
-def test_the_same_files_are_those_of_a_slow_search():
-    generator = np.random.default_rng(0)
-    for _ in range(50):
-        digests = [generator.integers(0, 8, generator.integers(0, 9)).astype(np.uint64) for _ in range(3)]
-        groups = {}
-        for split, one in enumerate(digests):
-            for place, digest in enumerate(one.tolist()):
-                groups.setdefault(digest, []).append((split, place))
-        expected = [group for digest, group in groups.items() if digest and len(group) > 1]
-        assert list(same_files(digests)) == expected
+    report, problems = run(split_up(train=[first, same, other]))
+    assert [(one.image_id, one.kind) for one in problems] == [("c.png", Kind.TWO_CLASSES)]
+    assert report.copies == {"train": 2}
+    report, problems = run(split_up(train=[first, same, other]), duplicates=False)
+    assert (problems, report.copies) == ([], {})
 
 
 def test_images_that_are_in_no_file(tmp_path):
     sizes = {"image_size": 16, "num_classes": 2, "train_images": 4, "val_images": 2, "test_images": 2}
-    report, told = run(synthetic(**sizes, cache_dir=tmp_path))
-    assert (report.is_ready, told) == (True, [])
-    assert report.splits[0].sizes.tolist() == [[16, 16]] * 4
-
-
-def test_equal_pixels_in_no_file_count_as_the_same_file(tmp_path, split_up, make_entry):
-    def load(entry):
-        return load_entry(Entry(entry.image_id, 0, entry.boxes, tmp_path / "train-good.png"))
-
-    splits = split_up(val=[make_entry("nowhere", write=False)], test=[make_entry("nor/here", write=False)], load=load)
-    assert told_of(splits) == [("test", "nor/here", Kind.TWO_SPLITS)]
+    report, problems = run(synthetic(**sizes, cache_dir=tmp_path))
+    assert problems == []
+    assert report.parts[0].sizes.tolist() == [[16, 16]] * 4
 
 
 def test_kinds_of_files_are_counted(split_up, make_entry):
@@ -353,23 +331,23 @@ def test_kinds_of_files_are_counted(split_up, make_entry):
         exif = Image.Exif()
         exif[0x0112] = orientation
         gray.convert("RGB").save(entries[name].path, exif=exif)
-    report, told = run(split_up(test=list(entries.values())))
-    assert told == []
-    counts = dict(report.splits[2].traits)
+    report, problems = run(split_up(test=list(entries.values())))
+    assert problems == []
+    counts = dict(report.parts[2].traits)
     # a GIF of grays alone is opened as such
     assert counts.pop("grayscale") + counts.pop("palette", 0) == 3
     assert counts == {"CMYK": 1, "16-bit": 1, "transparent": 1, "turned by EXIF": 1}
-    assert [30, 40] in report.splits[2].sizes.tolist()
-    assert [40, 30] in report.splits[2].sizes.tolist()  # as it is shown
+    assert [30, 40] in report.parts[2].sizes.tolist()
+    assert [40, 30] in report.parts[2].sizes.tolist()  # as it is shown
 
 
-def test_many_problems_are_all_told_in_order_and_three_kept(make_entry, tmp_path):
+def test_many_problems_are_all_reported_in_order_and_three_kept(make_entry, tmp_path):
     many = [make_entry(f"{number}.png", write=False) for number in range(200)]
     good = [[make_entry(f"{split}.png")] for split in ("train", "val")]
-    report, told = run(splits_of(["one"], (good[0], good[1], many)))
-    assert [one.image_id for one in told] == [f"{number}.png" for number in range(200)]
-    assert report.tallies[Kind.MISSING].count == 200
-    assert report.tallies[Kind.MISSING].first == told[:3]
+    report, problems = run(splits_of(["one"], (good[0], good[1], many)))
+    assert [one.image_id for one in problems] == [f"{number}.png" for number in range(200)]
+    assert report.counts[Kind.MISSING] == 200
+    assert report.first[Kind.MISSING] == problems[:3]
     text = summary(report, tmp_path / "all.csv")
     assert text.startswith("# birds: 200 problems\n")
     assert "- missing file: 200\n  - test 0.png: Image " in text
@@ -404,9 +382,9 @@ def test_entries_are_made_as_they_are_needed(make_entry, monkeypatch):
 
 def test_sizes_are_those_of_the_files_whatever_is_decoded_of_them(make_entry):
     parts = tuple([make_entry(f"{split}.jpg")] for split in ("train", "val", "test"))
-    report, told = run(splits_of(["one"], parts, decode="reduced"))
-    assert told == []
-    assert [one.sizes.tolist() for one in report.splits] == [[[30, 40]]] * 3
+    report, problems = run(splits_of(["one"], parts, decode="reduced"))
+    assert problems == []
+    assert [part.sizes.tolist() for part in report.parts] == [[[30, 40]]] * 3
 
 
 def test_filters_of_warnings_are_left_as_they_were(tmp_path):
@@ -436,10 +414,10 @@ def published(images, boxes=None, classes=2):
 )
 def test_numbers_are_held_against_the_published_ones(tmp_path, expected, kinds):
     make_cub(tmp_path)
-    report, told = run(cub(tmp_path), published=expected)
-    assert [(one.split, one.image_id, one.kind) for one in told] == [("", "", kind) for kind in kinds]
-    assert report.compared[0].found == 8
-    assert report.is_ready == (Kind.COUNT not in kinds)
+    report, problems = run(cub(tmp_path), published=expected)
+    assert [(one.split, one.image_id, one.kind) for one in problems] == [("", "", kind) for kind in kinds]
+    assert report.found[0] == 8
+    assert (report.problems == 0) == (Kind.COUNT not in kinds)
 
 
 def test_a_part_of_the_classes_is_said_to_be_one(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wsol.data.custom.labels import Labelled
-from wsol.data.custom.splits import SplitName, own_indices, seeded_split
+from wsol.data.custom.splits import HeldOut, SplitName, own_indices, seeded_split
 from wsol.data.index import Entry
 from wsol.data.preparation import Preparation, prepare
 from wsol.data.splits import hold_out_boxed
@@ -14,7 +14,7 @@ Parts = dict[SplitName, list[Labelled]]
 
 
 def own_splits(images, **settings):
-    indices = own_indices("mine", images, "boxes.csv", val_fraction=0.2, test_fraction=0.4, split_seed=0)
+    indices = own_indices("mine", images, "boxes.csv", HeldOut(0.2, 0.4))
     return prepare(indices, Preparation(8, 8, **settings))
 
 
@@ -38,14 +38,16 @@ def entries(images):
 
 class TestSeededSplit:
     def test_holds_out_images_with_boxes_of_every_class(self):
-        train, val, test = seeded_split(entries(both("x", 10, 5)), 0.2, 0.4, seed=0)
+        train, val, test = seeded_split(entries(both("x", 10, 5)), HeldOut(0.2, 0.4))
         assert [len(train), len(val), len(test)] == [2 * (4 + 5), 2 * 2, 2 * 4]
         assert all(len(one.boxes) for one in [*val, *test])
         assert {one.class_id for one in val} == {one.class_id for one in test} == {0, 1}
         assert sorted(one.image_id for one in [*train, *val, *test]) == sorted(one.image_id for one in both("x", 10, 5))
 
     def test_is_seeded(self):
-        ids = [[one.image_id for one in seeded_split(entries(both("x", 20)), 0.2, 0.2, s)[2]] for s in (0, 0, 1)]
+        ids = [
+            [one.image_id for one in seeded_split(entries(both("x", 20)), HeldOut(0.2, 0.2, s))[2]] for s in (0, 0, 1)
+        ]
         assert ids[0] == ids[1] != ids[2]
 
     def test_the_only_box_of_a_class_stays_in_train(self):
@@ -56,12 +58,12 @@ class TestSeededSplit:
 
     def test_too_few_boxes_are_counted(self):
         with pytest.raises(ValueError, match="4 of 10 images have boxes, and no class has three of them"):
-            seeded_split(entries(both("x", 2, 3)), 0.2, 0.2, 0)
+            seeded_split(entries(both("x", 2, 3)), HeldOut(0.2, 0.2))
 
     @pytest.mark.parametrize(("val", "test"), [(0, 0.2), (0.2, 0), (0.5, 0.5), (-1, 0.2)])
     def test_bad_fractions_are_refused(self, val, test):
         with pytest.raises(ValueError, match="val_fraction and test_fraction must be positive"):
-            seeded_split(entries(both("x", 9)), val, test, 0)
+            seeded_split(entries(both("x", 9)), HeldOut(val, test))
 
 
 class TestOwnSplits:

@@ -108,7 +108,7 @@ def test_what_is_malformed_is_named_with_its_line(folder, file, line, text, mess
         read_split(folder)
 
 
-def test_normalized_boxes_are_told_and_how_to_state_them(folder):
+def test_normalized_boxes_are_reported_and_how_to_state_them(folder):
     (folder / "localization.txt").write_text("c/a.jpg,0.1,0.2,0.5,0.9\nc/b.jpg,0,0,1,1\n")
     with pytest.raises(ValueError, match=r"fractions of the images, multiply x by the width"):
         read_split(folder)

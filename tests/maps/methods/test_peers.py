@@ -493,7 +493,7 @@ class TestAdapters:
             make(PEERS[package](), tiny_classifier(GAP()), images, class_ids)
 
     @needs("captum")
-    def test_captum_adds_up_channels_as_told(self, images, class_ids):
+    def test_captum_adds_up_channels_as_asked(self, images, class_ids):
         classifier = tiny_classifier(GAP())
         pixels = floats(images).float().requires_grad_()
         logits = classifier(pixels)

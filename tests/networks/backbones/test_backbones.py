@@ -122,7 +122,7 @@ def test_unreachable_weights_of_a_head_name_its_own_setting(network, monkeypatch
         head.prepare({"vgg16": 512, "alexnet": 256}[network])
 
 
-def test_retries_of_the_hub_are_not_told(monkeypatch, caplog):
+def test_retries_of_the_hub_are_not_reported(monkeypatch, caplog):
     hub = logging.getLogger("huggingface_hub.utils._http")
 
     def no_network(*args, **kwargs):

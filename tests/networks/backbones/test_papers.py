@@ -156,7 +156,7 @@ INCEPTION_V3 = (
 
 
 @pytest.mark.parametrize(
-    ("build", "trunk", "added", "told", "channels", "cells"),
+    ("build", "trunk", "added", "text", "channels", "cells"),
     [
         (alexnet_gap, ALEXNET, conv(9, 256, 1024), "4,830,016", 1024, 13),
         (alexnet_pool5, ALEXNET, 0, "2,469,696", 256, 6),
@@ -173,15 +173,15 @@ INCEPTION_V3 = (
         *((resnet18, of_resnet18(), 0, "11,176,512", 512, {"output_stride": s, "dilate": False}) for s in (32, 16, 8)),
     ],
 )
-def test_parameters_channels_and_cells_are_those_of_the_docstring(build, trunk, added, told, channels, cells):
+def test_parameters_channels_and_cells_are_those_of_the_docstring(build, trunk, added, text, channels, cells):
     settings = cells if isinstance(cells, dict) else {}
     cells = 224 // cells["output_stride"] if isinstance(cells, dict) else cells
     with META:
         backbone = build(None, **settings)
         features = backbone(torch.zeros(2, 3, 224, 224))
     assert count(backbone) == trunk + added
-    assert f"{trunk + added:,}" == told
-    assert told in build.__doc__
+    assert f"{trunk + added:,}" == text
+    assert text in build.__doc__
     if added:
         assert f"{added:,}" in build.__doc__
     assert features.shape == (2, channels, cells, cells)
@@ -475,16 +475,16 @@ class TestFullyConnected:
             make(CAM(), ours, random_images(1, 64), torch.tensor([0]))
 
     @pytest.mark.parametrize(
-        ("network", "channels", "cells", "told"),
+        ("network", "channels", "cells", "text"),
         [("vgg16", 512, 49, "119,545,856"), ("alexnet", 256, 36, "54,534,144")],
     )
-    def test_parameters_are_those_of_the_docstring(self, network, channels, cells, told):
+    def test_parameters_are_those_of_the_docstring(self, network, channels, cells, text):
         with META:
             pooling = FullyConnected(network, None)
             assert pooling.prepare(channels) == 4096
         assert count(pooling) == conv(cells, channels, 4096) + conv(1, 4096, 4096)
-        assert f"{count(pooling):,}" == told
-        assert told in FullyConnected.__doc__
+        assert f"{count(pooling):,}" == text
+        assert text in FullyConnected.__doc__
 
     def test_preparing_twice_makes_nothing_new(self):
         with META:

@@ -134,7 +134,7 @@ class TestEveryFigure:
             draw([])
 
     @pytest.mark.parametrize("draw", [draw_thresholds, draw_ious, draw_groups])
-    def test_more_than_can_be_told_apart(self, draw):
+    def test_more_than_can_be_distinguished(self, draw):
         with pytest.raises(ValueError, match="at most 8 settings"):
             draw([str(n) for n in range(9)])
 

@@ -120,11 +120,11 @@ class TestBoth:
 
     @pytest.mark.parametrize("draw", DRAWN)
     def test_the_legend_names_what_is_there(self, draw):
-        told = legend(draw(HEADS))
+        entries = legend(draw(HEADS))
         assert {"features pooled", "class scores pooled", "features pooled, by another pooling than trained"} < set(
-            told
+            entries
         )
-        assert told[-1] == "95 % interval"
+        assert entries[-1] == "95 % interval"
         plain = legend(draw([without_interval(head) for head in HEADS[:2]]))
         assert plain == ["features pooled"]
 

@@ -45,6 +45,7 @@ SCORES = {
     "gt_known_loc": Score(gt_known_loc, "largest", "held_out"),
     "gt_known_loc_20": Score(partial(gt_known_loc, iou_threshold=0.5), "largest", 0.2),
     "gt_known_loc_otsu": Score(gt_known_loc, "largest", "label_free"),
+    "gt_known_loc_li": Score(gt_known_loc, "largest", "label_free_li"),
     "gt_known_loc_iou30": Score(partial(gt_known_loc, iou_threshold=0.3), "largest", "held_out"),
     "pointing_game": Score(pointing_game, "largest", None, reads_map=True),
     "energy_pointing": Score(energy_pointing, "largest", None, reads_map=True),
@@ -118,6 +119,9 @@ def test_it_says_what_records_and_scores_say(protocol):
     assert fixed["gt_known_loc", "largest", 0.5] == gt_known_loc(one.at(0.2))
     assert label_free["gt_known_loc", "largest", 0.5] == gt_known_loc(one.label_free_view())
     assert label_free["top5_loc", "largest", 0.5] == top_k_loc(one.label_free_view(), 5)
+    by_li = values(rows, "label_free_li")
+    assert by_li == {("gt_known_loc", "largest", 0.5): gt_known_loc(one.label_free_view("label_free_li"))}
+    np.testing.assert_array_equal(table.streamed.label_free, one.label_free)
     right = one.best_iou[ranks < 5] >= 0.5
     assert oracle["top5_loc", "largest", 0.5] == right.sum(axis=0).max() / 90
     for score in (box_area_ratio, coverage, leakage):

@@ -29,7 +29,7 @@ def make_record(rank=(0, 2, 0, 7)) -> LocalizationRecord:
         true_boxes=np.array([[0, 0, 10, 10]] * 4, dtype=np.float32),
         thresholds=np.array([0.0, 0.2, 0.4]),
         operating_point=1,
-        label_free=np.array([0, 0, 2, 1]),
+        label_free=np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 1], [2, 1, 2, 0, 1], [1, 1, 2, 1, 1]]),
         peak_distance=np.array([0, 15, 15.5, 3], dtype=np.float32),
         energy_inside=np.array([1, 0.5, 0, 0.7], dtype=np.float32),
         protocol={"name": "tight"},
@@ -103,6 +103,12 @@ class TestScore:
         assert score({"largest": make_record()}) == 2 / 4  # 0.5, 0.4, 0.9, 0.2
         assert score.threshold_used({"largest": make_record()}) is None
         assert score.protocol == "largest, τ by Otsu"
+
+    def test_each_label_free_method_reads_the_threshold_that_it_chose(self):
+        score = Score(gt_known_loc, "largest", "label_free_triangle")
+        assert score({"largest": make_record()}) == 2 / 4  # 0.5, 0.6, 0.3, 0.2
+        assert Score(gt_known_loc, "largest", "label_free_li")({"largest": make_record()}) == 1 / 4  # 0, 0.2, 0.9, 0.1
+        assert score.protocol == "largest, τ by triangle"
 
     def test_what_reads_boxes_reads_them_where_they_were_saved(self):
         assert Score(coverage, "largest", 0.2)({"largest": make_record()}) > 0

@@ -48,10 +48,10 @@ def gen(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def make_batch(count=8, size=16, seed=0, **told):
+def make_batch(count=8, size=16, seed=0, **fields):
     images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=gen(5))
     class_ids = torch.arange(count) % 5
-    return TrainingBatch(images.contiguous(memory_format=torch.channels_last), class_ids, gen(seed), **told)
+    return TrainingBatch(images.contiguous(memory_format=torch.channels_last), class_ids, gen(seed), **fields)
 
 
 def training(pooling=GAP, **kwargs):
@@ -101,13 +101,13 @@ def test_a_few_steps_lower_the_loss_of_the_plain_network(method):
 
 @every_method
 def test_the_generator_alone_decides(method):
-    def told(seed):
+    def drawn(seed):
         loss, logits = method.loss(training(), make_batch(seed=seed))
         return loss.item(), logits
 
-    first, other = told(0), told(1)
+    first, other = drawn(0), drawn(1)
     torch.manual_seed(99)  # the global generator has no say
-    again = told(0)
+    again = drawn(0)
     assert first[0] == again[0]
     assert torch.equal(first[1], again[1])
     assert first[0] != other[0]
@@ -160,13 +160,13 @@ def test_any_head_size_and_number_of_images(method, pooling, pool_site, count, s
     ids=["has", "cutmix", "erasing", "erasing_mean", "rand_augment"],
 )
 def test_switched_off_it_is_plain_training_to_the_bit(method):
-    def told(one):
+    def trained(one):
         classifier = training()
         loss, logits = one.loss(classifier, make_batch(label_smoothing=0.1))
         loss.backward()
         return loss, logits, *(parameter.grad for parameter in classifier.parameters())
 
-    for found, expected in zip(told(method), told(TrainingMethod()), strict=True):
+    for found, expected in zip(trained(method), trained(TrainingMethod()), strict=True):
         assert torch.equal(found, expected)
 
 
@@ -534,7 +534,7 @@ def test_erasing_covers_its_ranges_evenly():
     assert tops.float().mean().item() == pytest.approx(bottoms.float().mean().item(), rel=0.05)
 
 
-def test_erasing_takes_the_share_of_images_that_it_is_told():
+def test_erasing_takes_the_share_of_images_that_is_asked_for():
     erased = RandomErasing(probability=0.3).erased(4000, 8, 8, gen())
     assert erased.flatten(1).any(dim=1).float().mean().item() == pytest.approx(0.3, abs=0.03)
 

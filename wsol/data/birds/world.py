@@ -74,6 +74,8 @@ class BirdSettings:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}.")
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie in [{low}, {high}], got {getattr(self, name)}.")
+        if isinstance(self.object_scale, list):  # from a config
+            object.__setattr__(self, "object_scale", tuple(self.object_scale))
         if not isinstance(self.object_scale, tuple) or len(self.object_scale) != 2:
             raise ValueError(f"object_scale must be two numbers, (shortest, longest), got {self.object_scale!r}.")
         small, large = self.object_scale

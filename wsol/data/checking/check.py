@@ -1,122 +1,157 @@
 """Check a whole data set: decode every image and compare it with its annotations."""
 
+import hashlib
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from wsol.data.checking.inspection import Inspected, Kind, Load, Problem, Tally, inspect
-from wsol.data.checking.published import Figure, Published
+from wsol.atomic_files import regular_file
+from wsol.data.checking.published import Published
+from wsol.data.clipping import reach_out
 from wsol.data.image_set import ImageSet
-from wsol.data.index import Index
+from wsol.data.index import Entry, Index
+from wsol.data.sample import Sample
 from wsol.data.splits import Splits
+from wsol.geometry import Size, as_boxes, clip_boxes, overhangs
 from wsol.threads import in_threads, processors
 
-Member = tuple[int, int]
+Load = Callable[[Entry], Sample]
 
+_SHOWN = 3  # problems of a kind
 # Images that a thread receives at once: handing over costs as much as decoding a third of a small image.
 _AT_ONCE = 32
 
 
-def same_files(digests: Sequence[NDArray[np.uint64]]) -> Iterator[list[Member]]:
-    """Yield groups of files with the same digest.
+class Kind(StrEnum):
+    """Kinds of problems, under their names in reports."""
 
-    Args:
-        digests: of the files of each split, (N,) each; 0: unknown, equal to no other.
+    MISSING = "missing file"
+    UNREADABLE = "file that may not be read"
+    UNDECODABLE = "image that cannot be decoded"
+    SIZE = "image of another size than its annotation says"
+    EMPTY_BOX = "empty box"
+    OUTSIDE = "box outside of its image"
+    CLIPPED = "box that reaches out of its image"
+    FRACTIONS = "boxes that seem to be fractions"
+    MASK = "mask"
+    NO_BOX = "no box or mask"
+    COUNT = "number of images that differs from the published one"
+    BOX_COUNT = "number of boxes that differs from the published one"
+    TWO_SPLITS = "same file in two splits"
+    TWO_CLASSES = "same file in two classes"
 
-    Yields:
-        Two or more (split, place in the split), ascending.
-    """
-    table = pd.DataFrame(
-        {
-            "split": np.repeat(np.arange(len(digests)), [len(column) for column in digests]),
-            "place": np.concatenate([np.arange(len(column)) for column in digests]),
-            "digest": np.concatenate(digests),
-        }
-    )
-    copies = table[(table["digest"] != 0) & table.duplicated("digest", keep=False)]
-    for _, group in copies.groupby("digest", sort=False):  # in the order of their first files
-        yield list(zip(group["split"].tolist(), group["place"].tolist(), strict=True))
+    @property
+    def is_warning(self) -> bool:
+        """Whether a run can go on in spite of it: published data sets have some of these."""
+        return self in (Kind.BOX_COUNT, Kind.TWO_SPLITS, Kind.TWO_CLASSES)
+
+    @property
+    def is_note(self) -> bool:
+        """Whether a run deals with it: a box that reaches out of its image is clipped."""
+        return self is Kind.CLIPPED
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the data set has to be corrected before a run."""
+        return not (self.is_warning or self.is_note)
 
 
 @dataclass(frozen=True)
-class SplitFacts:
-    """Facts about one split.
+class Problem:
+    """One problem.
+
+    Attributes:
+        split: train, val or test; empty where it is of the whole data set.
+        image_id: empty where it is of the whole split.
+        kind: of problem.
+        message: names the file, the line where there is one, and the remedy.
+    """
+
+    split: str
+    image_id: str
+    kind: Kind
+    message: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split.
 
     Attributes:
         name: train, val or test.
-        images: their number.
-        boxes: their number.
-        several: images with more than one box.
-        per_class: (K,) images of each class.
-        sizes: (D, 2) height and width in pixels of the images that could be decoded.
+        images: of the split.
+        index: its annotations; train hands out no boxes, which this index still has.
+        sizes: (N, 2) height and width in pixels; 0, 0 where the image could not be decoded.
+        digests: (N,) of the files; 0 where the image is in no file of its own.
         traits: kind of file -> images.
-        copies: files that equal an earlier one.
     """
 
     name: str
-    images: int
-    boxes: int
-    several: int
-    per_class: NDArray[np.int64]
+    images: ImageSet
+    index: Index
     sizes: NDArray[np.int32]
-    traits: Counter[str]
-    copies: int
+    digests: NDArray[np.uint64]
+    traits: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, name: str, images: ImageSet, index: Index) -> "Part":
+        """Return a split that was not looked through yet."""
+        return cls(name, images, index, np.zeros((len(index), 2), np.int32), np.zeros(len(index), np.uint64))
+
+    @property
+    def decoded(self) -> NDArray[np.int32]:
+        """Sizes of the images that could be decoded, (D, 2)."""
+        return self.sizes[self.sizes[:, 0] > 0]
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A published number and the number found."""
-
-    figure: Figure
-    found: int
-
-
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """Results of the check.
 
     Attributes:
-        name: of the data set.
-        class_names: K names.
-        splits: train, val and test.
-        published: what it was compared with.
-        compared: its figures.
-        tallies: problems, warnings and notes, counted by kind.
+        splits: the data set.
+        parts: train, val and test.
+        published: what it was compared with; None: nothing.
+        found: the numbers found, in the order of the published figures.
+        counts: kind -> number of problems, warnings and notes.
+        first: kind -> the first three.
+        copies: split -> files that equal an earlier one.
         seconds: that decoding took.
         threads: that decoded.
     """
 
-    name: str
-    class_names: tuple[str, ...]
-    splits: tuple[SplitFacts, ...]
+    splits: Splits
+    parts: tuple[Part, ...]
     published: Published | None
-    compared: tuple[Compared, ...]
-    tallies: dict[Kind, Tally]
-    seconds: float
-    threads: int
-
-    @property
-    def images(self) -> int:
-        """Number of images in all splits."""
-        return sum(split.images for split in self.splits)
+    found: list[int] = field(default_factory=list)
+    counts: Counter[Kind] = field(default_factory=Counter)
+    first: dict[Kind, list[Problem]] = field(default_factory=lambda: defaultdict(list))
+    copies: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    threads: int = field(default_factory=processors)
 
     @property
     def problems(self) -> int:
         """Number of problems, warnings and notes not counted."""
-        return sum(tally.count for kind, tally in self.tallies.items() if kind.is_problem)
+        return sum(count for kind, count in self.counts.items() if kind.is_problem)
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is no problem."""
-        return self.problems == 0
+    def add(self, problem: Problem) -> None:
+        """Count one more problem; keep it if it is one of the first of its kind."""
+        self.counts[problem.kind] += 1
+        if len(self.first[problem.kind]) < _SHOWN:
+            self.first[problem.kind].append(problem)
 
 
 def check(
@@ -140,90 +175,53 @@ def check(
         duplicates: look for files that are the same byte for byte. Reading and hashing take a few percent of the time.
         progress: show a bar where the output is a terminal.
     """
-    tallies: dict[Kind, Tally] = {}
-
-    def add(problem: Problem) -> None:
-        tallies.setdefault(problem.kind, Tally()).add(problem)
-        on_problem(problem)
-
-    # Train hands out no boxes, which `annotated_train` still has.
     parts = (
-        ("train", splits.train, splits.annotated_train),
-        ("val", splits.val, splits.val.entries),
-        ("test", splits.test, splits.test.entries),
+        Part.of("train", splits.train, splits.annotated_train),
+        Part.of("val", splits.val, splits.val.entries),
+        Part.of("test", splits.test, splits.test.entries),
     )
+    report = Report(splits, parts, published)
+
+    def add(problems: Iterator[Problem]) -> None:
+        for problem in problems:
+            report.add(problem)
+            on_problem(problem)
+
     started = time.monotonic()
-    total = sum(len(index) for _, _, index in parts)
-    looked = []
-    bar = tqdm(
-        total=total, desc=f"checking {splits.name}", unit="image", leave=False, disable=None if progress else True
-    )
-    with bar, warnings.catch_warnings():
-        # Set once, around all threads: filters of warnings are shared by them.
+    total, hidden = sum(len(part.index) for part in parts), None if progress else True
+    with (
+        tqdm(desc=f"checking {splits.name}", total=total, unit="image", leave=False, disable=hidden) as bar,
+        warnings.catch_warnings(),  # set once, around all threads: filters of warnings are shared by them
+    ):
         warnings.simplefilter("ignore")
-        for name, images, index in parts:
-            looked.append(_look_through(name, images, index, duplicates, add, bar))
-    seconds = time.monotonic() - started
-    copies = [0] * len(parts)
-    if duplicates:
-        for split, problem in _copies(parts, [results.digests for results in looked]):
-            copies[split] += 1
-            if problem is not None:
-                add(problem)
-    facts = tuple(
-        SplitFacts(
-            name=name,
-            images=len(index),
-            boxes=len(index.boxes),
-            several=int((index.box_counts > 1).sum()),
-            per_class=np.bincount(index.class_ids.numpy(), minlength=splits.num_classes),
-            sizes=results.sizes[results.sizes[:, 0] > 0],
-            traits=results.traits,
-            copies=count,
-        )
-        for (name, _, index), results, count in zip(parts, looked, copies, strict=True)
-    )
-    for (_, _, index), fact in zip(parts, facts, strict=True):
-        for problem in _fractions(fact, index):
-            add(problem)
-    compared: tuple[Compared, ...] = ()
+        for part in parts:
+            add(_look_through(part, duplicates, bar))
+    report.seconds = time.monotonic() - started
+    add(_copies(report))
+    for part in parts:
+        add(_fractions(part))
     if published is not None:
-        compared = tuple(Compared(figure, _count(figure, facts)) for figure in published.figures)
-        for problem in _differing(published, compared, splits.num_classes):
-            add(problem)
-    return Report(splits.name, splits.class_names, facts, published, compared, tallies, seconds, processors())
+        add(_differing(report, published))
+    return report
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """Results of each image of a split."""
+def _look_through(part: Part, duplicates: bool, bar: tqdm) -> Iterator[Problem]:
+    """Yield the problems of each image, and note its size and digest."""
+    index, load = part.index, _whole(part.images.load)
 
-    sizes: NDArray[np.int32]  # (N, 2) height and width; 0, 0 where it could not be decoded
-    digests: NDArray[np.uint64]  # (N,), 0 where there is none
-    traits: Counter[str]
-
-
-def _look_through(
-    name: str, images: ImageSet, index: Index, with_digest: bool, add: Callable[[Problem], None], bar: tqdm
-) -> _Looked:
-    sizes, digests = np.zeros((len(index), 2), np.int32), np.zeros(len(index), np.uint64)
-    traits: Counter[str] = Counter()
-    load, must_have_box = _whole(images.load), name != "train"
-
-    def look(start: int) -> list[tuple[str, Inspected]]:
+    def look(start: int) -> list[tuple[str, _Inspected]]:
         entries = (index[place] for place in range(start, min(start + _AT_ONCE, len(index))))
-        return [(entry.image_id, inspect(entry, load, must_have_box, with_digest)) for entry in entries]
+        return [(entry.image_id, _inspect(entry, load, part.name != "train", duplicates)) for entry in entries]
 
-    starts = range(0, len(index), _AT_ONCE)
-    for start, inspected in zip(starts, in_threads(look, starts), strict=True):
-        for place, (image_id, result) in enumerate(inspected, start):
-            sizes[place] = result.size or (0, 0)
-            digests[place] = result.digest
-            traits.update(result.traits)
+    place = 0
+    for inspected in in_threads(look, range(0, len(index), _AT_ONCE)):
+        for image_id, result in inspected:
+            part.sizes[place], part.digests[place] = result.size or (0, 0), result.digest
+            part.traits.update(result.traits)
+            place += 1
             for kind, message in result.problems:
-                add(Problem(name, image_id, kind, message))
+                yield Problem(part.name, image_id, kind, message)
         bar.update(len(inspected))
-    return _Looked(sizes, digests, traits)
 
 
 def _whole(load: Load) -> Load:
@@ -233,60 +231,170 @@ def _whole(load: Load) -> Load:
     return load
 
 
-def _copies(
-    parts: Iterable[tuple[str, ImageSet, Index]], digests: list[NDArray[np.uint64]]
-) -> Iterator[tuple[int, Problem | None]]:
-    """Yield the split of each file that equals an earlier one, with a problem if splits or classes differ."""
-    names, _, indexes = zip(*parts, strict=True)
-    for (split, place), *others in same_files(digests):
-        first = indexes[split][place]
-        for other_split, other_place in others:
-            other = indexes[other_split][other_place]
-            where = f"{other.path} is, byte for byte, {first.path}, which is in {names[split]}"
-            if other_split != split:
+class _Inspected(NamedTuple):
+    size: Size | None  # None if it cannot be decoded
+    digest: int  # of its file
+    traits: list[str]
+    problems: list[tuple[Kind, str]]
+
+
+def _inspect(entry: Entry, load: Load, is_scored: bool, with_digest: bool) -> _Inspected:
+    """Load an image as a run does, and find all that is wrong with it, not only what a run would stop at."""
+    problems: list[tuple[Kind, str]] = []
+    digest, of_file = 0, Kind.UNDECODABLE
+    try:
+        with regular_file(entry.path).open("rb") as file:
+            if with_digest:
+                # Of a million different files two share 8 bytes with probability 3e-8.
+                short = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+                digest = int.from_bytes(short.digest(), "little")
+    except FileNotFoundError:
+        pass  # `load` raises the same, unless the image is in no file of its own
+    except (OSError, ValueError):  # ValueError: no file can have such a name
+        of_file = Kind.UNREADABLE
+    sample = _load(entry, load, of_file, problems)
+    if sample is not None and sample.mask is not None and not sample.mask.any():
+        masks = ", ".join(map(str, entry.mask_paths)) or "the mask"
+        where = f"{entry.origin}: " if entry.origin else ""
+        problems.append((Kind.MASK, f"{where}{masks} of {entry.path}: no pixel is set; unpack the masks again."))
+    if entry.ignore_path is not None and sample is not None:
+        _try(replace(_bare(entry), mask_paths=(entry.ignore_path,)), load, Kind.MASK, problems)
+    if is_scored and not len(entry.boxes) and not entry.mask_paths and (sample is None or sample.mask is None):
+        problems.append(
+            (Kind.NO_BOX, f"{entry.path} has no box or mask, and is scored; give it one, or move it to train.")
+        )
+    traits = [] if sample is None or not entry.path.is_file() else _traits(entry.path)
+    return _Inspected(None if sample is None else sample.size, digest, traits, problems)
+
+
+def _traits(path: Path) -> list[str]:
+    """Return the traits of an image file that can be decoded."""
+    with Image.open(path) as image:
+        mode, exif = image.mode, Image.Image.getexif(image)  # a PNG's own getexif would decode it once more
+        traits = {
+            "grayscale": mode in ("1", "L", "LA"),
+            "CMYK": mode == "CMYK",
+            "16-bit": mode.startswith("I"),
+            "palette": mode in ("P", "PA"),
+            "transparent": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
+            "turned by EXIF": exif.get(ExifTags.Base.Orientation, 1) in range(2, 9),
+        }
+    return [name for name, has in traits.items() if has]
+
+
+def _load(entry: Entry, load: Load, of_file: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
+    """Load an image; after an error, which is only the first, load it piece by piece. None if it has no pixels."""
+    try:
+        sample = load(entry)
+        problems += _reaching_out(entry, sample.size)
+        return sample
+    except Exception as error:  # a damaged file can raise anything in a decoder, and must not end the check
+        first = _message(entry, error)
+    known, bare = len(problems), _bare(entry)
+    whole = _try(replace(bare, size=None), load, of_file, problems)
+    if whole is None or _try(bare, load, Kind.SIZE, problems) is None:
+        return whole  # boxes are on another grid, or on none
+    for place, box in enumerate(entry.boxes):
+        kind = Kind.EMPTY_BOX if (box[2:] <= box[:2]).any() else Kind.OUTSIDE
+        _try(replace(bare, boxes=box[None], origin=entry.box_origin(place)), load, kind, problems)
+    for path in entry.mask_paths:
+        _try(replace(bare, mask_paths=(path,)), load, Kind.MASK, problems)
+    if len(problems) == known:
+        problems.append((Kind.UNDECODABLE, first))
+    problems += _reaching_out(entry, whole.size)
+    return replace(whole, boxes=as_boxes([]), mask=None)
+
+
+def _bare(entry: Entry) -> Entry:
+    return replace(entry, boxes=as_boxes([]), box_origins=(), mask_paths=(), ignore_path=None)
+
+
+def _try(entry: Entry, load: Load, kind: Kind, problems: list[tuple[Kind, str]]) -> Sample | None:
+    try:
+        return load(entry)
+    except Exception as error:  # as above
+        missing = isinstance(error, FileNotFoundError) and kind is not Kind.MASK
+        problems.append((Kind.MISSING if missing else kind, _message(entry, error)))
+    return None
+
+
+def _message(entry: Entry, error: Exception) -> str:
+    """Return the error in one line, with the image and the line of its annotation."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, (ValueError, OSError)):
+        text = f"{entry.path} cannot be decoded ({type(error).__name__}: {text}); unpack its archive again."
+    return text if entry.origin in text else f"{text} Its annotation is {entry.origin}."
+
+
+def _reaching_out(entry: Entry, size: Size) -> Iterator[tuple[Kind, str]]:
+    """Yield a note for each box that reaches out of its image and has a part inside."""
+    clipped = clip_boxes(entry.boxes, size)
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    for place in np.flatnonzero(reach_out(entry.boxes, size) & inside):
+        numbers = ", ".join(f"{value:g}" for value in entry.boxes[place])
+        pixels = overhangs(entry.boxes[place][None], size)[0]
+        yield (
+            Kind.CLIPPED,
+            f"{entry.box_origin(int(place))}: the box ({numbers}) (x0, y0, x1, y1) of {entry.path} reaches {pixels:g} "
+            f"{'pixel' if pixels == 1 else 'pixels'} out of the image, which is {size[1]} x {size[0]}; it is clipped.",
+        )
+
+
+def _copies(report: Report) -> Iterator[Problem]:
+    """Count files that equal an earlier one, and yield those whose splits or classes differ."""
+    repeated = pd.Series(np.concatenate([part.digests for part in report.parts])).duplicated(keep=False).to_numpy()
+    ends = np.cumsum([len(part.index) for part in report.parts])[:-1]
+    seen: dict[int, tuple[Part, int]] = {}
+    for part, candidates in zip(report.parts, np.split(repeated, ends), strict=True):
+        for place in np.flatnonzero(candidates & (part.digests != 0)).tolist():
+            first_part, first_place = seen.setdefault(int(part.digests[place]), (part, place))
+            if first_part is part and first_place == place:
+                continue
+            report.copies[part.name] += 1
+            first, other = first_part.index[first_place], part.index[place]
+            if first_part is not part:
                 kind, why = Kind.TWO_SPLITS, "a score on images that were seen before is too high"
             elif other.class_id != first.class_id:
                 kind, why = Kind.TWO_CLASSES, "one of the labels is wrong, or both are right"
             else:
-                yield other_split, None
                 continue
+            where = f"{other.path} is, byte for byte, {first.path}, which is in {first_part.name}"
             other_class = ", of another class" if other.class_id != first.class_id else ""
-            yield other_split, Problem(names[other_split], other.image_id, kind, f"{where}{other_class}; {why}.")
+            yield Problem(part.name, other.image_id, kind, f"{where}{other_class}; {why}.")
 
 
-def _fractions(facts: SplitFacts, index: Index) -> Iterator[Problem]:
+def _fractions(part: Part) -> Iterator[Problem]:
     """Yield a problem if all boxes of a split lie in [0, 1] though its images have more pixels."""
-    if len(index.boxes) and len(facts.sizes) and float(index.boxes.max()) <= 1 < facts.sizes.max():
-        boxed = int(np.argmax(index.box_counts > 0))
-        origin = index[boxed].origin or str(index[boxed].path)
+    boxes, pixels = part.index.boxes, int(part.sizes.max(initial=0))
+    if len(boxes) and float(boxes.max()) <= 1 < pixels:
+        boxed = part.index[int(np.argmax(part.index.box_counts > 0))]
         yield Problem(
-            facts.name,
+            part.name,
             "",
             Kind.FRACTIONS,
-            f"{origin}: no coordinate of the {len(index.boxes):,} boxes of {facts.name} is above 1, and images have up "
-            f"to {facts.sizes.max()} pixels: they seem to be fractions of the images. Write pixels, or state it where "
-            "the reader has an option, as data.box_format=normalized of data=folder.",
+            f"{boxed.origin or boxed.path}: no coordinate of the {len(boxes):,} boxes of {part.name} is above 1, and "
+            f"images have up to {pixels} pixels: they seem to be fractions of the images. Write pixels, or state it "
+            "where the reader has an option, as data.box_format=normalized of data=folder.",
         )
 
 
-def _count(figure: Figure, facts: Iterable[SplitFacts]) -> int:
-    return sum(split.boxes if figure.of_boxes else split.images for split in facts if split.name in figure.splits)
-
-
-def _differing(published: Published, compared: Iterable[Compared], num_classes: int) -> Iterator[Problem]:
-    """Yield a problem for each count that contradicts the published one, or its share of the classes read."""
-    for count in compared:
-        whole = num_classes >= published.num_classes
-        expected, known = count.figure.count, whole
-        if count.figure.even and not whole:
-            expected, known = count.figure.count * num_classes // published.num_classes, True
-        if count.found > expected or (known and count.found != expected):
-            kind = Kind.BOX_COUNT if count.figure.of_boxes else Kind.COUNT
-            remedy = "another list of boxes is not comparable" if count.figure.of_boxes else "unpack the archive again"
+def _differing(report: Report, published: Published) -> Iterator[Problem]:
+    """Count what was published, and yield a problem for each count that contradicts it, or its share of the classes."""
+    classes = report.splits.num_classes
+    whole = classes >= published.num_classes
+    for figure in published.figures:
+        indexes = [part.index for part in report.parts if part.name in figure.splits]
+        found = sum(len(index.boxes) if figure.of_boxes else len(index) for index in indexes)
+        report.found.append(found)
+        expected, known = figure.count, whole
+        if figure.even and not whole:
+            expected, known = figure.count * classes // published.num_classes, True
+        if found > expected or (known and found != expected):
+            of_part = "" if whole else f" for {classes:,} of {published.num_classes:,} classes"
+            remedy = "another list of boxes is not comparable" if figure.of_boxes else "unpack the archive again"
             yield Problem(
                 "",
                 "",
-                kind,
-                f"{published.title}: {count.found:,} {count.figure.what}, of {expected:,} published"
-                f"{'' if whole else f' for {num_classes:,} of {published.num_classes:,} classes'}; {remedy}.",
+                Kind.BOX_COUNT if figure.of_boxes else Kind.COUNT,
+                f"{published.title}: {found:,} {figure.what}, of {expected:,} published{of_part}; {remedy}.",
             )

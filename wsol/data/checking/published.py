@@ -44,6 +44,45 @@ class Published:
     figures: tuple[Figure, ...]
 
 
+_CUB, _CUBV2, _TINY = CATALOG["cub"].counts, CATALOG["cubv2"].counts, CATALOG["tiny_imagenet"].counts
+_IMAGENET, _V2 = CATALOG["imagenet"].counts, CATALOG["imagenetv2_boxes"].counts
+_OF_VAL = (
+    Figure("images of the official val (test)", _IMAGENET["val"], ("test",), even=True),
+    Figure("boxes of test, by the field's list", _IMAGENET["val_boxes"], ("test",), of_boxes=True),
+)
+
+# Name in the catalog, with what is val where there is a choice -> the figures.
+_FIGURES: dict[str, tuple[Figure, ...]] = {
+    "cub": (
+        Figure("training images (train and val)", _CUB["train"], _HELD_OUT),
+        Figure("test images", _CUB["test"], ("test",)),
+        Figure("boxes", _CUB["boxes"], _ALL, of_boxes=True),
+    ),
+    "cub with CUBV2": (
+        Figure("training images", _CUB["train"], ("train",)),
+        Figure("images of CUBV2 (val)", _CUBV2["images"], ("val",)),
+        Figure("test images", _CUB["test"], ("test",)),
+        Figure("boxes of val", _CUBV2["boxes"], ("val",), of_boxes=True),
+        Figure("boxes of test", _CUB["test"], ("test",), of_boxes=True),  # one an image
+    ),
+    "tiny_imagenet": (
+        Figure("training images (train and val)", _TINY["train"], _HELD_OUT),
+        Figure("images of the official val (test)", _TINY["val"], ("test",)),
+        Figure("boxes", _TINY["boxes"], _ALL, of_boxes=True),
+    ),
+    "imagenet": (Figure("training images (train and val)", _IMAGENET["train"], _HELD_OUT), *_OF_VAL),
+    "imagenet with ImageNetV2": (
+        Figure("training images", _IMAGENET["train"], ("train",)),
+        *_OF_VAL,
+        Figure("images of ImageNetV2 (val)", _V2["images"], ("val",), even=True),
+        Figure("boxes of val, by the field's list", _V2["boxes"], ("val",), of_boxes=True),
+    ),
+    "openimages30k": tuple(
+        Figure(f"{split} images", CATALOG["openimages30k"].counts[split], (split,)) for split in _ALL
+    ),
+}
+
+
 def published_for(option: str, settings: Mapping[str, Any]) -> Published | None:
     """Return the published figures for a `data` option; None for a user's own or generated images.
 
@@ -51,79 +90,15 @@ def published_for(option: str, settings: Mapping[str, Any]) -> Published | None:
         option: its name.
         settings: its keys; `val`, and `name` of `metadata`, decide which images are in which split.
     """
-    val = settings.get("val")
-    if option == "cub":
-        return _cubv2() if val == "cubv2" else _cub()
-    if option == "tiny_imagenet":
-        return _tiny_imagenet()
-    if option == "imagenet":
-        return _imagenet(with_v2=val == "imagenetv2")
     if option in ("metadata", "openimages"):
-        name = settings.get("name", "OpenImages")
-        if name == "CUB":
-            return _cubv2()
-        if name == "ILSVRC":
-            return _imagenet(with_v2=True)
-        if name == "OpenImages":
-            return _openimages()
-    return None
-
-
-def _cub() -> Published:
-    source = CATALOG["cub"]
-    counts = source.counts
-    figures = (
-        Figure("training images (train and val)", counts["train"], _HELD_OUT),
-        Figure("test images", counts["test"], ("test",)),
-        Figure("boxes", counts["boxes"], _ALL, of_boxes=True),
-    )
-    return Published(source.title, counts["classes"], figures)
-
-
-def _cubv2() -> Published:
-    source, v2 = CATALOG["cub"], CATALOG["cubv2"]
-    figures = (
-        Figure("training images", source.counts["train"], ("train",)),
-        Figure("images of CUBV2 (val)", v2.counts["images"], ("val",)),
-        Figure("test images", source.counts["test"], ("test",)),
-        Figure("boxes of val", v2.counts["boxes"], ("val",), of_boxes=True),
-        Figure("boxes of test", source.counts["test"], ("test",), of_boxes=True),  # one an image
-    )
-    return Published(f"{source.title} with CUBV2", source.counts["classes"], figures)
-
-
-def _tiny_imagenet() -> Published:
-    source = CATALOG["tiny_imagenet"]
-    counts = source.counts
-    figures = (
-        Figure("training images (train and val)", counts["train"], _HELD_OUT),
-        Figure("images of the official val (test)", counts["val"], ("test",)),
-        Figure("boxes", counts["boxes"], _ALL, of_boxes=True),
-    )
-    return Published(source.title, counts["classes"], figures)
-
-
-def _imagenet(with_v2: bool) -> Published:
-    source, v2 = CATALOG["imagenet"], CATALOG["imagenetv2"]
-    counts = source.counts
-    train = Figure("training images", counts["train"], ("train",))
-    if not with_v2:
-        train = Figure("training images (train and val)", counts["train"], _HELD_OUT)
-    figures = [
-        train,
-        Figure("images of the official val (test)", counts["val"], ("test",), even=True),
-        Figure("boxes of test, by the field's list", counts["val_boxes"], ("test",), of_boxes=True),
-    ]
-    if with_v2:
-        boxes = CATALOG["imagenetv2_boxes"].counts["boxes"]
-        figures += [
-            Figure("images of ImageNetV2 (val)", v2.counts["images"], ("val",), even=True),
-            Figure("boxes of val, by the field's list", boxes, ("val",), of_boxes=True),
-        ]
-    return Published(source.title, counts["classes"], tuple(figures))
-
-
-def _openimages() -> Published:
-    source = CATALOG["openimages30k"]
-    figures = tuple(Figure(f"{split} images", source.counts[split], (split,)) for split in _ALL)
-    return Published(source.title, source.counts["classes"], figures)
+        lists = {"CUB": "cub with CUBV2", "ILSVRC": "imagenet with ImageNetV2", "OpenImages": "openimages30k"}
+        key = lists.get(settings.get("name", "OpenImages"), "")
+    else:
+        with_v2 = {("cub", "cubv2"): " with CUBV2", ("imagenet", "imagenetv2"): " with ImageNetV2"}
+        key = option + with_v2.get((option, str(settings.get("val"))), "")
+    if key not in _FIGURES:
+        return None
+    name, _, v2 = key.partition(" with ")
+    source = CATALOG[name]
+    title = f"{source.title} with CUBV2" if v2 == "CUBV2" else source.title
+    return Published(title, source.counts["classes"], _FIGURES[key])

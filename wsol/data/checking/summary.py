@@ -1,14 +1,12 @@
 """Write a summary of the check of a data set: Markdown that is readable in a terminal too."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from wsol.data.checking.check import Report, SplitFacts
-from wsol.data.checking.inspection import Kind, Tally
+from wsol.data.checking.check import Kind, Report
 from wsol.data.checking.published import Published
 
 
@@ -19,53 +17,52 @@ def summary(report: Report, listed_in: Path) -> str:
         report: of the check.
         listed_in: the file that lists all problems.
     """
-    noted = {kind: tally for kind, tally in report.tallies.items() if kind.is_note}
-    warned = {kind: tally for kind, tally in report.tallies.items() if kind.is_warning}
-    wrong = {kind: tally for kind, tally in report.tallies.items() if kind.is_problem}
-    blocks = [f"# {report.name}: {verdict(report)}", _table(report.splits), _classes(report)]
+    blocks = [f"# {report.splits.name}: {verdict(report)}", _table(report), _classes(report)]
     if report.published is not None:
         blocks.append(_beside(report.published, report))
-    if noted:
-        blocks.append(_listed("Notes", noted))
-    if warned:
-        blocks.append(_listed("Warnings", warned))
-    if wrong:
-        blocks.append(_listed("Problems", wrong))
-    if report.tallies:
+    for title, of_kind in (("Notes", "is_note"), ("Warnings", "is_warning"), ("Problems", "is_problem")):
+        kinds = [kind for kind in report.counts if getattr(kind, of_kind)]
+        blocks += ["\n".join([f"{title}:", *(_listed(kind, report) for kind in kinds)])] if kinds else []
+    if report.counts:
         blocks.append(f"All of them, one a line: {listed_in}")
     return "\n\n".join(blocks) + "\n"
 
 
 def verdict(report: Report) -> str:
     """Return `ready`, or how many problems there are; and how many warnings and notes."""
-    parts = ["ready" if report.is_ready else _plural(report.problems, "problem")]
-    warnings = sum(tally.count for kind, tally in report.tallies.items() if kind.is_warning)
-    notes = sum(tally.count for kind, tally in report.tallies.items() if kind.is_note)
+    parts = [_plural(report.problems, "problem") if report.problems else "ready"]
+    warnings = sum(count for kind, count in report.counts.items() if kind.is_warning)
+    notes = sum(count for kind, count in report.counts.items() if kind.is_note)
     parts += [_plural(count, what) for count, what in ((warnings, "warning"), (notes, "note")) if count]
     return ", ".join(parts)
 
 
 def speed(report: Report) -> str:
     """Return how long decoding took."""
-    rate, threads = report.images / max(report.seconds, 1e-9), _plural(report.threads, "thread")
-    return f"{report.images:,} images in {report.seconds:.1f} s: {rate:,.0f} images/s in {threads}"
+    images = sum(len(part.index) for part in report.parts)
+    rate, threads = images / max(report.seconds, 1e-9), _plural(report.threads, "thread")
+    return f"{images:,} images in {report.seconds:.1f} s: {rate:,.0f} images/s in {threads}"
 
 
-def _table(splits: Sequence[SplitFacts]) -> str:
+def _table(report: Report) -> str:
+    parts = report.parts
     rows: list[list[str]] = [
-        ["images", *(f"{split.images:,}" for split in splits)],
-        ["classes", *(f"{np.count_nonzero(split.per_class):,}" for split in splits)],
-        ["boxes", *(f"{split.boxes:,}" for split in splits)],
-        ["images with several boxes", *(f"{split.several:,}" for split in splits)],
-        ["width in pixels: least, median, most", *(_range(split.sizes[:, 1]) for split in splits)],
-        ["height in pixels: least, median, most", *(_range(split.sizes[:, 0]) for split in splits)],
+        ["images", *(f"{len(part.index):,}" for part in parts)],
+        ["classes", *(f"{len(part.index.class_ids.unique()):,}" for part in parts)],
+        ["boxes", *(f"{len(part.index.boxes):,}" for part in parts)],
+        ["images with several boxes", *(f"{int((part.index.box_counts > 1).sum()):,}" for part in parts)],
+        ["width in pixels: least, median, most", *(_range(part.decoded[:, 1]) for part in parts)],
+        ["height in pixels: least, median, most", *(_range(part.decoded[:, 0]) for part in parts)],
     ]
-    for trait in dict.fromkeys(trait for split in splits for trait in split.traits):
-        rows.append([trait, *(f"{split.traits[trait]:,}" for split in splits)])
-    if any(split.copies for split in splits):
-        rows.append(["copies of an earlier file", *(f"{split.copies:,}" for split in splits)])
-    headers = ["", *(split.name for split in splits)]
-    right = ["left", *("right" for _ in splits)]
+    for trait in dict.fromkeys(trait for part in parts for trait in part.traits):
+        rows.append([trait, *(f"{part.traits[trait]:,}" for part in parts)])
+    if report.copies:
+        rows.append(["copies of an earlier file", *(f"{report.copies[part.name]:,}" for part in parts)])
+    return _formatted(rows, ["", *(part.name for part in parts)])
+
+
+def _formatted(rows: list[list[str]], headers: list[str]) -> str:
+    right = ["left", *("right" for _ in headers[1:])]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=right)
 
 
@@ -74,47 +71,37 @@ def _range(values: NDArray[np.int32]) -> str:
 
 
 def _classes(report: Report) -> str:
-    train = report.splits[0].per_class
+    names = report.splits.class_names
+    train, *others = (np.bincount(part.index.class_ids, minlength=len(names)) for part in report.parts)
     fewest, most = int(np.argmin(train)), int(np.argmax(train))
-    if train[fewest] == train[most]:
-        text = f"Training images of a class: {train[fewest]:,} of each."
-    else:
-        text = (
-            f"Training images of a class: fewest {train[fewest]:,} ({report.class_names[fewest]}), "
-            f"most {train[most]:,} ({report.class_names[most]})."
-        )
-    for split in report.splits[1:]:
-        absent = np.flatnonzero(split.per_class == 0)
+    text = f"Training images of a class: {train[fewest]:,} of each."
+    if train[fewest] != train[most]:
+        text = f"Training images of a class: fewest {train[fewest]:,} ({names[fewest]}), "
+        text += f"most {train[most]:,} ({names[most]})."
+    for part, counts in zip(report.parts[1:], others, strict=True):
+        absent = np.flatnonzero(counts == 0)
         if len(absent):
-            first = report.class_names[int(absent[0])]
-            text += f" {_plural(len(absent), 'class', 'classes')} without image in {split.name}, first {first}."
+            number = _plural(len(absent), "class", "classes")
+            text += f" {number} without image in {part.name}, first {names[int(absent[0])]}."
     return text
 
 
 def _beside(published: Published, report: Report) -> str:
-    count = len(report.class_names)
+    count = report.splits.num_classes
     text = f"{published.title}: {count:,} of {published.num_classes:,} classes"
     text += "; counts are those of a subset." if count < published.num_classes else "."
-    rows = [[row.figure.what, f"{row.found:,}", f"{row.figure.count:,}"] for row in report.compared]
-    table = tabulate(
-        rows,
-        ["", "found", "published"],
-        tablefmt="github",
-        disable_numparse=True,
-        colalign=("left", "right", "right"),
-    )
-    return f"{text}\n\n{table}"
+    pairs = zip(published.figures, report.found, strict=True)
+    rows = [[figure.what, f"{found:,}", f"{figure.count:,}"] for figure, found in pairs]
+    return f"{text}\n\n{_formatted(rows, ['', 'found', 'published'])}"
 
 
-def _listed(title: str, tallies: dict[Kind, Tally]) -> str:
-    lines = [f"{title}:"]
-    for kind, tally in tallies.items():
-        lines.append(f"- {kind}: {tally.count:,}")
-        for problem in tally.first:
-            where = " ".join(part for part in (problem.split, problem.image_id) if part)
-            lines.append(f"  - {f'{where}: ' if where else ''}{problem.message}")
-        if tally.count > len(tally.first):
-            lines.append(f"  - and {tally.count - len(tally.first):,} more")
+def _listed(kind: Kind, report: Report) -> str:
+    lines = [f"- {kind}: {report.counts[kind]:,}"]
+    for problem in report.first[kind]:
+        where = " ".join(part for part in (problem.split, problem.image_id) if part)
+        lines.append(f"  - {f'{where}: ' if where else ''}{problem.message}")
+    if report.counts[kind] > len(report.first[kind]):
+        lines.append(f"  - and {report.counts[kind] - len(report.first[kind]):,} more")
     return "\n".join(lines)
 
 

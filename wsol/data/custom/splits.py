@@ -19,14 +19,28 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 _LIKE = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
-def seeded_split(
-    entries: Sequence[Entry], val_fraction: float, test_fraction: float, seed: int
-) -> tuple[Index, Index, Index]:
+@dataclass(frozen=True)
+class HeldOut:
+    """Which images are held out where no split is given.
+
+    Attributes:
+        val_fraction: share of each class's images with boxes, if val is held out.
+        test_fraction: share of each class's images with boxes, if no split is given.
+        split_seed: seed of the images that are held out.
+    """
+
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+
+def seeded_split(entries: Sequence[Entry], held_out: HeldOut) -> tuple[Index, Index, Index]:
     """Split images into train, val and test: fractions of each class's images with boxes; all others train.
 
     Raises:
         ValueError: if the fractions are not positive with a sum below 1, or there are too few boxes.
     """
+    val_fraction, test_fraction, seed = held_out.val_fraction, held_out.test_fraction, held_out.split_seed
     if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise ValueError(
             f"val_fraction and test_fraction must be positive and leave something to train on, got {val_fraction} and "
@@ -114,9 +128,7 @@ def own_indices(
     name: str,
     images: list[Labelled] | dict[SplitName, list[Labelled]],
     source: str,
-    val_fraction: float,
-    test_fraction: float,
-    split_seed: int,
+    held_out: HeldOut,
 ) -> Indices:
     """Return the indices of a user's images: number labels, split where no split is given, check for boxes.
 
@@ -125,9 +137,7 @@ def own_indices(
         images: by split; without `val` it is held out of those of `train` that have boxes. Or all in one, for a split
             that is seeded and stratified: see `seeded_split`.
         source: file or folder that was read, for messages.
-        val_fraction: share of each class's images with boxes, if val is held out.
-        test_fraction: share of each class's images with boxes, if no split is given.
-        split_seed: seed of the images that are held out.
+        held_out: the images that are held out where a split is not given.
 
     Raises:
         ValueError: for a split that is missing or lacks boxes, and for fewer than two classes.
@@ -142,9 +152,9 @@ def own_indices(
         )
     class_ids = {label: index for index, label in enumerate(class_names)}
     if stated is None:
-        train, val, test = seeded_split(_entries(everything, class_ids), val_fraction, test_fraction, split_seed)
-        how = f"no split is given; test ({test_fraction:g}) and val ({val_fraction:g}) are held out of the images with "
-        how += f"boxes, seed {split_seed}"
+        train, val, test = seeded_split(_entries(everything, class_ids), held_out)
+        how = f"no split is given; test ({held_out.test_fraction:g}) and val ({held_out.val_fraction:g}) are held out "
+        how += f"of the images with boxes, seed {held_out.split_seed}"
     else:
         train, val, test = (Index.of(_entries(stated.get(split, ()), class_ids)) for split in SPLITS)
         how = "splits as given"
@@ -156,9 +166,9 @@ def own_indices(
                     f"{source}: there is no val, which chooses thresholds, and no image of train has boxes of which "
                     "val could be held out; give boxes to some, or make a split val."
                 )
-            train, val = hold_out_boxed(train, val_fraction, split_seed)
-            how = f"train and test as given, val ({val_fraction:g}) held out of train's images with boxes, "
-            how += f"seed {split_seed}"
+            train, val = hold_out_boxed(train, held_out.val_fraction, held_out.split_seed)
+            how = f"train and test as given, val ({held_out.val_fraction:g}) held out of train's images with boxes, "
+            how += f"seed {held_out.split_seed}"
     _check_boxed(source, {"val": val, "test": test})
     log.info("%s: %s.", source, how)
     for title, part in zip(SPLITS, (train, val, test), strict=True):

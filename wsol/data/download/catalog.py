@@ -11,17 +11,15 @@ class RemoteFile:
     Attributes:
         url: http or https.
         target: what it becomes, below the data root: for an archive the folder that is in it, else the file itself.
-        sha256: hexadecimal; None: not published.
-        md5: likewise.
-        size: in bytes; None: not known.
+        sha256: hexadecimal, lower case.
+        size: in bytes.
         max_bytes: of an archive: bound on what it unpacks to. None: the file is no archive.
     """
 
     url: str
     target: str
-    sha256: str | None = None
-    md5: str | None = None
-    size: int | None = None
+    sha256: str
+    size: int
     max_bytes: int | None = None
 
     @property
@@ -68,9 +66,8 @@ class Source:
 
     @property
     def size(self) -> int | None:
-        """Bytes to download; None if the size of a file is unknown, or there is no file."""
-        sizes = [file.size for file in self.files if file.size is not None]
-        return sum(sizes) if sizes and len(sizes) == len(self.files) else None
+        """Bytes to download; None if there is no file."""
+        return sum(file.size for file in self.files) or None
 
 
 _GIB = 2**30
@@ -100,14 +97,13 @@ _SOURCES = (
         what="Photographs of 200 bird species with a box, a mask and 15 part locations each (Wah et al., 2011).",
         terms="for non-commercial research and education; the photographs belong to their photographers on Flickr "
         "(vision.caltech.edu/datasets/cub_200_2011)",
-        # Sizes and both checksums of both archives stand in many public downloaders, github.com searched for
-        # 97eceeb196236b17998738112f37df78 and 4d47ba1228eae64f2fa547c47bc65255, and agree in all of them.
+        # Sizes and checksums of both archives are in many public downloaders, which agree; search github.com for the
+        # md5 97eceeb196236b17998738112f37df78 and 4d47ba1228eae64f2fa547c47bc65255.
         files=(
             RemoteFile(
                 "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
                 "CUB_200_2011",
                 sha256="0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
-                md5="97eceeb196236b17998738112f37df78",
                 size=1_150_585_339,
                 max_bytes=5 * _GIB,
             ),
@@ -115,7 +111,6 @@ _SOURCES = (
                 "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz",
                 "segmentations",
                 sha256="dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f",
-                md5="4d47ba1228eae64f2fa547c47bc65255",
                 size=39_272_883,
                 max_bytes=_GIB,
             ),
@@ -161,14 +156,13 @@ _SOURCES = (
         title="Tiny ImageNet",
         what="Photographs of 200 classes of ImageNet at 64 x 64 pixels, with a box each (Stanford CS231n).",
         terms=f"of ImageNet's images: {_IMAGENET_TERMS}",
-        # Size and both checksums agree in many public downloaders, github.com searched for
+        # Size and checksum agree in many public downloaders; search github.com for the md5
         # 90528d7ca1a48142e341f4ef8d21d0de.
         files=(
             RemoteFile(
                 "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
                 "tiny-imagenet-200",
                 sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
-                md5="90528d7ca1a48142e341f4ef8d21d0de",
                 size=248_100_043,
                 max_bytes=2 * _GIB,
             ),

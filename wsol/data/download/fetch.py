@@ -70,7 +70,7 @@ def is_present(file: RemoteFile, data_root: Path) -> bool:
     target = data_root / file.target
     if file.max_bytes is not None:
         return target.is_dir() and any(target.iterdir())
-    return target.is_file() and is_right(target, sha256=file.sha256, md5=file.md5, size=file.size)
+    return target.is_file() and is_right(file, target)
 
 
 def _fetch_file(
@@ -88,15 +88,8 @@ def _fetch_file(
     if file.max_bytes is None and target.exists():
         lines.append(f"{target} is not the published file (size or checksum); replaced, and kept as {_kept(target)}.")
     archive = downloads / file.name
-    downloaded = download(
-        file.url, archive, sha256=file.sha256, md5=file.md5, size=file.size, progress=progress, wait=wait
-    )
-    algorithm = "sha256" if file.sha256 else "md5" if file.md5 else None
-    checked = f"{algorithm} is right" if algorithm else "no checksum is published, so it was not checked"
-    lines.append(
-        f"{file.name}: {'downloaded' if downloaded else 'was in .downloads'}, {_bytes(archive.stat().st_size)}; "
-        f"{checked}."
-    )
+    how = "downloaded" if download(file, archive, progress=progress, wait=wait) else "was in .downloads"
+    lines.append(f"{file.name}: {how}, {file.size:,} bytes; sha256 is right.")
     if file.max_bytes is None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -104,7 +97,7 @@ def _fetch_file(
         os.replace(archive, target)
         return [*lines, f"Put at {target}."]
     done = unpack(archive, target, max_bytes=file.max_bytes, inside=target.name, progress=progress)
-    lines.append(f"Unpacked to {target}: {done.files:,} files, {_bytes(done.size)}.")
+    lines.append(f"Unpacked to {target}: {done.files:,} files, {done.size:,} bytes.")
     if done.left_out:
         lines.append(f"Left out of {file.name}: {done.left_out:,} that lie outside its folder {target.name}.")
     if not keep:
@@ -124,7 +117,3 @@ def _remove_if_empty(folder: Path) -> None:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-
-
-def _bytes(size: int | None) -> str:
-    return "size not known" if size is None else f"{size:,} bytes"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from wsol.data.clipping import clip
 from wsol.data.decode import read_image, read_size
 from wsol.data.disk_cache import cached_table
-from wsol.data.formats.box_format import FARTHEST, BoxFormat, refuse_fractions, to_edges
+from wsol.data.formats.box_format import FARTHEST, FORMATS, BoxFormat, refuse_fractions, to_edges
 from wsol.data.hugging_face.arrow_columns import (
     as_array,
     check_counts,
@@ -39,13 +39,37 @@ _SIZES_VERSION = 1
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the set's columns, and the convention of its boxes."""
+    """The columns that are read, and the convention of the boxes.
 
-    image: str
-    label: str
-    boxes: str | None
-    id: str | None
-    box_format: BoxFormat
+    Attributes:
+        image_column: column of type Image, or of encoded images as bytes.
+        label_column: column of type ClassLabel, which names the classes, or integers or strings, whose values then name
+            them.
+        boxes_column: column of lists of boxes, or of the four numbers of a single box; `outer.inner` if it is nested,
+            as for other columns; None: there are no boxes.
+        id_column: column of strings or integers, unique over all splits; None: rows are numbered.
+        box_format: `edges` or `inclusive` x0, y0, x1, y1 in pixels, `xywh` left and top edge, width and height in
+            pixels (COCO), or `normalized` edges in [0, 1] of the image as it is shown, upright.
+
+    Raises:
+        ValueError: for an unknown box_format.
+    """
+
+    image_column: str = "image"
+    label_column: str = "label"
+    boxes_column: str | None = "objects.bbox"
+    id_column: str | None = None
+    box_format: BoxFormat = "edges"
+
+    def __post_init__(self) -> None:
+        if self.box_format not in FORMATS:
+            raise ValueError(f"box_format must be one of {', '.join(FORMATS)}, got {self.box_format!r}.")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        names = (self.image_column, self.label_column, self.boxes_column, self.id_column)
+        return [name for name in names if name is not None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class HubSplit:
 
     def images(self) -> "EncodedImages":
         """Return the encoded images alone."""
-        datasets, name = library(), self.columns.image
+        datasets, name = library(), self.columns.image_column
         if name not in self.rows.column_names:
             raise self.no_column(name, "image_column")
         feature = self.rows.features[name]
@@ -101,7 +125,7 @@ class HubSplit:
 
     def labels(self) -> tuple[pa.Array, list[str] | None]:
         """Return the label of each row; and the names of the classes, where the set has some."""
-        array = self.values(self.columns.label, "label_column")
+        array = self.values(self.columns.label_column, "label_column")
         null = first_null(array)
         if null is not None:
             raise ValueError(
@@ -118,17 +142,17 @@ class HubSplit:
                 )
         elif not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
             raise ValueError(
-                f"{self.path}: the column {self.columns.label!r} holds {array.type}; a label must be one ClassLabel, "
-                "integer or string: name its column with label_column=COLUMN."
+                f"{self.path}: the column {self.columns.label_column!r} holds {array.type}; a label must be one "
+                "ClassLabel, integer or string: name its column with label_column=COLUMN."
             )
-        return array, _names_of(self.rows.features, self.columns.label)
+        return array, _names_of(self.rows.features, self.columns.label_column)
 
     def index(self, class_ids: NDArray[np.int64]) -> Index:
         """Return all rows as an index."""
         paths = numbered(f"{self.name}/", len(self.rows))
         boxes, counts, sizes = self.boxes()
         return Index(
-            image_ids=paths if self.columns.id is None else self.ids(self.columns.id),
+            image_ids=paths if self.columns.id_column is None else self.ids(self.columns.id_column),
             class_ids=torch.from_numpy(class_ids),
             folder="",
             paths=paths,  # no files: where load_row finds them
@@ -153,7 +177,7 @@ class HubSplit:
     def boxes(self) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.Tensor | None]:
         """Return (M, 4) edges in pixels, (N,) counts, and (N, 2) sizes where the conversion needs them."""
         nothing = np.zeros((0, 4), np.float32), np.zeros(len(self.rows), np.int64), None
-        name, box_format = self.columns.boxes, self.columns.box_format
+        name, box_format = self.columns.boxes_column, self.columns.box_format
         # A split without the column may serve to train.
         if name is None or split_name(name, self.rows.column_names) is None:
             return nothing
@@ -192,7 +216,7 @@ class HubSplit:
                 sizes[row] = read_size(data, self.place(row))
             return pa.table({"height": sizes[:, 0], "width": sizes[:, 1]}), opened
 
-        sources = [*files, Path(self.columns.image, hashlib.sha256(wanted.tobytes()).hexdigest()[:16])]
+        sources = [*files, Path(self.columns.image_column, hashlib.sha256(wanted.tobytes()).hexdigest()[:16])]
         table = cached_table("hugging-face-sizes", _SIZES_VERSION, sources, read) if files else read()[0]
         return np.stack([table[side].to_numpy() for side in ("height", "width")], axis=1).astype(np.int32)
 
@@ -264,7 +288,7 @@ def class_ids_of(splits: Mapping[str, HubSplit], train_split: str) -> tuple[list
         if names != train_names or array.type != labels[train_split][0].type:
             raise ValueError(
                 f"{splits[name].path}: the splits {train_split!r} and {name!r} have other classes or types in "
-                f"{splits[name].columns.label!r}; cast_column() makes them alike."
+                f"{splits[name].columns.label_column!r}; cast_column() makes them alike."
             )
     present = pc.unique(pa.chunked_array([array for array, _ in labels.values()]))
     values = present.take(pc.sort_indices(present))

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,16 @@ def stored_stream(
     """
     datasets = library()
     stamps = [[str(file.absolute()), file.stat().st_mtime_ns, file.stat().st_size] for file in source.files]
-    identity = [_VERSION, source.path, source.config, source.revision, sorted(columns), image_column, stamps]
+    identity = [_VERSION, source.location, source.config, source.revision, sorted(columns), image_column, stamps]
     folder = cache_folder() / "streams" / digest(identity)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         missing = [split for split in wanted if not (folder / f"{split}.json").is_file()]
         if missing:
-            log.info("%s: streaming %s to %s.", source.path, ", ".join(missing), folder)
+            log.info("%s: streaming %s to %s.", source.location, ", ".join(missing), folder)
         for split, stream in (open_splits(source, missing, streaming=True) if missing else {}).items():
-            _store(datasets, stream, source.path, folder, split, columns, image_column, max_gib * 2**30, shard_bytes)
+            kept = _Kept(source.location, columns, image_column, max_gib * 2**30, shard_bytes)
+            _store(stream, split, folder, kept)
         stored = {}
         for split in wanted:
             files = [str(folder / name) for name in json.loads((folder / f"{split}.json").read_text())["files"]]
@@ -73,21 +75,23 @@ def stored_stream(
     return stored
 
 
-def _store(
-    datasets: Any,
-    stream: Any,
-    source_path: str,
-    folder: Path,
-    split: str,
-    columns: Sequence[str],
-    image_column: str,
-    max_bytes: float,
-    shard_bytes: int,
-) -> None:
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of a stream: its columns, and how many bytes of images, in all and in each file."""
+
+    location: str
+    columns: Sequence[str]
+    image_column: str
+    max_bytes: float
+    shard_bytes: int
+
+
+def _store(stream: Any, split: str, folder: Path, kept: _Kept) -> None:
+    datasets, image_column = library(), kept.image_column
     features = stream.features
     if features is None:
         raise ValueError(f"Split {split!r} does not state the types of its columns; leave streaming=false.")
-    places = (split_name(name, list(features)) for name in columns)
+    places = (split_name(name, list(features)) for name in kept.columns)
     tops = list(dict.fromkeys(place[0] for place in places if place is not None))
     stream = stream.select_columns(tops)
     if isinstance(features.get(image_column), datasets.Image):
@@ -100,15 +104,15 @@ def _store(
         log.info("%s: going on after %d rows of split %s.", folder, done, split)
     size, rows = 0, list[dict[str, Any]]()
     for row in _with_progress(stream, split, done):
-        image, length = _with_bytes(row.get(image_column), source_path)
+        image, length = _with_bytes(row.get(image_column), kept.location)
         size += length
-        if spent + size > max_bytes:
+        if spent + size > kept.max_bytes:
             raise ValueError(
-                f"The images take more than max_stream_gib={max_bytes / 2**30:g}: row {done + len(rows)} of split "
+                f"The images take more than max_stream_gib={kept.max_bytes / 2**30:g}: row {done + len(rows)} of split "
                 f"{split!r} would pass it. Raise it, and reading goes on after the last whole file, or delete {folder}."
             )
         rows.append(row if image is None else {**row, image_column: image})
-        if size >= shard_bytes or len(rows) >= _SHARD_ROWS:
+        if size >= kept.shard_bytes or len(rows) >= _SHARD_ROWS:
             files.append(_write(folder, split, len(files), pa.Table.from_pylist(rows, schema)))
             spent, done, size, rows = spent + size, done + len(rows), 0, []
     if rows or not files:

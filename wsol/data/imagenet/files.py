@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsol.data.image_tree import entries_of
+
 _WNID = re.compile(r"n\d{8}$")
 _VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.", re.IGNORECASE)
 
@@ -187,7 +189,7 @@ def read_members(path: Path, is_wanted: Callable[[str], bool], largest: int) -> 
 def xml_files(folder: Path) -> Iterator[Path]:
     """Yield the .xml files of a folder and of the folders in it, unsorted."""
     below = []
-    for entry in _entries(folder):
+    for entry in entries_of(folder):
         if entry.name.startswith("."):
             continue
         if entry.name.endswith(".xml"):
@@ -196,13 +198,13 @@ def xml_files(folder: Path) -> Iterator[Path]:
             below.append(Path(entry.path))
     for subfolder in below:
         yield from (
-            Path(entry.path) for entry in _entries(subfolder) if entry.name.endswith(".xml") and entry.name[0] != "."
+            Path(entry.path) for entry in entries_of(subfolder) if entry.name.endswith(".xml") and entry.name[0] != "."
         )
 
 
 def _files(root: Path, base: Path, images: Path) -> ImageNetFiles:
     above = [] if images == base else [images.parents[1], images.parents[2]]  # ILSVRC/ and the folder above it
-    flat = next(entry for entry in _entries(images / "val") if _is_val(entry)).is_file()
+    flat = next(entry for entry in entries_of(images / "val") if _is_val(entry)).is_file()
     layout = ("Kaggle's layout" if above else "train/ and val/") + (" with val/ flat" if flat else "")
     places = tuple(dict.fromkeys([images, *above, base, root]))
     # The field's metadata/ lies beside the folder that it calls ILSVRC, so above a root that is this very folder.
@@ -219,15 +221,7 @@ def _is_val(entry: os.DirEntry[str]) -> bool:
 
 
 def _holds(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> bool:
-    return folder.is_dir() and any(wanted(entry) for entry in _entries(folder))
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from entries
-    except PermissionError:
-        raise PermissionError(f"Folder {folder} may not be read; change its permissions.") from None
+    return folder.is_dir() and any(wanted(entry) for entry in entries_of(folder))
 
 
 def _paths(places: Iterable[Path], names: Iterable[str]) -> list[Path]:

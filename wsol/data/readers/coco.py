@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsol.data.custom.image_files import check_present, inside
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
-from wsol.data.custom.splits import SPLITS, SplitName, own_indices, split_name
+from wsol.data.custom.splits import SPLITS, HeldOut, SplitName, own_indices, split_name
 from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.coco_json import CocoImage, read_coco
 from wsol.data.image_tree import list_images
@@ -21,17 +22,30 @@ _HELP = (
 )
 
 
+@dataclass(frozen=True)
+class CocoFiles:
+    """The JSON files: one of all images, or one for each split.
+
+    Attributes:
+        annotations: the file of all images.
+        train: the file of training images, in place of `annotations`.
+        val: the file of images that choose thresholds.
+        test: the file of images that are scored.
+    """
+
+    annotations: str | Path | None = None
+    train: str | Path | None = None
+    val: str | Path | None = None
+    test: str | Path | None = None
+
+
 @reader()
 def coco(
     images: str | Path | Mapping[str, str | Path],
-    annotations: str | Path | None = None,
-    train: str | Path | None = None,
-    val: str | Path | None = None,
-    test: str | Path | None = None,
+    files: CocoFiles,
     several: Several = "error",
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
-    split_seed: int = 0,
+    *,
+    held_out: HeldOut,
     name: str = "coco",
 ) -> Indices:
     """Read images with boxes in the JSON of COCO ("object detection"); each image gets one label.
@@ -44,43 +58,30 @@ def coco(
 
     Args:
         images: the folder that each `file_name` starts from; or split -> folder.
-        annotations: the file of all images.
-        train: the file of training images, in place of `annotations`.
-        val: the file of images that choose thresholds.
-        test: the file of images that are scored.
+        files: the annotations.
         several: what to do with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
-        val_fraction: share of each class's images, if val is held out.
-        test_fraction: share of each class's images, if all annotations are in one file.
-        split_seed: seed of the images that are held out.
+        held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
         ValueError: for a malformed annotation, naming file and id; for images of several categories.
     """
-    files: dict[SplitName, Path] = {
-        split: Path(file) for split, file in zip(SPLITS, (train, val, test), strict=True) if file is not None
-    }
-    if (annotations is None) == (not files):
-        what = "neither" if annotations is None else "both"
+    of_splits = {split: Path(path) for split in SPLITS if (path := getattr(files, split)) is not None}
+    everything = None if files.annotations is None else Path(files.annotations)
+    if (everything is None) == (not of_splits):
+        what = "neither" if everything is None else "both"
         raise ValueError(
             f"Either annotations or train, val and test name the annotations, but {what} is given. {_HELP}"
         )
-    folders = _folders(images, files)
-    for path in [*folders.values(), *files.values(), *([Path(annotations)] if annotations is not None else [])]:
+    folders = _folders(images, of_splits)
+    for path in [*folders.values(), *of_splits.values(), *([] if everything is None else [everything])]:
         if not path.exists():
             raise FileNotFoundError(f"Nothing is at {path}. {_HELP}")
-    source = ", ".join(str(path) for path in files.values()) or str(annotations)
-    return own_indices(
-        name,
-        _read(Path(annotations), folders[""], "", several)
-        if annotations is not None
-        else _parts(files, folders, several),
-        source,
-        val_fraction,
-        test_fraction,
-        split_seed,
-    )
+    if everything is not None:
+        return own_indices(name, _read(everything, folders[""], "", several), str(everything), held_out)
+    source = ", ".join(str(path) for path in of_splits.values())
+    return own_indices(name, _parts(of_splits, folders, several), source, held_out)
 
 
 def _parts(

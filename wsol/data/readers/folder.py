@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsol.data.custom.image_files import check_present, inside, read_sizes
 from wsol.data.custom.labels import Labelled
-from wsol.data.custom.splits import Layout, SplitName, find_layout, own_indices, split_name
+from wsol.data.custom.splits import HeldOut, Layout, SplitName, find_layout, own_indices, split_name
 from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, refuse_fractions, to_edges
 from wsol.data.formats.boxes_csv import BoxesTable, ImageRows, by_image, read_boxes_table
 from wsol.data.image_tree import list_images
@@ -30,9 +30,8 @@ def folder(
     images: str | Path,
     boxes: str | Path,
     box_format: BoxFormat | None = None,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
-    split_seed: int = 0,
+    *,
+    held_out: HeldOut,
     name: str = "folder",
 ) -> Indices:
     """Read images in a folder, with their boxes in a CSV file.
@@ -51,9 +50,7 @@ def folder(
         box_format: the convention of the boxes, if the file does not state it: `edges` (x1, y1 outside the box, the
             default), `inclusive` (the pixel (x1, y1) inside), `xywh` (x0, y0, width, height) or `normalized`
             (fractions of the image).
-        val_fraction: share of each class's images with boxes, if val is held out.
-        test_fraction: share of each class's images with boxes, if no split is given.
-        split_seed: seed of the images that are held out.
+        held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
 
     Raises:
@@ -101,14 +98,7 @@ def folder(
         log.info("%d images that it does not name have the labels of their folders.", len(unnamed) - left_out)
     if left_out:
         log.warning("%d images that it does not name are left out: no folder gives their label or split.", left_out)
-    return own_indices(
-        name,
-        parts if splits_stated else parts["train"],
-        str(path),
-        val_fraction,
-        test_fraction,
-        split_seed,
-    )
+    return own_indices(name, parts if splits_stated else parts["train"], str(path), held_out)
 
 
 def _check_names(root: Path, named: dict[str, ImageRows], present: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from wsol.data.formats.box_format import FORMATS, BoxFormat
 from wsol.data.hugging_face.rows import Columns, HubSplit, class_ids_of, load_row
 from wsol.data.hugging_face.splits import HubSource, open_splits
 from wsol.data.hugging_face.streams import stored_stream
@@ -23,21 +22,52 @@ from wsol.data.splits import hold_out_boxed
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SplitNames:
+    """Names of the splits in the set.
+
+    Attributes:
+        train_split: the set's name for train.
+        val_split: the set's name for val; None: held out.
+        test_split: the set's name for test.
+
+    Raises:
+        ValueError: if two are the same.
+    """
+
+    train_split: str = "train"
+    val_split: str | None = None
+    test_split: str = "test"
+
+    def __post_init__(self) -> None:
+        if len(set(self.wanted)) < len(self.wanted):
+            raise ValueError(f"train_split, val_split and test_split must differ, got {', '.join(self.wanted)}.")
+
+    @property
+    def wanted(self) -> list[str]:
+        """Names of the splits that are read."""
+        return [split for split in (self.train_split, self.val_split, self.test_split) if split is not None]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Whether the set is read as a stream.
+
+    Attributes:
+        streaming: read the set as a stream, not as whole files: of large files only the wanted columns are kept.
+        max_stream_gib: bound on the size of a streamed set in the cache folder, in GiB.
+    """
+
+    streaming: bool = False
+    max_stream_gib: float = 50
+
+
 @reader()
 def hugging_face(
-    path: str | Path,
-    config: str | None = None,
-    revision: str | None = None,
-    train_split: str = "train",
-    val_split: str | None = None,
-    test_split: str = "test",
-    image_column: str = "image",
-    label_column: str = "label",
-    boxes_column: str | None = "objects.bbox",
-    id_column: str | None = None,
-    box_format: BoxFormat = "edges",
-    streaming: bool = False,
-    max_stream_gib: float = 50,
+    source: HubSource,
+    names: SplitNames,
+    columns: Columns,
+    stream: Stream,
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> Indices:
@@ -51,23 +81,10 @@ def hugging_face(
     test split. Every image of `val` and `test` needs a box. Classes without any image are left out.
 
     Args:
-        path: a folder made by `save_to_disk` (or one that holds such folders, named after splits), a folder or glob of
-            Parquet files, a folder of images, or a name on the hub.
-        config: name of the configuration, for a set that has several.
-        revision: branch, tag or commit on the hub.
-        train_split: the set's name for train.
-        val_split: the set's name for val; None: held out.
-        test_split: the set's name for test.
-        image_column: column of type Image, or of encoded images as bytes.
-        label_column: column of type ClassLabel, which names the classes, or integers or strings, whose values then name
-            them.
-        boxes_column: column of lists of boxes, or of the four numbers of a single box; `outer.inner` if it is nested,
-            as for other columns; None: there are no boxes.
-        id_column: column of strings or integers, unique over all splits; None: rows are numbered.
-        box_format: `edges` or `inclusive` x0, y0, x1, y1 in pixels, `xywh` left and top edge, width and height in
-            pixels (COCO), or `normalized` edges in [0, 1] of the image as it is shown, upright.
-        streaming: read the set as a stream, not as whole files: of large files only the wanted columns are kept.
-        max_stream_gib: bound on the size of a streamed set in the cache folder, in GiB.
+        source: where the set is.
+        names: of its splits.
+        columns: its columns.
+        stream: how it is read.
         val_fraction: share of each class's images with boxes, if val is held out.
         split_seed: seed of the images that are held out.
 
@@ -78,23 +95,17 @@ def hugging_face(
         ValueError: for an unknown split, column or configuration, labels that are missing, and boxes that do not fit
             box_format, naming the row.
     """
-    if box_format not in FORMATS:
-        raise ValueError(f"box_format must be one of {', '.join(FORMATS)}, got {box_format!r}.")
-    wanted = [split for split in (train_split, val_split, test_split) if split is not None]
-    if len(set(wanted)) < len(wanted):
-        raise ValueError(f"train_split, val_split and test_split must differ, got {', '.join(wanted)}.")
-    columns = Columns(image_column, label_column, boxes_column, id_column, box_format)
-    source = HubSource(str(path), config, revision)
-    if streaming:
-        names = [column for column in (image_column, label_column, boxes_column, id_column) if column is not None]
-        tables = stored_stream(source, wanted, names, image_column, max_stream_gib)
+    path, wanted, val_split = source.location, names.wanted, names.val_split
+    train_split, test_split = names.train_split, names.test_split
+    if stream.streaming:
+        tables = stored_stream(source, wanted, columns.names, columns.image_column, stream.max_stream_gib)
     else:
         tables = open_splits(source, wanted)
-    splits = {name: HubSplit(str(path), name, table, columns) for name, table in tables.items()}
+    splits = {name: HubSplit(path, name, table, columns) for name, table in tables.items()}
     images = {name: split.images() for name, split in splits.items()}
     class_names, class_ids = class_ids_of(splits, train_split)
     indexes = {name: split.index(class_ids[name]) for name, split in splits.items()}
-    _check_ids(indexes, id_column)
+    _check_ids(indexes, columns.id_column)
     train, test = indexes[train_split], indexes[test_split]
     if val_split is not None:
         val = indexes[val_split]
@@ -123,8 +134,8 @@ def hugging_face(
         train,
         val,
         test,
-        load=partial(load_row, images, str(path)),
-        source=str(path),
+        load=partial(load_row, images, path),
+        source=path,
         untrained=f"split {train_split!r} has no row of it; name another train_split, or choose with classes=[...]",
     )
 
@@ -154,7 +165,7 @@ def _rows(index: Index) -> NDArray[np.int64]:
 
 
 def _no_boxes(split: HubSplit) -> str:
-    columns, name = ", ".join(split.rows.column_names), split.columns.boxes
+    columns, name = ", ".join(split.rows.column_names), split.columns.boxes_column
     what = "boxes_column=null" if name is None else f"column {name!r} has none, or is not there"
     return (
         f"{split.path}: there are no boxes to score with in split {split.name!r} ({what}). Name the column that holds "

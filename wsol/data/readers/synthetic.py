@@ -2,6 +2,7 @@
 
 import logging
 import zipfile
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from wsol.atomic_files import whole_file
 from wsol.data.birds.drawing import draw
 from wsol.data.birds.world import PARTS, BirdSettings, species_colors
 from wsol.data.index import Entry
-from wsol.data.preparation import Indices, Preparation, prepare
+from wsol.data.preparation import Indices, Preparation, prepare, spread
 from wsol.data.sample import Sample
 from wsol.data.splits import Splits
 
@@ -23,17 +24,27 @@ log = logging.getLogger(__name__)
 _SPLITS = ("train", "val", "test")
 
 
-def synthetic(
-    image_size: int = 64,
-    num_classes: int = 10,
-    train_images: int = 1500,
-    val_images: int = 300,
-    test_images: int = 500,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    max_cache_gib: float = 4,
-    **knobs: float | int | list[float],
-) -> Splits:
+@dataclass(frozen=True)
+class BirdImages:
+    """How many birds are drawn, and where they are kept.
+
+    Attributes:
+        train_images: number of images in train, spread evenly over the species.
+        val_images: number of images in val.
+        test_images: number of images in test.
+        cache_dir: folder of generated images; None: the user's cache folder.
+        max_cache_gib: as in `Preparation`; the images are in memory anyway.
+    """
+
+    train_images: int = 1500
+    val_images: int = 300
+    test_images: int = 500
+    cache_dir: str | Path | None = None
+    max_cache_gib: float = 4
+
+
+@spread
+def synthetic(birds: BirdSettings, images: BirdImages) -> Splits:
     """Draw birds whose species is coded in the colours of head, beak, body, wing and tail.
 
     Pose, scale, place, direction and colours vary; boxes, masks and part boxes are those of the visible pixels. Every
@@ -41,30 +52,20 @@ def synthetic(
     when it grows. Numbers are float64 and rounded once, to uint8, so that platforms agree.
 
     Args:
-        image_size: side of the square images in pixels.
-        num_classes: number of species.
-        train_images: number of images in train, spread evenly over the species.
-        val_images: number of images in val.
-        test_images: number of images in test.
-        seed: seed of the species and of every image.
-        cache_dir: folder of generated images; None: the user's cache folder.
-        max_cache_gib: as in `Preparation`; the images are in memory anyway.
-        **knobs: other settings of `BirdSettings`.
+        birds: what is drawn.
+        images: how many.
 
     Raises:
         ValueError: for a setting outside its range, or fewer images than species.
         TypeError: for a setting that does not exist.
     """
-    if isinstance(knobs.get("object_scale"), list):
-        knobs["object_scale"] = tuple(knobs["object_scale"])  # type: ignore[assignment, arg-type]
-    settings = BirdSettings(image_size=image_size, num_classes=num_classes, seed=seed, **knobs)  # type: ignore[arg-type]
-    folder = Path(cache_dir) if cache_dir is not None else Path(platformdirs.user_cache_dir("wsol")) / "synthetic"
+    folder = Path(images.cache_dir or Path(platformdirs.user_cache_dir("wsol")) / "synthetic")
     samples: dict[str, Sample] = {}
     entries = []
-    for split, count in zip(_SPLITS, (train_images, val_images, test_images), strict=True):
-        if count < num_classes:
-            raise ValueError(f"{split}_images must be at least num_classes ({num_classes}), got {count}.")
-        made = _cached(folder / f"{settings.key()}-{split}-{count}.npz", settings, split, count)
+    for split, count in zip(_SPLITS, (images.train_images, images.val_images, images.test_images), strict=True):
+        if count < birds.num_classes:
+            raise ValueError(f"{split}_images must be at least num_classes ({birds.num_classes}), got {count}.")
+        made = _cached(folder / f"{birds.key()}-{split}-{count}.npz", birds, split, count)
         samples |= {sample.image_id: sample for sample in made}
         entries.append(
             [
@@ -72,11 +73,11 @@ def synthetic(
                 for sample in made
             ]
         )
-    species = [f"species {index}" for index in range(num_classes)]
+    species = [f"species {index}" for index in range(birds.num_classes)]
     # train_size is image_size, since a crop would cut birds off: place and scale vary by themselves.
     return prepare(
         Indices("synthetic", species, *entries, load=partial(_look_up, samples)),
-        Preparation(image_size, image_size, max_cache_gib),
+        Preparation(birds.image_size, birds.image_size, images.max_cache_gib),
     )
 
 

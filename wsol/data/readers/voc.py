@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsol.data.custom.image_files import absent_images
 from wsol.data.custom.labels import Annotated, Labelled, Several, single_labels
-from wsol.data.custom.splits import SPLITS, SplitName, find_layout, own_indices, split_name
+from wsol.data.custom.splits import SPLITS, HeldOut, SplitName, find_layout, own_indices, split_name
 from wsol.data.formats.box_format import check_numbers, refuse_fractions
 from wsol.data.formats.text_lines import Line, read_lines, read_table
 from wsol.data.formats.voc_folder import VocFile, find_images, read_voc_folder
@@ -29,18 +30,53 @@ _HELP = (
 )
 
 
+@dataclass(frozen=True)
+class VocPlaces:
+    """Folders and lists of a data set.
+
+    Attributes:
+        images: the folder of images, from `root`; None: `JPEGImages` if there are `Annotations`, else `root`.
+        annotations: the folder of XML files, from `root`; None: `Annotations` if it exists, else `root`.
+        image_sets: for each split the name of its list in `ImageSets/Main`, without suffix; None: its own name. VOC2012
+            publishes no test annotations: {train: train, test: val}.
+    """
+
+    images: str | Path | None = None
+    annotations: str | Path | None = None
+    image_sets: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class VocObjects:
+    """How the objects of an image are read.
+
+    Attributes:
+        several: what to do with objects of several classes: `error`, `largest`, `skip`; see `single_labels`.
+        difficult: `keep` objects that are marked difficult, or `skip` them.
+        box_format: `voc`, where the first pixel is 1 and the last one inside the box; or `edges`, as some tools write.
+
+    Raises:
+        ValueError: for an unknown choice.
+    """
+
+    several: Several = "error"
+    difficult: Difficult = "keep"
+    box_format: VocFormat = "voc"
+
+    def __post_init__(self) -> None:
+        for option, known in (("difficult", Difficult), ("box_format", VocFormat)):
+            if getattr(self, option) not in get_args(known):
+                raise ValueError(
+                    f"{option} must be one of {', '.join(get_args(known))}, got {getattr(self, option)!r}."
+                )
+
+
 @reader()
 def voc(
     root: str | Path,
-    images: str | Path | None = None,
-    annotations: str | Path | None = None,
-    image_sets: Mapping[str, str] | None = None,
-    several: Several = "error",
-    difficult: Difficult = "keep",
-    box_format: VocFormat = "voc",
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
-    split_seed: int = 0,
+    places: VocPlaces,
+    objects: VocObjects,
+    held_out: HeldOut,
     name: str = "voc",
 ) -> Indices:
     """Read images with one XML file each in the form of Pascal VOC; each image gets one label.
@@ -54,35 +90,25 @@ def voc(
 
     Args:
         root: folder of the data set.
-        images: the folder of images, from `root`; None: `JPEGImages` if there are `Annotations`, else `root`.
-        annotations: the folder of XML files, from `root`; None: `Annotations` if it exists, else `root`.
-        image_sets: for each split the name of its list in `ImageSets/Main`, without suffix; None: its own name. VOC2012
-            publishes no test annotations: {train: train, test: val}.
-        several: what to do with objects of several classes: `error`, `largest`, `skip`; see `single_labels`.
-        difficult: `keep` objects that are marked difficult, or `skip` them.
-        box_format: `voc`, where the first pixel is 1 and the last one inside the box; or `edges`, as some tools write.
-        val_fraction: share of each class's images, if val is held out.
-        test_fraction: share of each class's images, if no split is given.
-        split_seed: seed of the images that are held out.
+        places: the folders and lists below `root`.
+        objects: how the objects of an image are read.
+        held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
         ValueError: for a malformed annotation, naming file and line; for images of several classes.
     """
-    for option, value, known in (("difficult", difficult, Difficult), ("box_format", box_format, VocFormat)):
-        if value not in get_args(known):
-            raise ValueError(f"{option} must be one of {', '.join(get_args(known))}, got {value!r}.")
     root = Path(root)
-    standard = annotations is None and (root / "Annotations").is_dir()
-    xml_folder = root / (annotations or ("Annotations" if standard else ""))
-    image_folder = root / (images or ("JPEGImages" if standard else ""))
+    standard = places.annotations is None and (root / "Annotations").is_dir()
+    xml_folder = root / (places.annotations or ("Annotations" if standard else ""))
+    image_folder = root / (places.images or ("JPEGImages" if standard else ""))
     for folder in (xml_folder, image_folder):
         if not folder.is_dir():
             raise FileNotFoundError(f"No folder of Pascal VOC at {folder}. {_HELP}")
     files = read_voc_folder(xml_folder)
     listed = list_images(image_folder)
-    lists = _lists(root / "ImageSets" / "Main", image_sets)
+    lists = _lists(root / "ImageSets" / "Main", places.image_sets)
     split_of: dict[str, SplitName] | None = None
     if lists is not None:
         split_of = _by_lists(lists, {file.stem for file in files}, xml_folder)
@@ -98,20 +124,13 @@ def voc(
         log.warning("%s: %d images have no XML file and are left out.", image_folder, bare)
     if lists is None and (layout := find_layout(image_folder, listed.folders)).by_split:
         split_of = {file.stem: _of_folder(file, layout.split_of(found_images[file.stem])) for file in files}
-    labelled = _labelled(files, found_images, image_folder, str(xml_folder), several, difficult, box_format)
+    labelled = _labelled(files, found_images, image_folder, str(xml_folder), objects)
     parts: dict[SplitName, list[Labelled]] = {}
     if split_of is not None:
         stems = {image: stem for stem, image in found_images.items()}
         for image in labelled:
             parts.setdefault(split_of[stems[image.image_id]], []).append(image)
-    return own_indices(
-        name,
-        labelled if split_of is None else parts,
-        str(xml_folder),
-        val_fraction,
-        test_fraction,
-        split_seed,
-    )
+    return own_indices(name, labelled if split_of is None else parts, str(xml_folder), held_out)
 
 
 def _lists(folder: Path, image_sets: Mapping[str, str] | None) -> dict[SplitName, Path] | None:
@@ -154,12 +173,11 @@ def _labelled(
     found_images: Mapping[str, str],
     image_folder: Path,
     source: str,
-    several: Several,
-    difficult: Difficult,
-    box_format: VocFormat,
+    objects: VocObjects,
 ) -> list[Labelled]:
     """Return the images that have a label, with boxes as edges."""
-    kept = [[place for place, hard in enumerate(file.difficult) if difficult == "keep" or not hard] for file in files]
+    keep = objects.difficult == "keep"
+    kept = [[place for place, hard in enumerate(file.difficult) if keep or not hard] for file in files]
     hard = sum(sum(file.difficult) for file in files)
     log.info(
         "%s: %d XML files with %d objects, of which %d are marked difficult%s.",
@@ -167,10 +185,10 @@ def _labelled(
         len(files),
         sum(len(file.names) for file in files),
         hard,
-        "" if difficult == "keep" or not hard else " and left out",
+        "" if keep or not hard else " and left out",
     )
     pairs = [(file, place) for file, places in zip(files, kept, strict=True) for place in places]
-    boxes = _edges(pairs, source, box_format)
+    boxes = _edges(pairs, source, objects.box_format)
     ends = np.cumsum([len(places) for places in kept])[:-1]
     annotated = (
         Annotated(
@@ -184,7 +202,7 @@ def _labelled(
         )
         for file, places, of_file in zip(files, kept, np.split(boxes, ends), strict=True)
     )
-    return single_labels(annotated, several, source)
+    return single_labels(annotated, objects.several, source)
 
 
 def _edges(pairs: Sequence[tuple[VocFile, int]], source: str, box_format: VocFormat) -> NDArray[np.float32]:

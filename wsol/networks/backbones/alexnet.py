@@ -1,10 +1,9 @@
 """Build backbones from torchvision's AlexNet."""
 
 from torch import nn
-from torchvision.models import get_model
 
 from wsol.networks.backbone import Backbone
-from wsol.networks.pretrained import Normalization, torchvision_weights
+from wsol.networks.pretrained import torchvision_features
 from wsol.networks.trunk import add_gap_convolution
 
 
@@ -26,7 +25,7 @@ def alexnet_gap(weights: str | None = "imagenet") -> Backbone:
         ValueError: for other weights.
         ConnectionError: if the weights cannot be downloaded.
     """
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("alexnet", weights)
     trunk = nn.Sequential()
     trunk.add_module("features", features[:-1])
     return Backbone(trunk, add_gap_convolution(trunk, 256), mean, std)
@@ -47,15 +46,7 @@ def alexnet_pool5(weights: str | None = "imagenet") -> Backbone:
         ValueError: for other weights.
         ConnectionError: if the weights cannot be downloaded.
     """
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("alexnet", weights)
     trunk = nn.Sequential()
     trunk.add_module("features", features)
     return Backbone(trunk, out_channels=256, mean=mean, std=std)
-
-
-def _features(weights: str | None) -> tuple[nn.Sequential, Normalization, Normalization]:
-    state, mean, std = torchvision_weights("alexnet", weights)
-    network = get_model("alexnet", weights=None)
-    if state is not None:
-        network.load_state_dict(state)
-    return network.features, mean, std

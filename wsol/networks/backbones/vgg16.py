@@ -1,10 +1,9 @@
 """Build backbones from torchvision's VGG-16."""
 
 from torch import nn
-from torchvision.models import get_model
 
 from wsol.networks.backbone import Backbone
-from wsol.networks.pretrained import Normalization, torchvision_weights
+from wsol.networks.pretrained import torchvision_features
 from wsol.networks.trunk import add_gap_convolution, added_convolution
 
 _POOL4 = 23  # index of pool4 among torchvision's features
@@ -24,7 +23,7 @@ def vgg16(weights: str | None = "imagenet") -> Backbone:
         ValueError: for other weights.
         ConnectionError: if the weights cannot be downloaded.
     """
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("vgg16", weights)
     return Backbone(_named(features[:-1]), out_channels=512, mean=mean, std=std)
 
 
@@ -45,7 +44,7 @@ def vgg16_gap(weights: str | None = "imagenet") -> Backbone:
         ValueError: for other weights.
         ConnectionError: if the weights cannot be downloaded.
     """
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("vgg16", weights)
     trunk = _named(features[:-1])
     return Backbone(trunk, add_gap_convolution(trunk, 512), mean, std)
 
@@ -64,7 +63,7 @@ def vgg16_pool5(weights: str | None = "imagenet") -> Backbone:
         ValueError: for other weights.
         ConnectionError: if the weights cannot be downloaded.
     """
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("vgg16", weights)
     return Backbone(_named(features), out_channels=512, mean=mean, std=std)
 
 
@@ -88,21 +87,13 @@ def vgg16_choe(weights: str | None = "imagenet", output_stride: int = 16) -> Bac
     """
     if output_stride not in (16, 8):
         raise ValueError(f"output_stride of vgg16_choe must be 16 or 8, got {output_stride}.")
-    features, mean, std = _features(weights)
+    features, mean, std = torchvision_features("vgg16", weights)
     if output_stride == 8:
         features[_POOL4] = nn.Identity()  # the layers behind it keep their indices
     trunk = _named(features[:-1])
     trunk.add_module("conv6", added_convolution(512))
     trunk.add_module("relu", nn.ReLU(inplace=True))
     return Backbone(trunk, out_channels=1024, mean=mean, std=std)
-
-
-def _features(weights: str | None) -> tuple[nn.Sequential, Normalization, Normalization]:
-    state, mean, std = torchvision_weights("vgg16", weights)
-    network = get_model("vgg16", weights=None)
-    if state is not None:
-        network.load_state_dict(state)
-    return network.features, mean, std
 
 
 def _named(features: nn.Sequential) -> nn.Sequential:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from wsol.data.sample import Sample
 from wsol.explain.class_units import CROP_TEXT, ClassUnit, Excited
-from wsol.report.pictures.panels import plain, save_figure
+from wsol.report.pictures.panels import PictureText, plain, save_figure
 
 
 def draw_units(
@@ -17,9 +17,7 @@ def draw_units(
     units: Sequence[ClassUnit],
     excited: Mapping[int, Sequence[Excited]],
     sample_at: Callable[[int], Sample],
-    class_names: Sequence[str],
-    title: str,
-    caption: str = "",
+    text: PictureText,
 ) -> None:
     """Draw the crops, each with the class of its image and the unit's peak there.
 
@@ -28,15 +26,13 @@ def draw_units(
         units: R units of a class, one for each row.
         excited: unit -> the images that excite it, one for each column.
         sample_at: index in the image set -> the prepared image.
-        class_names: K names, by class id.
-        title: text above the picture.
-        caption: text below the picture, after the description of the crops.
+        text: title and names; its caption follows the description of the crops.
     """
     columns = max(len(excited[unit.unit]) for unit in units)
     figure = Figure(figsize=(1.5 * columns + 1.1, 1.75 * len(units) + 1.0), layout="constrained")
-    below = [*CROP_TEXT.split("; "), caption]
+    below = [*CROP_TEXT.split("; "), *text.caption]
     below = [part for line in below for part in textwrap.wrap(plain(line, 1000), 25 * columns + 15)]
-    figure.suptitle(plain(title, 24 * columns), fontsize=9, parse_math=False)
+    figure.suptitle(plain(text.title, 24 * columns), fontsize=9, parse_math=False)
     axes = figure.subplots(len(units), columns, squeeze=False)
     for row, unit in enumerate(units):
         for column, panel in enumerate(axes[row]):
@@ -49,7 +45,7 @@ def draw_units(
             sample = sample_at(image.index)
             x0, y0, x1, y1 = np.rint(image.box).astype(int)
             panel.set_title(
-                f"{plain(class_names[sample.class_id], 21)}\n{image.peak:.3g}", fontsize=7, parse_math=False
+                f"{plain(text.class_names[sample.class_id], 21)}\n{image.peak:.3g}", fontsize=7, parse_math=False
             )
             if x1 > x0 and y1 > y0:
                 panel.imshow(sample.image[y0:y1, x0:x1])

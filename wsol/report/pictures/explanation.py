@@ -1,7 +1,6 @@
 """Draw one explanation: the image with its most probable classes, then each method's map and box."""
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from wsol.explain.explainer import Explanation, Finding
 from wsol.geometry import Size, resize_boxes
-from wsol.report.pictures.panels import PREDICTED_COLOR, draw_box, plain, save_figure
+from wsol.report.pictures.panels import PREDICTED_COLOR, PictureText, draw_box, plain, save_figure
 
 # In inches. The code places the panels: they have the image's aspect, which leaves gaps in any automatic layout.
 _WIDTH, _GAP, _MARGIN = 2.1, 0.1, 0.1
@@ -29,9 +28,7 @@ def draw_explanation(
     image: NDArray[np.uint8],
     explanation: Explanation,
     size: Size,
-    class_names: Sequence[str],
-    title: str,
-    caption: Sequence[str],
+    text: PictureText,
 ) -> None:
     """Draw a row for each explained class, wrapped if there are many methods, in the image's own aspect.
 
@@ -40,9 +37,7 @@ def draw_explanation(
         image: (H, W, 3) uint8, the original image.
         explanation: explanation of this image.
         size: (height, width) of the network's input, in whose pixels the boxes are.
-        class_names: K names, by class id.
-        title: text above the picture.
-        caption: lines below the picture about the maps and boxes.
+        text: title, names, and a caption about the maps and boxes.
     """
     shown = _at_most(image, _PIXELS)
     panels = 1 + len(explanation.findings)
@@ -50,19 +45,19 @@ def draw_explanation(
     rows = len(explanation.class_ids) * lines
     panel = _WIDTH * float(np.clip(shown.shape[0] / shown.shape[1], _FLATTEST, _TALLEST))
     width = columns * (_WIDTH + _GAP) - _GAP + 2 * _MARGIN
-    top5 = [f"{probability:.2f}  {plain(class_names[index], _NAME)}" for index, probability in explanation.top()]
-    wrapped = [part for line in caption for part in textwrap.wrap(plain(line, 1000), int(width * 17))]
+    top5 = [f"{probability:.2f}  {plain(text.class_names[index], _NAME)}" for index, probability in explanation.top()]
+    wrapped = [part for line in text.caption for part in textwrap.wrap(plain(line, 1000), int(width * 17))]
     below = (len(top5) + len(wrapped) + 1.5) * _LINE
     height = _TITLE + rows * (_HEADING + panel) + below
     figure = Figure(figsize=(width, height))
 
-    def write(x: float, y: float, text: str, fontsize: float, **how: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, fontsize=fontsize, parse_math=False, **how)
+    def write(x: float, y: float, words: str, fontsize: float, **how: Any) -> None:
+        figure.text(x / width, 1 - y / height, words, fontsize=fontsize, parse_math=False, **how)
 
-    write(width / 2, 0.06, plain(title, int(width * 12)), 9, ha="center", va="top")
+    write(width / 2, 0.06, plain(text.title, int(width * 12)), 9, ha="center", va="top")
     for row, class_id in enumerate(explanation.class_ids):
         probability = explanation.probabilities[class_id]
-        headings = [f"{plain(class_names[class_id], _NAME)}\np = {probability:.2f}"]
+        headings = [f"{plain(text.class_names[class_id], _NAME)}\np = {probability:.2f}"]
         for name, findings in explanation.findings.items():
             headings.append(plain(name) + ("" if findings[row].box.any() else "\nno box: nothing above the threshold"))
         for place, heading in enumerate(headings):

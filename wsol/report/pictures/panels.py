@@ -29,6 +29,21 @@ class Panel:
     top1: bool  # whether the class was right
 
 
+@dataclass(frozen=True)
+class PictureText:
+    """The text of a picture.
+
+    Attributes:
+        title: above the picture.
+        class_names: K names, by class id.
+        caption: lines below the picture.
+    """
+
+    title: str
+    class_names: Sequence[str]
+    caption: Sequence[str] = ()
+
+
 def draw_side_by_side(
     path: Path,
     samples: Sequence[Sample],

@@ -234,12 +234,16 @@ def turns(values):
 
 
 @njit(cache=True, nogil=True)
-def _touch(values, y, f_start, f_stop, f_peak, g_start, g_stop, g_peak, reach):
+def _touch(values, y, f, g, reach):
     """Return the highest value that both of two segments, f in row y and g in the next, reach in touching pixels.
+
+    A segment is (start, stop, peak), the columns that it takes and the one of its highest value.
 
     Of f at x the best neighbour in g lies towards g's peak. Walking from f's peak to g's, f falls and the best
     neighbour rises (neither strictly), so the largest minimum is where they cross. Mostly that is at one end.
     """
+    f_start, f_stop, f_peak = f
+    g_start, g_stop, g_peak = g
     if f_peak <= g_peak:
         low, high = max(f_peak, g_start - reach), min(g_peak, f_stop - 1)
         if values[y + 1, min(low + reach, g_peak)] >= values[y, low]:
@@ -268,12 +272,13 @@ def _touch(values, y, f_start, f_stop, f_peak, g_start, g_stop, g_peak, reach):
 
 
 @njit(cache=True, nogil=True)
-def _link(first, second, level, peak, parent, links, size):
+def _link(pair, level, peak, parent, links, size):
     """Note that two segments are connected below this level; return the number of links.
 
     The lower one joins the higher at once if it is connected at its own peak. Of equals the earlier counts as the
     higher, so parents never form a circle.
     """
+    first, second = pair
     low, high = (first, second) if peak[first] < peak[second] else (second, first)
     if peak[low] == level and parent[low] == low:
         parent[low] = high
@@ -326,23 +331,23 @@ def _grow_tree(values, segments, islands, levels):
         while True:
             i_stop = start[i + 1] if i + 1 < stop else width
             j_stop = start[j + 1] if j + 1 < end else width
-            level = _touch(values, y, start[i], i_stop, peak_x[i], start[j], j_stop, peak_x[j], reach)
-            size = _link(i, j, level, peak, parent, links, size)
+            level = _touch(values, y, (start[i], i_stop, peak_x[i]), (start[j], j_stop, peak_x[j]), reach)
+            size = _link((i, j), level, peak, parent, links, size)
             if i_stop == width and j_stop == width:
                 break
             if i_stop == j_stop and not islands:  # four segments meet at a corner
-                size = _link(i, j + 1, min(values[y, i_stop - 1], values[y + 1, i_stop]), peak, parent, links, size)
-                size = _link(i + 1, j, min(values[y, i_stop], values[y + 1, i_stop - 1]), peak, parent, links, size)
+                size = _link((i, j + 1), min(values[y, i_stop - 1], values[y + 1, i_stop]), peak, parent, links, size)
+                size = _link((i + 1, j), min(values[y, i_stop], values[y + 1, i_stop - 1]), peak, parent, links, size)
             i, j = i + (i_stop <= j_stop), j + (j_stop <= i_stop)
     if islands:
         peak[border], parent[border] = levels + 1, border
         for y in range(height):
             if y == 0 or y == height - 1:
                 for i in range(row_first[y], row_first[y + 1]):
-                    size = _link(i, border, peak[i], peak, parent, links, size)
+                    size = _link((i, border), peak[i], peak, parent, links, size)
             else:
-                size = _link(row_first[y], border, values[y, 0], peak, parent, links, size)
-                size = _link(row_first[y + 1] - 1, border, values[y, width - 1], peak, parent, links, size)
+                size = _link((row_first[y], border), values[y, 0], peak, parent, links, size)
+                size = _link((row_first[y + 1] - 1, border), values[y, width - 1], peak, parent, links, size)
     links = _between_basins(links[:size], parent, levels)
     joined = parent.copy()  # `parent` goes on to the root of all; this stops where a basin ends
     number = np.full(nodes, -1, np.int32)
@@ -444,9 +449,9 @@ def _extents(values, segments, tree, levels, outside):
     seen = np.empty((2, levels + 1), np.int16)
     for basin in range(len(peak)):
         if basin != outside:
-            low, high = lowest[basin], peak[basin]
-            _first_and_last(columns[basin], left[basin], right[basin], low, high, seen, extent[basin], 0)
-            _first_and_last(rows[basin], top[basin], bottom[basin], low, high, seen, extent[basin], 1)
+            scores = lowest[basin], peak[basin]
+            _first_and_last(columns[basin], (left[basin], right[basin]), scores, seen, extent[basin], 0)
+            _first_and_last(rows[basin], (top[basin], bottom[basin]), scores, seen, extent[basin], 1)
     for basin in range(1, len(peak)):  # in the order in which they end
         whole = into[basin]
         if whole != outside:
@@ -460,12 +465,14 @@ def _extents(values, segments, tree, levels, outside):
 
 
 @njit(cache=True, nogil=True)
-def _first_and_last(profile, begin, end, lowest, peak, seen, extent, axis):
+def _first_and_last(profile, places, scores, seen, extent, axis):
     """Fill entry `axis` of the extent, the first position above each level, and `axis + 2`, one past the last.
 
-    The profile's positions begin ... end - 1 hold values from `lowest` to `peak`. Without a branch, which would be
-    mispredicted: first where each value is seen, then the best of those above.
+    The profile's positions begin ... end - 1, `places`, hold values from lowest to peak, `scores`. Without a branch,
+    which would be mispredicted: first where each value is seen, then the best of those above.
     """
+    begin, end = places
+    lowest, peak = scores
     seen[0, lowest : peak + 1], seen[1, lowest : peak + 1] = end, begin
     for position in range(begin, end):
         seen[1, profile[position]] = position + 1

@@ -50,7 +50,7 @@ def _regions(
         found = _components(values, levels, False)
         if contours:
             # A hole is an island of the inverted map, 4-connected since its surrounding is 8-connected.
-            found = _with_holes(*found, *_components(levels - values, levels, True), levels)
+            found = _with_holes(found, _components(levels - values, levels, True), levels)
     boxes, first, stop = _compared(*found, levels, values.shape, protocol.iou == "inclusive")
     return BoxRanges(boxes, first, stop, of_threshold)
 
@@ -79,8 +79,10 @@ def _largest(values: NDArray[np.int16], levels: int, polygon: bool) -> _Found:
 
 
 @njit(cache=True, nogil=True)
-def _with_holes(boxes, first, stop, holes, above, below, levels):
+def _with_holes(components, islands, levels):
     """Add the boundaries of holes, which run through the pixels around them; their levels are counted from above."""
+    boxes, first, stop = components
+    holes, above, below = islands
     count, total = len(boxes), len(boxes) + len(holes)
     all_boxes, all_first, all_stop = (
         np.empty((total, 4), np.int32),

@@ -12,7 +12,7 @@ from wsol.scoring.protocol import Protocol, ThresholdPolicy
 from wsol.scoring.score import NO_BOX, PIXELS, Score
 from wsol.scoring.scores.gt_known_loc import gt_known_loc
 from wsol.scoring.stream_scores import Reading, SplitMaps, StreamedScores, Total, stream_scores
-from wsol.scoring.thresholds import find_threshold
+from wsol.scoring.thresholds import LABEL_FREE, find_threshold
 
 # Of a held-out split: (box rule, IoU threshold) -> the score-map threshold that was best there.
 HeldOut = Mapping[tuple[str, float], float]
@@ -36,7 +36,7 @@ class Row:
     value: float  # a fraction, but for box_area_ratio
     boxes: str  # the box rule; empty: the score reads no box
     iou_threshold: float | None
-    tau: str  # what chose τ: oracle, held_out, label_free, fixed; empty: no τ
+    tau: str  # what chose τ: oracle, held_out, a key of `LABEL_FREE`, fixed; empty: no τ
     threshold: float | None  # τ, where it is one for all images
 
 
@@ -61,7 +61,7 @@ class Family:
 
     name: str
     score: Score
-    label_free: bool  # one of the scores reads each image at its own threshold
+    label_free: list[ThresholdPolicy]  # of those scores that read each image at its own threshold
 
 
 def families_of(scores: Mapping[str, Score]) -> list[Family]:
@@ -79,8 +79,8 @@ def families_of(scores: Mapping[str, Score]) -> list[Family]:
     for (measure, _), names in groups.items():
         names.sort(key=lambda name: (scores[name].threshold != "held_out", len(name), name))
         if measure not in _SHOWN or _GT_KNOWN_LOC in names:
-            label_free = any(scores[name].threshold == "label_free" for name in names)
-            families.append(Family(names[0], scores[names[0]], label_free))
+            policies = {scores[name].threshold for name in names}
+            families.append(Family(names[0], scores[names[0]], [key for key in LABEL_FREE if key in policies]))
     return sorted(families, key=lambda family: _place(family.name))
 
 
@@ -112,8 +112,8 @@ class ScoreTable:
         wanted = {name: _box_acc(*key) for key, name in _BOX_ACC.items()}
         for family in families:
             wanted[family.name] = family.score
-            if family.label_free:
-                wanted[_label_free(family.name)] = replace(family.score, threshold="label_free")
+            for policy in family.label_free:
+                wanted[f"{family.name} {policy}"] = replace(family.score, threshold=policy)
         return cls(families, stream_scores(split, wanted, reading, progress), reading.protocol, split.from_maps)
 
     def rows(self, choice: Choice) -> list[Row]:
@@ -172,8 +172,9 @@ class ScoreTable:
             # Where no image has a box, a mean over boxes says nothing.
             if total.share or self.streamed.boxes[score.boxes][index] > 0:
                 yield self._row(family, curve[index], tau, index)
-        if family.label_free and self.from_maps and self._admits(score, "label_free"):
-            yield self._row(family, self.streamed.totals[_label_free(family.name)].value(), "label_free")
+        for policy in family.label_free:
+            if self.from_maps and self._admits(score, policy):
+                yield self._row(family, self.streamed.totals[f"{family.name} {policy}"].value(), str(policy))
 
     def _points(self, family: Family, total: Total, choice: Choice) -> Iterator[tuple[str, int]]:
         """Yield what may choose τ for the scores of a family, and the index that it chooses."""
@@ -206,7 +207,7 @@ class ScoreTable:
                     index = find_threshold(self.streamed.thresholds, tau, "The held-out file")
                 else:
                     continue
-                family = Family("box_acc", score, label_free=False)
+                family = Family("box_acc", score, [])
                 parts[rule, delta] = self._row(family, self.streamed.totals[name].curve()[index], policy, index)
             if parts and policy == "held_out":
                 mean = float(np.mean([parts[EVERY, delta].value for delta in IOU_THRESHOLDS]))
@@ -218,10 +219,6 @@ def _place(name: str) -> tuple[int, str]:
     """Return what orders the rows of a table."""
     name = name.removesuffix("_v2") if name == "box_acc_v2" else name
     return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
-
-
-def _label_free(name: str) -> str:
-    return f"{name} label_free"
 
 
 def _needs_rank(score: Score) -> bool:
