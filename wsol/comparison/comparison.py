@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in nothing but the head and the seed, scored by one protocol, with the baselines of their data.
+    """Runs that share a table, with the baselines of their data: they differ in nothing but the head and the seed.
+
+    Networks that are scored as they are share a table if the images, their size and the protocol are the same; each
+    stands in it as a head, under its own name.
 
     Attributes:
         name: data, backbone and two hashes: of the settings that the runs share, and of the protocol.
@@ -151,7 +154,7 @@ def measure(
             by_line[line].setdefault(name, []).append((scored, seed))
     return {
         line: {
-            name: gather(seeds, baseline=line[0] == NONE)
+            name: gather(seeds, baseline=not lines[line][0].trained)
             for name, seeds in by_name.items()
             if len(seeds) == len(lines[line])
         }

@@ -13,8 +13,9 @@ from wsol.data.class_names import Classes, choose_classes
 from wsol.data.image_set import Decode, ImageSet, load_entry
 from wsol.data.index import Entry, Index
 from wsol.data.sample import Sample, resize_sample
-from wsol.data.splits import Splits
+from wsol.data.splits import Splits, hold_out_of_test
 
+OF_TEST = "test:"  # data.val=test:0.2
 _OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|\x00"  # absolute, by `..`, or of no file
 
 
@@ -27,6 +28,9 @@ class Preparation:
         train_size: side in pixels of the square images that training crops are cut from; at least image_size.
         max_cache_gib: bound on the decoded images that are kept in memory, in GiB per split.
         classes: a number k for the first k classes, or a list of names (or wnids, where classes have some); None: all.
+        val: `test:FRACTION`: `val` is held out of `test`, see `hold_out_of_test`, so that no other images are needed to
+            choose thresholds; None: as the reader makes it. Readers with a `val` of their own take both.
+        with_train: False: `train` may lack images, for networks that are not trained.
         decode: `reduced`: JPEGs at least twice as large as necessary are decoded at a fraction of their size, which is
             faster and changes numbers, see results/reference/measure/decode.md. None: at full size.
 
@@ -39,12 +43,28 @@ class Preparation:
     max_cache_gib: float = 4
     classes: Classes = None
     decode: Decode | None = None
+    val: str | None = None
+    with_train: bool = True
 
     def __post_init__(self) -> None:
         if self.decode not in (None, "reduced"):
             raise ValueError(f"decode must be null or reduced, got {self.decode!r}.")
         if not 0 < self.image_size <= self.train_size:
             raise ValueError(f"train_size must be at least image_size, got {self.train_size} and {self.image_size}.")
+
+
+def share_of_test(val: object) -> float | None:
+    """Return the fraction of `test:FRACTION`; None for anything else.
+
+    Raises:
+        ValueError: if the fraction is no number.
+    """
+    if not isinstance(val, str) or not val.startswith(OF_TEST):
+        return None
+    try:
+        return float(val.removeprefix(OF_TEST))
+    except ValueError:
+        raise ValueError(f"data.val must be {OF_TEST}FRACTION, like {OF_TEST}0.2, got {val!r}.") from None
 
 
 @dataclass(frozen=True)
@@ -91,10 +111,17 @@ def prepare(indices: Indices, preparation: Preparation) -> Splits:
     if reduced and "at_least" not in inspect.signature(load).parameters:
         raise ValueError(f"{source}: decode must be null for this reader, got 'reduced'.")
     class_names, (train, val, test) = _choose(indices, preparation.classes)
+    share = share_of_test(preparation.val)
+    if share is not None:
+        test, val = hold_out_of_test(test, share)
+    if not len(val):
+        raise ValueError(
+            f"{source} has no val, which chooses thresholds; hold a part of test out, as data.val={OF_TEST}0.2."
+        )
     _check_ids(name, (train, val, test))
     trained = np.zeros(len(class_names), bool)
     trained[train.class_ids.numpy()] = True
-    if not trained.all():
+    if preparation.with_train and not trained.all():
         (untrained,) = np.nonzero(~trained)
         raise ValueError(
             f"{source}: {len(untrained)} of {len(class_names)} classes have no training image, first "
@@ -109,6 +136,7 @@ def prepare(indices: Indices, preparation: Preparation) -> Splits:
             labels_only=index is train,
             max_cache_bytes=preparation.max_cache_gib * 2**30,
             name=f"{name} {title}",
+            may_be_empty=index is train,
         )
 
     return Splits(
@@ -151,7 +179,7 @@ def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indic
     """Make a reader of data sets from a function that returns indices: it takes all settings and returns `Splits`.
 
     The signature of the reader lists the fields of `Preparation` as keyword parameters, so that settings from a
-    command line are checked against them like any other.
+    command line are checked against them like any other. A reader whose own signature has one of them is given it too.
 
     Args:
         defaults: of those parameters; None: those of `Preparation`.
@@ -161,16 +189,20 @@ def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indic
     def decorate(read: Callable[..., Indices]) -> Callable[..., Splits]:
         @wraps(read)
         def read_splits(*args, **settings) -> Splits:
+            given = own.bind_partial(*args, **{key: settings[key] for key in settings if key not in added}).arguments
             shared = {key: settings.pop(key, getattr(usual, key)) for key in added}
+            shared |= {key: value for key, value in given.items() if key in own_shared}
             return prepare(read(*args, **settings), Preparation(**shared))
 
+        own = inspect.signature(read)
+        own_shared = {field.name for field in fields(Preparation)} & set(own.parameters)
         added = {
             field.name: inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, field.name), annotation=field.type
             )
             for field in fields(Preparation)
+            if field.name not in own.parameters
         }
-        own = inspect.signature(read)
         parameters = [*own.parameters.values(), *added.values()]
         annotations = {parameter.name: parameter.annotation for parameter in parameters} | {"return": Splits}
         read_splits.__annotations__ = annotations
