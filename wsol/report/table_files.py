@@ -227,11 +227,13 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
             f"interpolation and min-max normalized, whatever the protocol{left_out}."
         )
     if rows["ms_per_image"].notna().any():
+        as_is = (rows.loc[rows["ms_per_image"].notna(), "backbone"] == AS_IS).all()
+        counted = "of the test images" + ("" if as_is else ", over all seeds")
+        mean = "" if as_is else "; mean over seeds"
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
         notes.append(
-            f"{DEGENERATE.capitalize()}: of the test images, over all seeds; they are scored as all others. {COST}: "
-            f"the time of the maps beyond the forward pass that all methods share{shared}; mean over seeds. It differs "
-            "between machines."
+            f"{DEGENERATE.capitalize()}: {counted}; they are scored as all others. {COST}: the time of the maps beyond "
+            f"the forward pass that all methods share{shared}{mean}. It differs between machines."
         )
     return notes
 

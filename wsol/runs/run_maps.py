@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from torch import nn
 
+from wsol.data.image_set import ImageSet
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
@@ -16,7 +17,8 @@ from wsol.networks.folding import optimize
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.as_is import NetworkAsIs
 from wsol.runs.experiment import SCORED_SPLITS, Experiment
-from wsol.runs.folder import save_frame
+from wsol.runs.folder import load_maps, save_frame
+from wsol.runs.map_parts import PartFiles, make_by_part, parts_of
 from wsol.runs.records import MapsSource, ScoredImages
 
 log = logging.getLogger(__name__)
@@ -101,11 +103,14 @@ class RunMaps:
 
     def _make(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
         """Make and save maps; the predictions come with them, and are saved unless they are on disk."""
-        made: dict[str, StoredMaps] = {}
+        images, made = getattr(self.splits, split), dict[str, StoredMaps]()
         for part in _passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            predictions, made = make_maps(self.network, getattr(self.splits, split), part, self.machine)
+            if len(parts_of(len(images), part, self.machine.batch_size)) > 1:
+                made = self._make_by_part(split, part)
+                continue
+            predictions, made = make_maps(self.network, images, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
@@ -114,6 +119,18 @@ class RunMaps:
             for name, maps in made.items():
                 maps.save(self.artifacts.maps_file(split, name))
         return made
+
+    def _make_by_part(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
+        maps = {name: self.artifacts.maps_file(split, name) for name in methods}
+        predictions = self.artifacts.predictions_file(split)
+        if self.artifacts.load_predictions(split) is None:
+            predictions.unlink(missing_ok=True)  # a damaged file
+        images: ImageSet = getattr(self.splits, split)
+        if isinstance(self.experiment, Experiment):  # a network as it is reads every image once, however many there are
+            images.preload()
+        make_by_part(lambda: self.network, images, methods, PartFiles(predictions, maps), self.machine)
+        self._predictions[split] = pd.read_parquet(predictions)
+        return {name: load_maps(path) for name, path in maps.items()}
 
 
 def _passes(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:
