@@ -1,7 +1,7 @@
 """Group runs into comparisons, which share one table, and measure scores from their records."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from wsol.comparison.paired_scores import Measured, OneSeed, gather, measure_one
 from wsol.comparison.saved_maps import ScoredMap, read_scored_maps
 from wsol.identity import restore
+from wsol.runs.as_is import AS_IS
 from wsol.runs.folder import RunFolder, read_rows
 from wsol.runs.result_names import result_name
 from wsol.scoring.baselines import NONE
@@ -42,6 +43,15 @@ class Comparison:
         row = self.rows[self.rows["backbone"] != NONE].iloc[0]
         protocol = str(row["protocol_key"]).rpartition("-")[0]
         return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
+
+    def can_answer(self, poolings: Collection[str]) -> bool:
+        """Return whether claims about these heads may be asked here: not of networks as they are, which have no others.
+
+        Args:
+            poolings: heads that a claim names.
+        """
+        as_is = set(self.rows.loc[self.rows["backbone"] == AS_IS, "pooling"])
+        return not as_is or set(poolings) <= as_is
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """Return the scored maps on disk: (pooling, map) -> one for each seed."""

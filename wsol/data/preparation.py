@@ -191,6 +191,8 @@ def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indic
         def read_splits(*args, **settings) -> Splits:
             given = own.bind_partial(*args, **{key: settings[key] for key in settings if key not in added}).arguments
             shared = {key: settings.pop(key, getattr(usual, key)) for key in added}
+            if "val" in added and shared["val"] is not None and share_of_test(shared["val"]) is None:
+                raise ValueError(f"data.val must be null or {OF_TEST}FRACTION, got {shared['val']!r}.")
             shared |= {key: value for key, value in given.items() if key in own_shared}
             return prepare(read(*args, **settings), Preparation(**shared))
 

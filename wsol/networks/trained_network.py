@@ -57,7 +57,7 @@ class TrainedNetwork:
 
     Attributes:
         name: short name, in tables and in the names of runs.
-        network: the network, in eval mode.
+        network: the network; set to eval mode.
         image_size: side in pixels of the square images that it was trained for.
         class_names: K names by output, each with its synonyms between commas, after a wnid where it has one; None:
             unknown.
@@ -67,6 +67,9 @@ class TrainedNetwork:
     network: NormalizedNetwork
     image_size: int
     class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self.network.eval()
 
     @property
     def weights_digest(self) -> str:

@@ -97,7 +97,7 @@ def write_section(
         table,
         difference_table(summary),
         _ledger(lines, set(comparison.rows["score"])),
-        *_diagnosis(records, groups),
+        *_diagnosis(records, groups, any(lines[line][0].trained for line in shown)),
     ]
     return Written(
         Section(
@@ -252,7 +252,9 @@ def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:
     return chosen
 
 
-def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None) -> Iterator[Table]:
+def _diagnosis(
+    records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None, trained: bool
+) -> Iterator[Table]:
     if not records:
         return
     shares = {name: error_shares(seeds).set_index("error")["share"] for name, seeds in records.items()}
@@ -262,12 +264,13 @@ def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Grou
         for error in first.index
     ]
     columns = [Column("outcome"), *(Column(name) for name in shares)]
-    yield Table("Types of error, percent of images", columns, rows, ["At the τ chosen on val; means over seeds."])
+    note = "At the τ chosen on val; means over seeds." if trained else "At the τ chosen on val."
+    yield Table("Types of error, percent of images", columns, rows, [note])
     if groups is None:
         return
-    yield from _by("size of the object", groups.sizes, records, OBJECT_SIZES)
-    yield from _by("number of objects", groups.counts, records, OBJECT_COUNTS)
-    yield from _by("class", groups.classes, records, None)
+    yield from _by("size of the object", groups.sizes, records, OBJECT_SIZES, note)
+    yield from _by("number of objects", groups.counts, records, OBJECT_COUNTS, note)
+    yield from _by("class", groups.classes, records, None, note)
 
 
 def _by(
@@ -275,6 +278,7 @@ def _by(
     labels: NDArray[np.str_],
     records: Mapping[str, Sequence[LocalizationRecord]],
     order: Sequence[str] | None,
+    note: str,
 ) -> Iterator[Table]:
     frames = {name: by_group(seeds, labels, order=order).set_index("group") for name, seeds in records.items()}
     first = next(iter(frames.values()))
@@ -290,9 +294,7 @@ def _by(
         for group in first.index
     ]
     columns = [Column(title), Column("images"), *(Column(name) for name in frames)]
-    yield Table(
-        f"GT-known localization by {title}, percent", columns, rows, ["At the τ chosen on val; means over seeds."]
-    )
+    yield Table(f"GT-known localization by {title}, percent", columns, rows, [note])
 
 
 def _gallery(

@@ -10,7 +10,7 @@ from wsol.data.custom.splits import SPLITS, SplitName, own_indices, split_name
 from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.coco_json import CocoImage, read_coco
 from wsol.data.image_tree import list_images
-from wsol.data.preparation import Indices, reader
+from wsol.data.preparation import Indices, reader, share_of_test
 from wsol.geometry import as_boxes, from_xywh
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def coco(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "coco",
+    with_train: bool = True,
 ) -> Indices:
     """Read images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
@@ -46,20 +47,23 @@ def coco(
         images: the folder that each `file_name` starts from; or split -> folder.
         annotations: the file of all images.
         train: the file of training images, in place of `annotations`.
-        val: the file of images that choose thresholds.
+        val: the file of images that choose thresholds; or `test:FRACTION`: they are held out of test.
         test: the file of images that are scored.
         several: what to do with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
         val_fraction: share of each class's images, if val is held out.
         test_fraction: share of each class's images, if all annotations are in one file.
         split_seed: seed of the images that are held out.
         name: name of the data set in tables and in the names of runs.
+        with_train: False: training images may be missing; see `own_indices`.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
         ValueError: for a malformed annotation, naming file and id; for images of several categories.
     """
     files: dict[SplitName, Path] = {
-        split: Path(file) for split, file in zip(SPLITS, (train, val, test), strict=True) if file is not None
+        split: Path(file)
+        for split, file in zip(SPLITS, (train, val, test), strict=True)
+        if file is not None and share_of_test(file) is None
     }
     if (annotations is None) == (not files):
         what = "neither" if annotations is None else "both"
@@ -80,6 +84,8 @@ def coco(
         val_fraction,
         test_fraction,
         split_seed,
+        val,
+        with_train,
     )
 
 

@@ -34,6 +34,8 @@ def folder(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "folder",
+    with_train: bool = True,
+    val: str | None = None,
 ) -> Indices:
     """Read images in a folder, with their boxes in a CSV file.
 
@@ -55,6 +57,8 @@ def folder(
         test_fraction: share of each class's images with boxes, if no split is given.
         split_seed: seed of the images that are held out.
         name: name of the data set in tables and in the names of runs.
+        with_train: False: training images may be missing; see `own_indices`.
+        val: `test:FRACTION`: `val` is held out of test; None: see above.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -108,6 +112,8 @@ def folder(
         val_fraction,
         test_fraction,
         split_seed,
+        val,
+        with_train,
     )
 
 

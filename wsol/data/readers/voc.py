@@ -42,6 +42,8 @@ def voc(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     name: str = "voc",
+    with_train: bool = True,
+    val: str | None = None,
 ) -> Indices:
     """Read images with one XML file each in the form of Pascal VOC; each image gets one label.
 
@@ -65,6 +67,8 @@ def voc(
         test_fraction: share of each class's images, if no split is given.
         split_seed: seed of the images that are held out.
         name: name of the data set in tables and in the names of runs.
+        with_train: False: training images may be missing; see `own_indices`.
+        val: `test:FRACTION`: `val` is held out of test; None: see above.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
@@ -111,6 +115,8 @@ def voc(
         val_fraction,
         test_fraction,
         split_seed,
+        val,
+        with_train,
     )
 
 
