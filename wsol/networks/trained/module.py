@@ -48,7 +48,7 @@ def module_classifier(
     name = Path(weights).stem if weights is not None else build.rpartition(":")[2]
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"network.mean and network.std must be three numbers, std above 0, got {mean} and {std}.")
-    normalized = NormalizedNetwork(network.eval(), mean, std)
+    normalized = NormalizedNetwork(network, mean, std)
     return TrainedNetwork(re.sub(r"[^\w.+]+", "_", name), normalized, image_size, _read_classes(classes))
 
 

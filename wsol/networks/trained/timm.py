@@ -28,7 +28,7 @@ def timm_classifier(name: str) -> TrainedNetwork:
     subset = infer_imagenet_subset(network)
     return TrainedNetwork(
         f"timm-{name}",
-        NormalizedNetwork(network.eval(), mean, std),
+        NormalizedNetwork(network, mean, std),
         network.pretrained_cfg["input_size"][-1],
         None if subset is None else imagenet_classes(subset),
     )

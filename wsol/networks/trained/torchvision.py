@@ -22,5 +22,5 @@ def torchvision_classifier(name: str) -> TrainedNetwork:
     _, mean, std = torchvision_weights(name, "imagenet")  # raises a message of one line if the download fails
     weights = models.get_model_weights(name).DEFAULT
     # Built with its weights, because some networks (GoogLeNet) compute another function with weights than without.
-    network = NormalizedNetwork(models.get_model(name, weights=weights).eval(), mean, std)
+    network = NormalizedNetwork(models.get_model(name, weights=weights), mean, std)
     return TrainedNetwork(f"torchvision-{name}", network, weights.transforms().crop_size[0], imagenet_classes())
