@@ -101,7 +101,7 @@ class TestHuggingFace:
         transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
         trained = hugging_face_classifier(tmp_path)
         assert count_classes(trained.network, 64) == 3
-        assert trained.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+        assert trained.class_names is None  # transformers writes LABEL_0 ... where there are no names
 
     def test_folders_that_are_none(self, folder, tmp_path):
         path, _ = folder

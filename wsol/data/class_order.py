@@ -69,8 +69,8 @@ def _match(data: Sequence[str], network: Sequence[str]) -> list[int]:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         raise ValueError(
             f"The network has no class {', '.join(map(repr, unknown[:_NAMED]))}{more} of the data set; its classes are "
-            f"{', '.join(map(repr, network[:_NAMED]))} ... Choose data.classes that it has, or name its outputs by "
-            "network.classes=FILE."
+            f"{', '.join(map(repr, network[:_NAMED]))} ... Choose data.classes that it has, or, with network=module, "
+            "name its outputs by network.classes=FILE."
         )
     for name, places in zip(data, found, strict=True):
         if len(places) > 1:

@@ -1,7 +1,7 @@
 """Load an image classifier from a Hugging Face folder on disk, as timm or transformers saved it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ class LogitsOf(nn.Module):
         return self.model(pixel_values=images).logits
 
 
+def _are_names(labels: Collection[str]) -> bool:
+    """Return whether labels are names, and not the numbers that transformers writes without any."""
+    return bool(labels) and not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
+
+
 def _from_transformers(name: str, place: Path, file: Path, config: Mapping[str, Any]) -> TrainedNetwork:
     try:
         from transformers import AutoConfig, AutoModelForImageClassification
@@ -93,10 +98,10 @@ def _from_transformers(name: str, place: Path, file: Path, config: Mapping[str, 
     while isinstance(size, Mapping):
         size = size.get("height") or size.get("shortest_edge")
     mean, std = images.get("image_mean", (0.5, 0.5, 0.5)), images.get("image_std", (0.5, 0.5, 0.5))
-    names = config.get("id2label")
+    names = config.get("id2label") or {}
     return TrainedNetwork(
         name,
         NormalizedNetwork(LogitsOf(network), mean, std),
         int(size),
-        None if names is None else tuple(names[key] for key in sorted(names, key=int)),
+        tuple(names[key] for key in sorted(names, key=int)) if _are_names(names.values()) else None,
     )
