@@ -28,6 +28,7 @@ from wsol.comparison.saved_maps import ScoredMap
 from wsol.comparison.summary import holm
 from wsol.identity import digest
 from wsol.report.score_table import percent_or_ratio
+from wsol.runs.as_is import AS_IS
 from wsol.runs.head_name import value_text
 from wsol.scoring.baselines import NONE
 from wsol.training.train import with_later
@@ -51,6 +52,10 @@ def settings_of(scored: ScoredMap) -> dict[str, Any]:
     """Return all settings that identify a scored map, without its seed."""
     settings = scored.folder.settings()
     identity = {key: value for key, value in settings["identity"].items() if key != "seed"}
+    if settings["backbone"] == AS_IS:  # its name stands for the network and the size of its images
+        data = identity["data"]
+        kept = {key: value for key, value in data["settings"].items() if key not in ("image_size", "train_size")}
+        identity = {"data": {**data, "settings": kept}, "predict_among": identity["predict_among"]}
     if isinstance(identity.get("train"), Mapping):
         identity["train"] = with_later(identity["train"])
     protocol = scored.evaluation.get("protocol", {})
@@ -201,7 +206,9 @@ def print_table(
     headers = ["score", *arguments[:2], "difference", "95 % interval", "p", "p (Holm)", "p (McNemar)"]
     covers = "seeds and images" if len(difference.seeds) > 1 else "images alone"
     seeds = f"{len(difference.seeds)} paired seeds {list(difference.seeds)}"
-    if difference.is_one_training:
+    if difference.seeds == (None,):
+        seeds = "nothing was trained"
+    elif difference.is_one_training:
         seeds = f"one training, seed {difference.seeds[0]}"
     print(f"\n{title}; {seeds}, {difference.images:,} images; intervals cover {covers}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))

@@ -4,10 +4,10 @@ python benchmarks/explain.py results/runs/NAME bird.jpg
 python benchmarks/explain.py efficientnet_lite0 photos/ class=hare,goldfish maps=[cam,layer_cam] --out explained
 python benchmarks/explain.py timm:resnet18 bird.jpg maps.grad_cam.target_layer=network.layer3 machine.batch_size=8
 
-CHECKPOINT is the folder of a run, or a pretrained network: torchvision:NAME, timm:NAME, or efficientnet_lite0, which
-needs no download. Settings follow the images: class=ID_OR_NAME[,...] (default: the predicted class), and the options of
-benchmarks/run.py under maps, protocol (zhou2016) and machine. The exit status is 1 if an image could not be read or no
-method works, 2 if an argument is wrong.
+CHECKPOINT is the folder of a run, or a pretrained network: torchvision:NAME, timm:NAME, or efficientnet_lite0, 1 or 2,
+which need no download. Settings follow the images: class=ID_OR_NAME[,...] (default: the predicted class), and the
+options of benchmarks/run.py under maps, protocol (zhou2016) and machine. The exit status is 1 if an image could not be
+read or no method works, 2 if an argument is wrong.
 """
 
 import argparse
@@ -31,10 +31,12 @@ from wsol.data.class_names import find_class, imagenet_names
 from wsol.data.decode import read_image
 from wsol.data.sample import Sample, collate, resize_sample
 from wsol.explain.explainer import Explainer
-from wsol.explain.pretrained_classifiers import at_layer, count_classes, foreign_network, last_spatial_layer
 from wsol.machine import device_of
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import LAST
+from wsol.maps.target_layer import at_layer, last_spatial_layer
+from wsol.networks.named_network import named_network
+from wsol.networks.trained_network import count_classes
 from wsol.report.pictures.explanation import draw_explanation
 from wsol.report.pictures.panels import PictureText
 from wsol.scoring.protocol import Protocol
@@ -83,10 +85,10 @@ def network_of(name: str, cfg: DictConfig) -> Explained:
         return Explained(run.classifier, run.image_size, names, is_foreign=False)
     if os.sep in name or name.startswith("."):
         raise FileNotFoundError(f"there is no folder {name}.")
-    foreign = foreign_network(name)
-    count = count_classes(foreign.network, foreign.image_size)
+    trained = named_network(name)
+    count = count_classes(trained.network, trained.image_size)
     names = imagenet_names() if count == 1000 else [f"class {index}" for index in range(count)]
-    return Explained(foreign.network, foreign.image_size, names, is_foreign=True)
+    return Explained(trained.network, trained.image_size, names, is_foreign=True)
 
 
 def explainer_of(explained: Explained, cfg: DictConfig, protocol: Protocol, tau: float) -> tuple[Explainer, str]:

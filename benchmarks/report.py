@@ -156,8 +156,9 @@ def one_comparison(
     arguments: Arguments,
     pictures: Callable[[Comparison], Pictures | None],
 ) -> tuple[Written, list[Answered]]:
-    """Write the section of one comparison, and answer the claims on it."""
+    """Write the section of one comparison, and answer the claims that it can answer."""
     lines = comparison.lines(results)
+    claims = [claim for claim in claims if comparison.can_answer(claim.poolings)]
     beside = {name: score for claim in claims for name, score in claim.scores.items()}
     measured = measure(lines, beside, progress=True)
     images = pictures(comparison) if arguments.gallery else None

@@ -1,9 +1,10 @@
-"""Train a classifier, make its maps, and score them; then print the tables of all jobs.
+"""Train a classifier, or take a network as it is, make its maps, and score them; then print the tables of all jobs.
 
 python benchmarks/run.py sweep=gap_vs_gmp
 python benchmarks/run.py sweep=gap_vs_gmp data=cub backbone=efficientnet_lite0 train=finetune
 python benchmarks/run.py sweep=tune pooling=gap,lse,gmp seed=0,1,2
 python benchmarks/run.py sweep=gap_vs_gmp few_shot=[1,5,10] psol=true
+python benchmarks/run.py network=torchvision network.name=resnet50 data=imagenet data.val=test:0.2 maps=one_pass
 """
 
 import logging
@@ -23,13 +24,16 @@ from config.build import (
     evaluation_of,
     experiment_of,
     machine_of,
+    named_maps,
+    network_as_is,
+    network_of,
     parts_of,
 )
 from config.show_results import WHERE, Failed, Scored
 from config.types import check_run
 from wsol.comparison.comparison import read_comparisons
 from wsol.report.pictures.comparison import write_gallery
-from wsol.runs.pipeline import run_experiment
+from wsol.runs.pipeline import run_experiment, run_network
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +56,24 @@ def main(cfg: DictConfig) -> list[Scored] | Failed:
 def run(cfg: DictConfig) -> list[Scored]:
     """Run one job, and return the comparisons that it belongs to, whose tables `ShowResults` writes."""
     check_run(cfg)
-    splits, parts = build_data(cfg.data, cfg.machine), parts_of(cfg)
+    command = shlex.join(["python", *sys.argv])
+    trained = network_of(cfg) if cfg.get("network") else None
+    splits = build_data(cfg.data, cfg.machine, with_train=trained is None)
     evaluation, machine = evaluation_of(cfg), machine_of(cfg.machine)
-    rows = run_experiment(
-        experiment_of(cfg, splits.name),
-        splits,
-        lambda: build_classifier(parts, splits.num_classes),
-        evaluation,
-        machine,
-        command=shlex.join(["python", *sys.argv]),
-        box_networks=box_networks_of(cfg),
-    )
+    if trained is not None:
+        as_is = network_as_is(cfg, trained, splits.name)
+        rows = run_network(as_is, splits, evaluation, machine, command, named_maps(cfg))
+    else:
+        parts = parts_of(cfg)
+        rows = run_experiment(
+            experiment_of(cfg, splits.name),
+            splits,
+            lambda: build_classifier(parts, splits.num_classes),
+            evaluation,
+            machine,
+            command,
+            box_networks_of(cfg),
+        )
     return [
         # The picture is drawn here, because it shows images, which the job has read.
         Scored(machine.results, comparison.name, write_gallery(machine.results, comparison, evaluation, splits))

@@ -27,6 +27,7 @@ OPTION_PACKAGES = [
     "data/readers",
     "networks/backbones",
     "networks/pooling",
+    "networks/trained",
     "training/methods",
     "maps/methods",
     "scoring/boxes",

@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import sys
+import types
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,12 +20,16 @@ from config.build import (
     experiment_of,
     head_identity,
     named,
+    named_maps,
+    network_as_is,
+    network_of,
     option_of,
     parts_of,
 )
 from wsol.data.birds.world import BirdSettings
 from wsol.data.readers.synthetic import synthetic
 from wsol.identity import digest
+from wsol.networks.trained_network import NormalizedNetwork, TrainedNetwork
 from wsol.runs.experiment import Evaluation
 from wsol.scoring.protocol import NAMED
 from wsol.scoring.score import Score
@@ -41,6 +47,7 @@ GROUPS = {
     "maps": "maps/methods",
     "boxes": "scoring/boxes",
     "faithfulness": "explain/faithfulness",
+    "network": "networks/trained",
 }
 
 
@@ -53,6 +60,7 @@ FAMILIES = {
     "resnet": {"resnet18", "resnet50", "resnet50_choe"},
     "vit": {"deit_tiny", "deit_small", "vit_small"},
     "swin": {"swin_tiny"},
+    "efficientnet_lite": {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"},
 }
 # Heads that read what only some networks give.
 OF_ONE_NETWORK = {"fully_connected", "class_token"}
@@ -90,8 +98,8 @@ def test_every_target_exists_and_takes_its_keys(path):
 def test_one_stem_two_places(group, package):
     options = {path.stem for path in (CONF / group).glob("*.yaml")} - OF_NO_FILE.get(group, set())
     files = {path.stem for path in (ROOT / "wsol" / package).glob("*.py")} - {"__init__"}
-    if group == "backbone":
-        files = files - set(FAMILIES) | set().union(*FAMILIES.values())
+    if group in ("backbone", "network"):
+        files = set().union(*(FAMILIES.get(name, {name}) for name in files))
     assert options == files
 
 
@@ -139,7 +147,7 @@ def test_every_method_and_head_builds_or_says_why_not(method, pooling):
         assert classifier(torch.rand(2, 3, 64, 64)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("train", [path.stem for path in (CONF / "train").glob("*.yaml")])
+@pytest.mark.parametrize("train", sorted(path.stem for path in (CONF / "train").glob("*.yaml") if path.stem != "none"))
 def test_every_training_builds(train):
     assert build(compose_with(f"train={train}").train).epochs > 0
 
@@ -209,6 +217,72 @@ def experiment(monkeypatch):
         return experiment_of(cfg, "synthetic")
 
     return make
+
+
+@pytest.fixture
+def hydra_cfg(monkeypatch):
+    """The configuration of a command with these overrides."""
+
+    def make(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("run", overrides=list(overrides), return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
+        return cfg
+
+    return make
+
+
+class TestNetworksAsTheyAre:
+    OWN = ("network=module", "network.build=module_of_test_conf:build")
+
+    @pytest.fixture(autouse=True)
+    def own_module(self, monkeypatch):
+        module = types.ModuleType("module_of_test_conf")
+        module.build = lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        monkeypatch.setitem(sys.modules, "module_of_test_conf", module)
+
+    def test_the_size_of_the_images_is_the_networks(self, hydra_cfg):
+        cfg = hydra_cfg(*self.OWN, "network.image_size=40", "data=cub")
+        assert network_of(cfg).name == "build"
+        assert (cfg.data.image_size, cfg.data.train_size) == (40, 40)
+        cfg = hydra_cfg(*self.OWN, "data=cub", "data.image_size=96", "train=none")
+        network_of(cfg)
+        assert (cfg.data.image_size, cfg.data.train_size) == (96, 96)
+
+    @pytest.mark.parametrize("word", ["pooling=gmp", "seed=1", "train.epochs=3", "few_shot=[1]", "backbone=resnet18"])
+    def test_what_has_no_effect_is_refused(self, hydra_cfg, word):
+        with pytest.raises(
+            ValueError, match=r"without training and seed, so .* would have no effect; leave it out"
+        ) as error:
+            network_of(hydra_cfg(*self.OWN, word))
+        assert word in str(error.value)
+
+    def test_nothing_to_train_needs_a_network(self, experiment):
+        with pytest.raises(ValueError, match="train=none needs a network that was trained elsewhere"):
+            experiment("train=none")
+
+    def test_another_target_is_refused(self, hydra_cfg):
+        with pytest.raises(ValueError, match=r"network._target_ is builtins.dict, but network=module stands for"):
+            network_of(hydra_cfg(*self.OWN, "network._target_=builtins.dict"))
+
+    def test_files_are_in_no_name(self, hydra_cfg):
+        cfg = hydra_cfg(*self.OWN, "network.weights=/home/me/best.pth", "network.classes=/home/me/classes.txt")
+        network = NormalizedNetwork(torch.nn.Linear(1, 1), (0,) * 3, (1,) * 3)
+        settings = network_as_is(cfg, TrainedNetwork("best", network, 8), "synthetic").settings
+        assert settings["network"]["build"] == "module_of_test_conf:build"
+        assert "/home/me" not in str(settings)
+
+    @pytest.mark.parametrize(
+        ("word", "named"),
+        [
+            ("maps=one_pass", set()),
+            ("maps=[one_pass,rise]", {"rise"}),
+            ("maps=[cam,grad_cam]", {"cam", "grad_cam"}),
+            ("", set()),
+        ],
+    )
+    def test_methods_of_a_list_are_not_named(self, hydra_cfg, word, named):
+        assert named_maps(hydra_cfg(*self.OWN, *([word] if word else []))) == named
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from wsol.data.sample import Sample as Sample
     from wsol.data.splits import Splits as Splits
     from wsol.explain.explained_batch import maps_of_batch as maps_of_batch
-    from wsol.explain.pretrained_classifiers import last_spatial_layer as last_spatial_layer
     from wsol.geometry import box_iou as box_iou
     from wsol.maps.make_maps import make_maps as make_maps
     from wsol.maps.methods.cam import CAM as CAM
     from wsol.maps.methods.grad_cam import GradCAM as GradCAM
     from wsol.maps.methods.grad_cam_pp import GradCAMPlusPlus as GradCAMPlusPlus
+    from wsol.maps.target_layer import last_spatial_layer as last_spatial_layer
     from wsol.networks.classifier import Classifier as Classifier
     from wsol.networks.pooling.gap import GAP as GAP
     from wsol.networks.pooling.gmp import GMP as GMP
@@ -40,7 +40,7 @@ _MODULES = {
     "TrainSettings": "wsol.training.train",
     "box_iou": "wsol.geometry",
     "largest_boxes": "wsol.scoring.boxes.largest",
-    "last_spatial_layer": "wsol.explain.pretrained_classifiers",
+    "last_spatial_layer": "wsol.maps.target_layer",
     "make_maps": "wsol.maps.make_maps",
     "maps_of_batch": "wsol.explain.explained_batch",
     "match_maps": "wsol.scoring.match_maps",

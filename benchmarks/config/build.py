@@ -1,6 +1,7 @@
 """Build the parts of an experiment from the configuration, and name them."""
 
 import inspect
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from wsol.data.links import check_links
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.networks.classifier import Classifier
+from wsol.networks.trained_network import TrainedNetwork
+from wsol.runs.as_is import NetworkAsIs
 from wsol.runs.check import BoxNetworks
 from wsol.runs.experiment import Evaluation, Experiment
 from wsol.runs.few_shot import FewShotSettings
@@ -24,6 +27,9 @@ from wsol.runs.head_name import HeadName, option_name, read_option
 from wsol.scoring.thresholds import threshold_grid
 from wsol.training.train import PLAIN
 
+NO_TRAINING = "train=none"
+# Words that set what a network as it is does not have.
+_IDLE = re.compile(r"[+~]*(backbone|pooling|pool_site|pooling_at_test|method|train|tune|few_shot|psol|seed)[.=]")
 _EXAMPLES = {"maps": "[cam]", "boxes": "[largest,every]", "scores": "all"}
 
 
@@ -53,13 +59,19 @@ def machine_of(settings: DictConfig) -> Machine:
     )
 
 
-def build_data(node: Any, machine: DictConfig) -> Splits:
+def build_data(node: Any, machine: DictConfig, with_train: bool = True) -> Splits:
     """Return the splits that a data node names, after checking that no link leads out of the data set's folders.
+
+    Args:
+        node: of the reader.
+        machine: the settings of a command.
+        with_train: False: training images may be missing, where the reader can do without.
 
     Raises:
         ValueError: for such a link, unless `machine.follow_links`; and as the reader.
     """
-    splits = build(node)
+    can_lack = "with_train" in inspect.signature(get_method(node["_target_"])).parameters
+    splits = build(node, **({"with_train": False} if can_lack and not with_train else {}))
     if not machine.follow_links:
         places = [node[key] for key in _places(node["_target_"]) if node.get(key) is not None]
         roots = [str(root) for place in places for root in (place.values() if hasattr(place, "values") else [place])]
@@ -158,12 +170,59 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
     return parts
 
 
+def network_of(cfg: DictConfig) -> TrainedNetwork:
+    """Load the network that a job scores as it is, and set the size of the images to its own unless the user chose one.
+
+    Raises:
+        ValueError: for settings that have no effect on such a network; and as the option.
+    """
+    words = HydraConfig.get().overrides.task
+    idle = [word for word in words if _IDLE.match(word) and word != NO_TRAINING]
+    if idle:
+        raise ValueError(
+            f"network={HydraConfig.get().runtime.choices['network']} is scored as it is, without training and seed, so "
+            f"{' and '.join(idle)} would have no effect; leave it out, or choose a backbone in place of a network."
+        )
+    check_target("network", HydraConfig.get().runtime.choices["network"], cfg.network)
+    trained = build(cfg.network)
+    if not any(word.lstrip("+").startswith("data.image_size=") for word in words):
+        cfg.data.image_size = trained.image_size
+    if "train_size" in cfg.data:
+        cfg.data.train_size = cfg.data.image_size  # nothing is cropped
+    return trained
+
+
+def network_as_is(cfg: DictConfig, trained: TrainedNetwork, data: str) -> NetworkAsIs:
+    """Describe a network that a job scores on the data set of this name."""
+    choices = HydraConfig.get().runtime.choices
+    check_target("data", choices["data"], cfg.data)
+    files = _places(cfg.network["_target_"])  # the digest of the weights stands for their file
+    network = {key: value for key, value in identity(choices["network"], cfg.network).items() if key not in files}
+    return NetworkAsIs(
+        data=data,
+        trained=trained,
+        settings={"data": data_identity(choices["data"], cfg.data), "network": network},
+        image_size=cfg.data.image_size,
+        reader=identity(choices["data"], cfg.data),
+        among=cfg.predict_among,
+    )
+
+
+def named_maps(cfg: DictConfig) -> set[str]:
+    """Return the map methods that the command line names one by one; not those of the default or of `maps=all`."""
+    asked = [word.partition("=")[2] for word in HydraConfig.get().overrides.task if word.startswith("maps=")]
+    listed = asked[-1].strip("[]") if asked and asked[-1].startswith("[") else ""
+    return {name.strip() for name in listed.split(",")} & set(cfg.maps)
+
+
 def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     """Describe what a job trains on the data set of this name, and the pooling that it is tested with.
 
     Raises:
-        ValueError: for `tune.*` settings without a search.
+        ValueError: for `tune.*` settings without a search, and for `train=none` without a network.
     """
+    if not cfg.get("train"):
+        raise ValueError(f"{NO_TRAINING} needs a network that was trained elsewhere, like network=efficientnet_lite0.")
     if cfg.get("tune") and "_target_" not in cfg.tune:
         raise ValueError("tune.* are settings of a search, which sweep=tune asks for; add it, or leave them out.")
     choices = HydraConfig.get().runtime.choices

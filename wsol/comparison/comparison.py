@@ -1,7 +1,7 @@
 """Group runs into comparisons, which share one table, and measure scores from their records."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from wsol.comparison.paired_scores import Measured, OneSeed, gather, measure_one
 from wsol.comparison.saved_maps import ScoredMap, read_scored_maps
 from wsol.identity import restore
+from wsol.runs.as_is import AS_IS
 from wsol.runs.folder import RunFolder, read_rows
 from wsol.runs.result_names import result_name
 from wsol.scoring.baselines import NONE
@@ -22,7 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in nothing but the head and the seed, scored by one protocol, with the baselines of their data.
+    """Runs that share a table, with the baselines of their data: they differ in nothing but the head and the seed.
+
+    Networks that are scored as they are share a table if the images, their size and the protocol are the same; each
+    stands in it as a head, under its own name.
 
     Attributes:
         name: data, backbone and two hashes: of the settings that the runs share, and of the protocol.
@@ -39,6 +43,15 @@ class Comparison:
         row = self.rows[self.rows["backbone"] != NONE].iloc[0]
         protocol = str(row["protocol_key"]).rpartition("-")[0]
         return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
+
+    def can_answer(self, poolings: Collection[str]) -> bool:
+        """Return whether claims about these heads may be asked here: not of networks as they are, which have no others.
+
+        Args:
+            poolings: heads that a claim names.
+        """
+        as_is = set(self.rows.loc[self.rows["backbone"] == AS_IS, "pooling"])
+        return not as_is or set(poolings) <= as_is
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """Return the scored maps on disk: (pooling, map) -> one for each seed."""
@@ -151,7 +164,7 @@ def measure(
             by_line[line].setdefault(name, []).append((scored, seed))
     return {
         line: {
-            name: gather(seeds, baseline=line[0] == NONE)
+            name: gather(seeds, baseline=not lines[line][0].trained)
             for name, seeds in by_name.items()
             if len(seeds) == len(lines[line])
         }

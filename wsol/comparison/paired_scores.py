@@ -25,7 +25,7 @@ class Measured:
     """One score of one setting, or a weighted sum of such scores, for S seeds on the same N images.
 
     Attributes:
-        seeds: (S,) seeds; (None,) for a baseline, which was not trained and pairs with any seed.
+        seeds: (S,) seeds; (None,) for a baseline or a network as it is, which no seed trained; it pairs with any seed.
         runs: (S,) the runs that each value was read from.
         values: (S,) the score of each seed.
         replicates: (S, R) the score of each seed on the same R resamples of the images.

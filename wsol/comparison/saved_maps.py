@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from wsol.atomic_files import read_json
 from wsol.identity import restore
 from wsol.maps.stored_maps import StoredMaps
+from wsol.runs.as_is import AS_IS
 from wsol.runs.experiment import map_key, measure_key, record_key
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import RunFolder, load_maps, load_or_none, load_pixel_record, load_record
+from wsol.scoring.baselines import NONE
 from wsol.scoring.outcomes import Outcomes, mean_of_known
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord, PixelRecord, choose_operating_point
@@ -35,6 +37,7 @@ class ScoredMap:
         seed: the run's seed.
         evaluation: the settings of the evaluation, as plain data; empty in runs of older versions, which have rows
             alone.
+        trained: False where nothing was trained, so that the seed means nothing: a baseline, or a network as it is.
     """
 
     folder: RunFolder
@@ -42,6 +45,7 @@ class ScoredMap:
     pooling: str
     seed: int
     evaluation: Mapping[str, Any]
+    trained: bool = True
 
     @property
     def run(self) -> str:
@@ -148,5 +152,6 @@ def read_scored_maps(results: Path, rows: pd.DataFrame) -> list[ScoredMap]:
         if key not in evaluations:
             protocol = load_or_none(folder.protocol_file(row["protocol_key"]), read_json) or {}
             evaluations[key] = protocol.get("settings", {})
-        scored_maps.append(ScoredMap(folder, row["map"], row["pooling"], int(row["seed"]), evaluations[key]))
+        trained = row["backbone"] not in (NONE, AS_IS)
+        scored_maps.append(ScoredMap(folder, row["map"], row["pooling"], int(row["seed"]), evaluations[key], trained))
     return scored_maps

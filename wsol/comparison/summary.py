@@ -8,6 +8,7 @@ import pandas as pd
 
 from wsol.comparison.paired_scores import Measured, mcnemar_tests
 from wsol.comparison.saved_maps import held_out
+from wsol.runs.as_is import AS_IS
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import FACT_COLUMNS
 from wsol.scoring.baselines import NONE
@@ -35,8 +36,9 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
         Columns pooling, map, score, kind, protocol; mean and std (sample standard deviation over seeds; NaN for one);
         low, high and half_width of the 95 % interval, se; of differences p, p_holm (Holm's correction over all
         differences of the table that are hypotheses of their own) and mcnemar (the largest p-value of any seed); best
-        (best of its column or, by a paired test with Holm's correction, not distinguishable from it); seeds, images,
-        runs, and the facts of the row's map. All values are fractions.
+        (best of its column or, by a paired test with Holm's correction, not distinguishable from it); seeds (0 for
+        networks as they are, which no seed trained), images, runs, and the facts of the row's map. All values are
+        fractions.
 
     Raises:
         ValueError: if a score has several protocols.
@@ -66,15 +68,16 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
             known = None
         kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
         runs = tuple(group.sort_values("seed")["run"])
-        plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": len(group)}
+        count = 0 if (group["backbone"] == AS_IS).all() else len(group)
+        plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": count}
         plain["std"] = group["value"].std(skipna=False)
         plain |= {"images": group["images"].max(), "runs": runs}
         yield {**line, "kind": kind, **plain, **_interval(known)}
         twin = by_score.get(held_out(score))
         if known is not None and twin is not None:
             on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL)}
-            yield {**on_val, "kind": HELD_OUT, **_all_of(twin)}
-            yield {**on_val, "kind": FLATTERY, **_all_of(known.minus(twin))}
+            yield {**on_val, "kind": HELD_OUT, **_all_of(twin), "seeds": count}
+            yield {**on_val, "kind": FLATTERY, **_all_of(known.minus(twin)), "seeds": count}
 
 
 def _differences(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, Any]]:
@@ -99,7 +102,8 @@ def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLin
     both = (values[0] - values[1]).dropna()  # NaN for a seed that only one of them has
     line = {"pooling": " - ".join(pair), "map": name, "score": score, "protocol": protocol}
     runs = tuple(rows[rows["pooling"].isin(pair) & rows["seed"].isin(both.index)]["run"])
-    plain = {"mean": both.mean(), "std": both.std(), "seeds": len(both), "images": rows["images"].max(), "runs": runs}
+    count = 0 if (rows["backbone"] == AS_IS).all() else len(both)
+    plain = {"mean": both.mean(), "std": both.std(), "seeds": count, "images": rows["images"].max(), "runs": runs}
     kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
     terms, twins = (
         [measured.get((pooling, name), {}).get(score_name) for pooling in pair]
@@ -111,7 +115,7 @@ def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLin
     yield {**line, "kind": kind, **plain, **_interval(known), **_tests(known, *terms)}
     if known is not None and twin is not None:
         on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL), "kind": HELD_OUT}
-        yield {**on_val, **_all_of(twin), **_tests(twin, *twins)}
+        yield {**on_val, **_all_of(twin), "seeds": min(count, len(twin.seeds)), **_tests(twin, *twins)}
 
 
 def _same(measured: Measured, values: pd.Series) -> bool:

@@ -15,6 +15,16 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
+def imagenet_classes(subset: str = "imagenet-1k") -> tuple[str, ...]:
+    """Return `wnid synonyms` of each class of ImageNet by class id, from timm.
+
+    Args:
+        subset: in timm's words, such as `imagenet-1k` or `imagenet-12k`.
+    """
+    info = ImageNetInfo(subset)
+    return tuple(f"{wnid} {info.label_name_to_description(wnid)}" for wnid in info.label_names())
+
+
 def find_class(wanted: str, class_names: Sequence[str]) -> int:
     """Return the class id that a number, a name, or a part of one name identifies.
 

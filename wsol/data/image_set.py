@@ -83,9 +83,10 @@ class ImageSet(Dataset[Sample]):
             even kept.
         max_cache_bytes: prepared images stay in memory if all of them take no more than this.
         name: for progress bars and the log.
+        may_be_empty: accept no entry.
 
     Raises:
-        ValueError: if there is no entry.
+        ValueError: if there is no entry, unless there may be none.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class ImageSet(Dataset[Sample]):
         labels_only: bool = False,
         max_cache_bytes: float = 4 * 2**30,
         name: str = "images",
+        may_be_empty: bool = False,
     ) -> None:
         index = Index.of(entries)
-        if not len(index):
+        if not len(index) and not may_be_empty:
             raise ValueError(f"{name} holds no image.")
         self.entries = index.without_boxes() if labels_only else index
         self.name = name

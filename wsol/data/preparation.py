@@ -14,10 +14,11 @@ from wsol.data.class_names import Classes, choose_classes
 from wsol.data.image_set import Decode, ImageSet, load_entry
 from wsol.data.index import Entry, Index
 from wsol.data.sample import Sample, resize_sample
-from wsol.data.splits import Splits
+from wsol.data.splits import Splits, hold_out_of_test
 
 T = TypeVar("T")
 
+OF_TEST = "test:"  # data.val=test:0.2
 _OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|\x00"  # absolute, by `..`, or of no file
 
 
@@ -30,6 +31,9 @@ class Preparation:
         train_size: side in pixels of the square images that training crops are cut from; at least image_size.
         max_cache_gib: bound on the decoded images that are kept in memory, in GiB per split.
         classes: a number k for the first k classes, or a list of names (or wnids, where classes have some); None: all.
+        val: `test:FRACTION`: `val` is held out of `test`, see `hold_out_of_test`, so that no other images are needed to
+            choose thresholds; None: as the reader makes it. Readers with a `val` of their own take both.
+        with_train: False: `train` may lack images, for networks that are not trained.
         decode: `reduced`: JPEGs at least twice as large as necessary are decoded at a fraction of their size, which is
             faster and changes numbers, see results/reference/measure/decode.md. None: at full size.
 
@@ -42,12 +46,28 @@ class Preparation:
     max_cache_gib: float = 4
     classes: Classes = None
     decode: Decode | None = None
+    val: str | None = None
+    with_train: bool = True
 
     def __post_init__(self) -> None:
         if self.decode not in (None, "reduced"):
             raise ValueError(f"decode must be null or reduced, got {self.decode!r}.")
         if not 0 < self.image_size <= self.train_size:
             raise ValueError(f"train_size must be at least image_size, got {self.train_size} and {self.image_size}.")
+
+
+def share_of_test(val: object) -> float | None:
+    """Return the fraction of `test:FRACTION`; None for anything else.
+
+    Raises:
+        ValueError: if the fraction is no number.
+    """
+    if not isinstance(val, str) or not val.startswith(OF_TEST):
+        return None
+    try:
+        return float(val.removeprefix(OF_TEST))
+    except ValueError:
+        raise ValueError(f"data.val must be {OF_TEST}FRACTION, like {OF_TEST}0.2, got {val!r}.") from None
 
 
 @dataclass(frozen=True)
@@ -94,10 +114,17 @@ def prepare(indices: Indices, preparation: Preparation) -> Splits:
     if reduced and "at_least" not in inspect.signature(load).parameters:
         raise ValueError(f"{source}: decode must be null for this reader, got 'reduced'.")
     class_names, (train, val, test) = _choose(indices, preparation.classes)
+    share = share_of_test(preparation.val)
+    if share is not None:
+        test, val = hold_out_of_test(test, share)
+    if not len(val):
+        raise ValueError(
+            f"{source} has no val, which chooses thresholds; hold a part of test out, as data.val={OF_TEST}0.2."
+        )
     _check_ids(name, (train, val, test))
     trained = np.zeros(len(class_names), bool)
     trained[train.class_ids.numpy()] = True
-    if not trained.all():
+    if preparation.with_train and not trained.all():
         (untrained,) = np.nonzero(~trained)
         raise ValueError(
             f"{source}: {len(untrained)} of {len(class_names)} classes have no training image, first "
@@ -112,6 +139,7 @@ def prepare(indices: Indices, preparation: Preparation) -> Splits:
             labels_only=index is train,
             max_cache_bytes=preparation.max_cache_gib * 2**30,
             name=f"{name} {title}",
+            may_be_empty=index is train,
         )
 
     return Splits(
@@ -154,29 +182,38 @@ def spread(function: Callable[..., T]) -> Callable[..., T]:
     """Let a function take its parameters that are dataclasses field by field, as users type settings.
 
     The signature lists the fields in place of the objects, so that settings from a command line are checked against
-    them like any other. The default of an object gives the defaults of its fields.
+    them like any other. The default of an object gives the defaults of its fields. Where several parameters have a
+    field of one name, the first one gives its default and type, and all of them get its value.
     """
     own = inspect.signature(function)
     objects = {name: parameter.annotation for name, parameter in own.parameters.items()}
     objects = {name: kind for name, kind in objects.items() if is_dataclass(kind)}
-    parameters = [
-        field for name, given in own.parameters.items() for field in (_fields(given) if name in objects else [given])
-    ]
-    signature = own.replace(parameters=parameters)
+    parameters = _flat(own.parameters.values())
+    signature = own.replace(parameters=list(parameters.values()))
 
     @wraps(function)
     def call(*args, **settings) -> T:
         bound = signature.bind(*args, **settings)
         bound.apply_defaults()
         values = bound.arguments
-        for name, kind in objects.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-        return function(**values)
+        made = {
+            name: kind(**{field.name: values[field.name] for field in fields(kind)}) for name, kind in objects.items()
+        }
+        return function(**{name: values[name] for name in own.parameters if name not in objects}, **made)
 
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters.values()}
     call.__annotations__["return"] = own.return_annotation
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
+
+
+def _flat(given: Iterable[inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    """Return parameters by name, with fields in place of objects; of several with one name the first."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for parameter in given:
+        for field in _fields(parameter) if is_dataclass(parameter.annotation) else [parameter]:
+            parameters.setdefault(field.name, field)
+    return parameters
 
 
 def _fields(given: inspect.Parameter) -> list[inspect.Parameter]:
@@ -194,7 +231,8 @@ def _fields(given: inspect.Parameter) -> list[inspect.Parameter]:
 def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indices]], Callable[..., Splits]]:
     """Make a reader of data sets from a function that returns indices: it takes all settings and returns `Splits`.
 
-    The reader takes the fields of `Preparation`, too, and those of other settings one by one; see `spread`.
+    The reader takes the fields of `Preparation`, too, and those of other settings one by one; see `spread`. A function
+    that has to know them has a parameter `preparation` of its own.
 
     Args:
         defaults: of the former; None: those of `Preparation`.
@@ -202,19 +240,25 @@ def reader(defaults: Preparation | None = None) -> Callable[[Callable[..., Indic
 
     def decorate(read: Callable[..., Indices]) -> Callable[..., Splits]:
         own = inspect.signature(read)
+        asked = own.parameters.get("preparation")
         shared = inspect.Parameter(
             "preparation",
             inspect.Parameter.KEYWORD_ONLY,
             default=defaults or Preparation(),
             annotation=Preparation,
         )
+        others = [parameter for name, parameter in own.parameters.items() if name != "preparation"]
+        chooses_val = "val" in _flat(others)
 
         @wraps(read)
         def read_splits(*, preparation: Preparation, **settings) -> Splits:
-            return prepare(read(**settings), preparation)
+            if not chooses_val and preparation.val is not None and share_of_test(preparation.val) is None:
+                raise ValueError(f"data.val must be null or {OF_TEST}FRACTION, got {preparation.val!r}.")
+            whole = settings if asked is None else {**settings, "preparation": preparation}
+            return prepare(read(**whole), preparation)
 
         read_splits.__signature__ = own.replace(  # type: ignore[attr-defined]
-            parameters=[*own.parameters.values(), shared], return_annotation=Splits
+            parameters=[*others, shared], return_annotation=Splits
         )
         return spread(read_splits)
 

@@ -102,6 +102,34 @@ def hold_out(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Inde
     return index.select(np.flatnonzero(~held)), index.select(np.flatnonzero(held))
 
 
+def hold_out_of_test(test: Index, fraction: float) -> tuple[Index, Index]:
+    """Cut a part out of test that chooses thresholds, where there is no val: each image by a hash of its id.
+
+    An image falls into the same part on every machine, whatever other images the split has. The parts are not
+    stratified, because a split may have a single image of each class.
+
+    Args:
+        test: the images.
+        fraction: expected share of the part that is held out, in (0, 1).
+
+    Returns:
+        The images that are scored, and those held out, both in their old order.
+
+    Raises:
+        ValueError: if the fraction is not inside (0, 1), or one part has no image.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"data.val=test:FRACTION must have a fraction inside (0, 1), got {fraction:g}.")
+    hashes = (hashlib.sha256(image_id.encode()).digest()[:8] for image_id in test.image_ids)
+    held = np.array([int.from_bytes(number, "big") < fraction * 2.0**64 for number in hashes], bool)
+    if held.all() or not held.any():
+        raise ValueError(
+            f"data.val=test:{fraction:g} holds {held.sum()} of {len(test)} images out; choose a fraction that leaves "
+            "images in both parts."
+        )
+    return test.select(np.flatnonzero(~held)), test.select(np.flatnonzero(held))
+
+
 def hold_out_boxed(entries: Iterable[Entry], fraction: float, seed: int) -> tuple[Index, Index]:
     """Hold out images that have boxes; a class's only image with boxes is never held out.
 

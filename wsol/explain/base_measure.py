@@ -87,10 +87,10 @@ def measure_faithfulness(
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images.preload()
     loader: DataLoader = DataLoader(images, batch_size=_IMAGES, num_workers=machine.workers, collate_fn=collate)
-    activation_maps, frames, start = maps.activation_maps(), [], 0
+    frames, start = [], 0
     label, hidden = f"{type(measure).__name__} of {type(method).__name__}", None if machine.progress else True
     for batch in tqdm(loader, desc=label, unit="batch", disable=hidden, leave=False):
-        raw = activation_maps[start : start + len(batch.image_ids)]
+        raw = maps.activation_maps(slice(start, start + len(batch.image_ids)))
         start += len(batch.image_ids)
         height, width = batch.images.shape[-2:]
         score_maps = torch.from_numpy(to_score_maps(raw, (height, width), TIGHT, batch.image_ids)).float()

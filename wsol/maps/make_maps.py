@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from wsol.data.image_set import ImageSet
@@ -18,7 +18,11 @@ from wsol.maps.stored_maps import StoredMaps
 
 
 def make_maps(
-    classifier: nn.Module, images: ImageSet, maps: Mapping[str, MapMethod], machine: Machine = THIS_MACHINE
+    classifier: nn.Module,
+    images: ImageSet,
+    maps: Mapping[str, MapMethod],
+    machine: Machine = THIS_MACHINE,
+    places: range | None = None,
 ) -> tuple[pd.DataFrame, dict[str, StoredMaps]]:
     """Classify every image and make its maps for the ground-truth class; the trunk runs once per image.
 
@@ -27,6 +31,7 @@ def make_maps(
         images: one split.
         maps: name -> map method; may be empty.
         machine: device, batch size, decoding processes and progress bar.
+        places: the images to read, decoded when their turn comes; None: all, kept in memory if they fit.
 
     Returns:
         A frame with a row per image (image_id, class_id, class_rank, top5_class_ids, true_class_probability, boxes: the
@@ -38,15 +43,20 @@ def make_maps(
     """
     device = machine.device
     classifier = classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images.preload()
+    if places is None:
+        images.preload()
     loader: DataLoader = DataLoader(
-        images, batch_size=machine.batch_size, num_workers=machine.workers, collate_fn=collate
+        images if places is None else Subset(images, places),
+        batch_size=machine.batch_size,
+        num_workers=machine.workers,
+        collate_fn=collate,
     )
     layers = [layer for method in maps.values() for layer in method.target_layers]
     leaves = [layer for method in maps.values() if method.needs == "gradient" for layer in method.target_layers]
     frames, stored, seconds = [], {name: list[StoredMaps]() for name in maps}, 0.0
     hidden = None if machine.progress else True
-    bar = tqdm(loader, desc=f"maps of {images.name}", unit="batch", disable=hidden, leave=False)
+    part = "" if places is None else f", {places.start + 1:,} to {places.stop:,} of {len(images):,}"
+    bar = tqdm(loader, desc=f"maps of {images.name}{part}", unit="batch", disable=hidden, leave=False)
     for batch in bar:
         class_ids = batch.class_ids.to(device)
         begun = _now(device)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from wsol.networks.base_pooling import Pooling
 from wsol.networks.classifier import Classifier
+from wsol.networks.trained_network import NormalizedNetwork
 
 
 def linear_head(network: nn.Module) -> nn.Linear:
@@ -63,15 +64,18 @@ def class_weights(network: nn.Module, features: Tensor, logits: Tensor, layer: s
             f"CAM needs one fc weight per channel, got {head.in_features} for the {features.shape[1]} channels of "
             f"{layer!r}. {hint}".rstrip()
         )
-    if not isinstance(network, Classifier):
-        with torch.no_grad():
-            expected = head(features.mean(dim=(2, 3)))
-        if expected.shape != logits.shape or not torch.allclose(expected, logits, rtol=1e-3, atol=1e-3):
-            raise ValueError(
-                f"CAM needs mean pooling and one linear layer after {layer!r}, and {type(network).__name__} has "
-                "something else there; use grad_cam, which needs neither."
-            )
-    return network.class_weights() if isinstance(network, Classifier) else head.weight
+    if isinstance(network, Classifier):
+        return network.class_weights()
+    with torch.no_grad():
+        expected, weight = head(features.mean(dim=(2, 3))), head.weight
+    if isinstance(network, NormalizedNetwork):
+        expected, weight = network.in_class_order(expected), network.in_class_order(weight.T).T
+    if expected.shape != logits.shape or not torch.allclose(expected, logits, rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"CAM needs mean pooling and one linear layer after {layer!r}, and {type(network).__name__} has "
+            "something else there; use grad_cam, which needs neither."
+        )
+    return weight
 
 
 def check_reads_places(classifier: Classifier, layer: str) -> None:

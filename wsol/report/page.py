@@ -11,6 +11,7 @@ from wsol.comparison.comparison import Comparison
 from wsol.comparison.paired_scores import Measured
 from wsol.report.content import Answer, RunCard
 from wsol.report.missing_runs import command_for, missing_runs, with_maps
+from wsol.runs.as_is import AS_IS
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import RunFolder, load_or_none
 from wsol.scoring.baselines import NONE
@@ -111,6 +112,7 @@ def _failed(answer: Answered, comparison: Comparison) -> str:
 def _command(answer: Answered, comparison: Comparison, results: Path) -> str:
     """Return the command that makes the runs that a claim lacks; seeds that failed are left out."""
     wanted = list(dict.fromkeys(group["pooling"] for group in _groups(answer)))
+    as_is = set(comparison.rows.loc[comparison.rows["backbone"] == AS_IS, "pooling"])
     trained = comparison.rows["backbone"] != NONE
     runs = sorted(set(comparison.rows.loc[trained, "run"]))
     settings = {run: RunFolder.named(results, run).settings() for run in runs}
@@ -120,7 +122,7 @@ def _command(answer: Answered, comparison: Comparison, results: Path) -> str:
     scored = list(dict.fromkeys(comparison.rows.loc[trained, "map"]))
     asked = list(dict.fromkeys(group["map"] for group in _groups(answer)))
     more = [name for name in asked if name not in scored]
-    lacking = list(missing_runs(learned, wanted, tried))
+    lacking = [] if as_is else list(missing_runs(learned, wanted, tried))
     if lacking and more:
         # Other maps make another table, which needs all heads of the claim; and not every head has the maps of these.
         first, seeds = lacking[0][0], {int(run["seed"]) for run in [*learned, *tried] if _is_head(run)}
@@ -181,7 +183,9 @@ def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunC
         yield RunCard(
             name=run,
             about={
-                "trained by": str(settings.get("command", "not known")),
+                "made by" if settings.get("backbone") == AS_IS else "trained by": str(
+                    settings.get("command", "not known")
+                ),
                 "code": str(settings.get("commit", "not known")),
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
                 **{f"scored by, {key}": str(text.get("command", "not known")) for key, text in protocols.items()},

@@ -146,7 +146,8 @@ def percent_or_ratio(score: str, value: float, sign: bool = False) -> str:
 
 def _hint(line: dict[str, Any]) -> str:
     """Return the numbers that the cell has no room for."""
-    seeds = "" if line["pooling"] == NONE else f"{line['seeds']} seed{'s' if line['seeds'] > 1 else ''}, "
+    untrained = line["pooling"] == NONE or line["seeds"] == 0
+    seeds = "" if untrained else f"{line['seeds']} seed{'s' if line['seeds'] > 1 else ''}, "
     parts = [f"{seeds}{line['images']} images"]
     if not np.isnan(line["low"]):
         covers = "" if line["seeds"] > 1 and line["pooling"] != NONE else " (of images alone)"
@@ -229,7 +230,7 @@ def _difference_row(line: dict[str, Any]) -> list[Cell]:
         ends = f"{scale * line['low']:+.2f} to {scale * line['high']:+.2f}".replace("-", "−")
         row.append(Cell(ends, line["low"]))
     row += [_p_cell(line[column]) for column in ("p", "p_holm", "mcnemar")]
-    return [*row, Cell(str(line["seeds"]), line["seeds"])]
+    return [*row, Cell(str(line["seeds"] or "images only"), line["seeds"])]
 
 
 def _p_cell(p: float) -> Cell:

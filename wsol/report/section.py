@@ -16,12 +16,14 @@ from wsol.comparison.diagnosis import OBJECT_COUNTS, OBJECT_SIZES, by_group, err
 from wsol.comparison.saved_maps import ScoredMap, held_out
 from wsol.comparison.summary import MeasuredLines, summarize
 from wsol.data.ground_truth import truth_of
+from wsol.data.preparation import share_of_test
 from wsol.report.content import Cell, Column, Drawing, Gallery, Section, Table
 from wsol.report.figures.comparison import MOST_SETTINGS, Drawn, Groups, draw_comparison
 from wsol.report.figures.style import svg_of
 from wsol.report.image_gallery import Setting, build_gallery, class_name, largest_true_boxes
 from wsol.report.score_table import difference_table
 from wsol.report.table_files import full_table
+from wsol.runs.as_is import AS_IS
 from wsol.runs.experiment import PSOL
 from wsol.runs.few_shot import few_shot_count, few_shot_supervision
 from wsol.runs.folder import load_or_none
@@ -32,6 +34,8 @@ from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord
 from wsol.scoring.score import NO_BOX, PIXELS, Score
 from wsol.scoring.supervision import (
+    ELSEWHERE,
+    HELD_OUT_OF_TEST,
     LEDGER_COLUMNS,
     VAL_BOXES,
     VAL_LABELS,
@@ -93,7 +97,7 @@ def write_section(
         table,
         difference_table(summary),
         _ledger(lines, set(comparison.rows["score"])),
-        *_diagnosis(records, groups),
+        *_diagnosis(records, groups, any(lines[line][0].trained for line in shown)),
     ]
     return Written(
         Section(
@@ -174,22 +178,25 @@ def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str
     for kind, has_kind in _KINDS_OF_LINES.items():
         of_kind = [seeds[0] for line, seeds in lines.items() if line[0] != NONE and has_kind(line)]
         for scored in [scored for scored in of_kind if scored.evaluation][:1]:
-            chosen = _chosen_by(load_or_none(scored.folder.settings_file, read_json) or {})
+            settings = load_or_none(scored.folder.settings_file, read_json) or {}
+            chosen = _chosen_by(settings)
             suffix = f", {kind}" if kind else ""
             for name, score in scores_of(scored).items():
                 if name not in shown or not _has_value(score, kind):
                     continue
-                supervision = _supervision(score, scored.protocol, kind, chosen)
+                supervision = _with_val(_supervision(score, scored.protocol, kind, chosen), settings)
                 ledger[name + suffix] = supervision
                 if supervision.oracle:
                     at_val = replace(score, threshold="held_out")
-                    ledger[held_out(name) + suffix] = _supervision(at_val, scored.protocol, kind, chosen)
+                    on_val = _supervision(at_val, scored.protocol, kind, chosen)
+                    ledger[held_out(name) + suffix] = _with_val(on_val, settings)
     if not ledger:
         return None
     rows = [[Cell(text) for text in line] for line in ledger_lines(ledger)]
     notes = [
         "The table lists which annotations chose what. Unless it says otherwise, training reads image labels alone, "
-        "beside those that pretrained weights were made with. Where nothing chose the checkpoint, it is the last "
+        "beside those that pretrained weights were made with; a network as it is was trained elsewhere, by what its "
+        "authors had. Where nothing chose the checkpoint, it is the last "
         "epoch's; where nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these "
         "runs cannot be seen. Test labels: the map is made for the true class. The boxes that an oracle is scored on "
         "chose its threshold."
@@ -224,9 +231,18 @@ def _supervision(score: Score, protocol: Protocol, kind: str, chosen: Mapping[st
     return supervision_of(score, protocol, **chosen)
 
 
+def _with_val(supervision: Supervision, settings: Mapping[str, Any]) -> Supervision:
+    """Name the images that chose τ, where val is held out of test."""
+    if share_of_test((settings.get("reader") or {}).get("val")) is None or supervision.threshold != VAL_BOXES:
+        return supervision
+    return replace(supervision, threshold=HELD_OUT_OF_TEST)
+
+
 def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return what chose the hyper-parameters and the epoch of a run; empty if they were fixed beforehand."""
     identity = settings.get("identity", {})
+    if settings.get("backbone") == AS_IS:
+        return {"training": ELSEWHERE, "checkpoint": ELSEWHERE, "hyper_parameters": ELSEWHERE}
     chosen = {}
     if "tuning" in identity:
         boxes = identity["tuning"]["select"] == LOCALIZATION
@@ -236,7 +252,9 @@ def _chosen_by(settings: Mapping[str, Any]) -> dict[str, str]:
     return chosen
 
 
-def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None) -> Iterator[Table]:
+def _diagnosis(
+    records: Mapping[str, Sequence[LocalizationRecord]], groups: Groups | None, trained: bool
+) -> Iterator[Table]:
     if not records:
         return
     shares = {name: error_shares(seeds).set_index("error")["share"] for name, seeds in records.items()}
@@ -246,12 +264,13 @@ def _diagnosis(records: Mapping[str, Sequence[LocalizationRecord]], groups: Grou
         for error in first.index
     ]
     columns = [Column("outcome"), *(Column(name) for name in shares)]
-    yield Table("Types of error, percent of images", columns, rows, ["At the τ chosen on val; means over seeds."])
+    note = "At the τ chosen on val; means over seeds." if trained else "At the τ chosen on val."
+    yield Table("Types of error, percent of images", columns, rows, [note])
     if groups is None:
         return
-    yield from _by("size of the object", groups.sizes, records, OBJECT_SIZES)
-    yield from _by("number of objects", groups.counts, records, OBJECT_COUNTS)
-    yield from _by("class", groups.classes, records, None)
+    yield from _by("size of the object", groups.sizes, records, OBJECT_SIZES, note)
+    yield from _by("number of objects", groups.counts, records, OBJECT_COUNTS, note)
+    yield from _by("class", groups.classes, records, None, note)
 
 
 def _by(
@@ -259,6 +278,7 @@ def _by(
     labels: NDArray[np.str_],
     records: Mapping[str, Sequence[LocalizationRecord]],
     order: Sequence[str] | None,
+    note: str,
 ) -> Iterator[Table]:
     frames = {name: by_group(seeds, labels, order=order).set_index("group") for name, seeds in records.items()}
     first = next(iter(frames.values()))
@@ -274,9 +294,7 @@ def _by(
         for group in first.index
     ]
     columns = [Column(title), Column("images"), *(Column(name) for name in frames)]
-    yield Table(
-        f"GT-known localization by {title}, percent", columns, rows, ["At the τ chosen on val; means over seeds."]
-    )
+    yield Table(f"GT-known localization by {title}, percent", columns, rows, [note])
 
 
 def _gallery(
@@ -291,9 +309,11 @@ def _gallery(
         scored = min(lines[line], key=lambda scored: scored.seed)
         record = scored.record(_BOXES)
         if record is not None:
-            settings[f"{_label(line)}, seed {scored.seed}"] = Setting(record, scored.maps(), scored.protocol)
+            label = f"{_label(line)}, seed {scored.seed}" if scored.trained else _label(line)
+            settings[label] = Setting(record, scored.maps(), scored.protocol)
     if not settings or predictions is None:
         return None
     names = [] if pictures is None else pictures.class_names
     photo = None if pictures is None else pictures.photo
-    return build_gallery(settings, predictions, names, photo, limit, "One seed, at the τ chosen on val.")
+    one_seed = "One seed, at" if any(scored.trained for line in shown for scored in lines[line]) else "At"
+    return build_gallery(settings, predictions, names, photo, limit, f"{one_seed} the τ chosen on val.")

@@ -11,10 +11,12 @@ from wsol.atomic_files import read_json, write_text
 from wsol.comparison.bootstrap import RESAMPLES
 from wsol.comparison.comparison import Comparison, measure
 from wsol.comparison.summary import MeasuredLines, summarize
+from wsol.data.preparation import share_of_test
 from wsol.report.content import Table
 from wsol.report.missing_runs import command_for, missing_runs
 from wsol.report.score_table import COST, DEGENERATE, protocol_parts, score_table
 from wsol.report.table_formats import latex, markdown
+from wsol.runs.as_is import AS_IS
 from wsol.runs.experiment import PSOL
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import RunFolder, load_or_none, save_frame
@@ -67,12 +69,22 @@ def describe_runs(
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
     training, scoring = (listed({content["command"] for content in contents}) for contents in (settings, scored))
     of_areas = sorted(_OF_AREAS & set(rows["score"]))
+    as_is = settings[0]["backbone"] == AS_IS
+    first = "maps" if as_is else "training"
+    if as_is:
+        networks = _of_networks(settings)
+    else:
+        networks = [
+            "Seeds: " + ", ".join(f"{head} {seeds[head]}" for head in seeds if few_shot_count(head) is None) + ".",
+            *_of_boxes(settings, seeds, set(rows["map"])),
+            *_of_seeds(settings_of, {} if failed is None or failed.empty else _settings(results, failed)),
+        ]
     return [
         f"Data: {settings[0]['data']}, {settings[0]['num_classes']} classes, {sizes['train']} train, "
-        f"{sizes['val']} val and {sizes['test']} test images. Network: {settings[0]['backbone']}.",
-        "Seeds: " + ", ".join(f"{head} {seeds[head]}" for head in seeds if few_shot_count(head) is None) + ".",
-        *_of_boxes(settings, seeds, set(rows["map"])),
-        *_of_seeds(settings_of, {} if failed is None or failed.empty else _settings(results, failed)),
+        f"{sizes['val']} val and {sizes['test']} test images."
+        + ("" if as_is else f" Network: {settings[0]['backbone']}."),
+        *_of_held_out(settings[0]),
+        *networks,
         *_of_intervals(summary),
         "Percent of the test images."
         + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
@@ -82,10 +94,38 @@ def describe_runs(
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         *_of_readers(readers),
         *_of_maps(rows),
-        f"Command: {training if training == scoring else f'training {training}, scores {scoring}'}.",
-        f"Code: training {listed({run['commit'] for run in settings})}, scores {listed(set(rows['commit']))}."
+        f"Command: {training if training == scoring else f'{first} {training}, scores {scoring}'}.",
+        f"Code: {first} {listed({run['commit'] for run in settings})}, scores "
+        f"{listed(set(rows['commit']))}."
         + (" Scores of more than one version of the code stand side by side here." if _mixed(rows) else ""),
         "Versions: " + " | ".join(sorted({_versions(run["versions"]) for run in settings})) + ".",
+    ]
+
+
+def _of_held_out(settings: Mapping[str, Any]) -> list[str]:
+    """Return a note if val is held out of test."""
+    val = (settings.get("reader") or {}).get("val")
+    share = share_of_test(val)
+    if share is None:
+        return []
+    return [
+        f"val is held out of the test images, each with probability {share:g} by a hash of its id; the scores are of "
+        "the other images."
+    ]
+
+
+def _of_networks(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the notes on networks that are scored as they are."""
+    texts = []
+    for run in settings:
+        layer = run["target_layer"]
+        reads = f"target layer {layer}" if layer else "no target layer of its own"
+        texts.append(f"{run['pooling']} (weights {run['identity']['network']['weights_digest']}, {reads})")
+    size, among = settings[0]["identity"]["image_size"], settings[0]["identity"]["predict_among"]
+    whose = "all classes of the network" if among == "network" else "the classes of the data set alone"
+    return [
+        f"Networks as they are, each with its own classifier; nothing was trained, so there are no seeds: "
+        f"{'; '.join(texts)}. Images are resized to {size} x {size} px, without a crop; predictions are among {whose}."
     ]
 
 
@@ -131,12 +171,19 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
     if summary["half_width"].notna().any():
         seeds = summary.loc[~summary["pooling"].isin([NONE]), "seeds"]
         alone = " With one seed it covers the images alone." if (seeds == 1).any() else ""
-        notes.append(
-            "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
-            f"(Obuchowski and Rockette 1995, with the quantiles of Howe 1974; images by {RESAMPLES:,} bootstrap "
-            f"resamples, each scored as a whole, with the threshold chosen again).{alone} Baselines have no seeds. "
-            "Numbers have the digits that it allows."
-        )
+        if (seeds == 0).all():
+            notes.append(
+                f"±: half of the 95 % interval, of the test images alone, because nothing was trained ({RESAMPLES:,} "
+                "bootstrap resamples, each scored as a whole, with the threshold chosen again). Numbers have the "
+                "digits that it allows."
+            )
+        else:
+            notes.append(
+                "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
+                f"(Obuchowski and Rockette 1995, with the quantiles of Howe 1974; images by {RESAMPLES:,} bootstrap "
+                f"resamples, each scored as a whole, with the threshold chosen again).{alone} Baselines have no seeds. "
+                "Numbers have the digits that it allows."
+            )
     if summary["best"].any():
         notes.append(
             "Bold: the best of its column, and what a paired test does not distinguish from it (5 %, Holm's correction "
@@ -148,8 +195,9 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
     ]  # the same for each map
     if len(tested):
         clear = tested[tested["p_holm"] < 0.05]
+        paired = "image by image" if (tested["seeds"] == 0).all() else "seed by seed on the same images"
         notes.append(
-            f"Differences are taken seed by seed on the same images. Corrected for all of this table (Holm), "
+            f"Differences are taken {paired}. Corrected for all of this table (Holm), "
             f"{len(clear)} of {len(tested)} are significant at 5 %; all p-values are in the .csv."
         )
     return notes
@@ -179,11 +227,13 @@ def _of_maps(rows: pd.DataFrame) -> list[str]:
             f"interpolation and min-max normalized, whatever the protocol{left_out}."
         )
     if rows["ms_per_image"].notna().any():
+        as_is = (rows.loc[rows["ms_per_image"].notna(), "backbone"] == AS_IS).all()
+        counted = "of the test images" + ("" if as_is else ", over all seeds")
+        mean = "" if as_is else "; mean over seeds"
         shared = f" ({rows['forward_ms'].mean():.3g})" if rows["forward_ms"].notna().any() else ""
         notes.append(
-            f"{DEGENERATE.capitalize()}: of the test images, over all seeds; they are scored as all others. {COST}: "
-            f"the time of the maps beyond the forward pass that all methods share{shared}; mean over seeds. It differs "
-            "between machines."
+            f"{DEGENERATE.capitalize()}: {counted}; they are scored as all others. {COST}: the time of the maps beyond "
+            f"the forward pass that all methods share{shared}{mean}. It differs between machines."
         )
     return notes
 

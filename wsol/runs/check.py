@@ -39,17 +39,21 @@ def check_experiment(
         ValueError: if the data lack what a score, `few_shot` or `psol` reads, no score reads the boxes that `psol`
             gives, or a box is empty or has nothing inside its image.
     """
-    _check_annotations(splits, evaluation)
+    check_scored(splits, evaluation)
     if box_networks is not None and box_networks.few_shot is not None:
         for per_class in box_networks.few_shot.per_class:
             choose_boxed(splits.val, per_class, experiment.seed)
     if box_networks is not None and box_networks.psol:
         _check_psol(splits, evaluation)
-    for split in (splits.val, splits.test):
-        split.check_boxes()
 
 
-def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
+def check_scored(splits: Splits, evaluation: Evaluation) -> None:
+    """Check that val and test have what the scores read, and that their boxes lie in their images.
+
+    Raises:
+        FileNotFoundError: as `check_experiment`.
+        ValueError: if a split lacks boxes or masks that a score reads, or a box is empty or outside of its image.
+    """
     for split in (splits.val, splits.test):
         wanted = [name for name, score in evaluation.scores.items() if score.needs_boxes]
         if wanted and not len(split.entries.boxes):
@@ -62,6 +66,8 @@ def _check_annotations(splits: Splits, evaluation: Evaluation) -> None:
         raise ValueError(
             f"{splits.test.name} has no masks, which these scores read: {', '.join(wanted)}; leave them out."
         )
+    for split in (splits.val, splits.test):
+        split.check_boxes()
 
 
 def _check_psol(splits: Splits, evaluation: Evaluation) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from wsol.explain.base_measure import measure_faithfulness
 from wsol.maps.theorems import exactness, same_as
 from wsol.networks.classifier import Classifier
+from wsol.runs.as_is import NetworkAsIs
 from wsol.runs.fit import COLLAPSED, is_collapsed
 from wsol.runs.records import MapsSource
 from wsol.runs.run_maps import RunMaps
@@ -34,10 +35,16 @@ class MapFacts:
 
 
 def status_of(run: RunMaps) -> str:
-    """Return why a run is left out of means; empty if it is not."""
+    """Return why a run is left out of means; empty if it is not, and for a network as it is, which nothing trained."""
     predictions = run.predictions("val")
     right = int((predictions["class_rank"] == 0).sum())
-    return COLLAPSED if is_collapsed(right, len(predictions), run.splits.num_classes) else ""
+    collapsed = is_collapsed(right, len(predictions), run.splits.num_classes)
+    if not isinstance(run.experiment, NetworkAsIs):
+        return COLLAPSED if collapsed else ""
+    if collapsed:
+        name, count = run.experiment.trained.name, len(predictions)
+        log.warning("%s is right on %d of %d images of val, as by chance; check its classes.", name, right, count)
+    return ""
 
 
 def describe_maps(source: MapsSource, run: RunMaps) -> MapFacts:
@@ -54,7 +61,9 @@ def describe_maps(source: MapsSource, run: RunMaps) -> MapFacts:
     usual = experiment.method is PLAIN or type(run.classifier()) is Classifier
     pooling = experiment.pooling_layer if usual else None
     columns = {
-        "same_as": same_as(name, evaluation.maps, pooling, evaluation.protocol.cuts_negative),
+        "same_as": same_as(
+            name, {key: evaluation.maps[key] for key in run.methods}, pooling, evaluation.protocol.cuts_negative
+        ),
         "exact": exactness(evaluation.maps[name], pooling, experiment.pool_site),
         "status": status_of(run),
         "forward_ms": 1000 * predictions.attrs.get("seconds", np.nan) / len(predictions),
@@ -78,7 +87,7 @@ def _measure(source: MapsSource, run: RunMaps, measure: str) -> pd.DataFrame:
     return measure_faithfulness(
         run.network,
         run.splits.test,
-        evaluation.maps[name],
+        run.methods[name],
         source.read("test"),
         evaluation.faithfulness[measure],
         run.machine,

@@ -186,7 +186,7 @@ def few_shot_rows(
 
 def _about(run: RunMaps, settings: FewShotSettings, per_class: int) -> dict[str, Any]:
     """Return what `settings.json` contains: the settings of the run, without its head."""
-    experiment, about, val = run.experiment, run.artifacts.about, run.splits.val
+    experiment, about, val = run.trained_by, run.artifacts.about, run.splits.val
     few_shot = {"per_class": per_class, "most_steps": settings.most_steps}
     trained = experiment.shared_training.identity()
     # The last two belong to tuned heads alone. They are kept, so that the network is compared with tuned heads as well.
@@ -218,7 +218,7 @@ class _FewShot:
     ) -> None:
         self.run, self.build_backbone, self.artifacts, self.settings = run, build_backbone, artifacts, settings
         val = run.splits.val
-        self.trained_on = choose_boxed(val, per_class, run.experiment.seed)
+        self.trained_on = choose_boxed(val, per_class, run.trained_by.seed)
         self.chosen_by = threshold_images(val, self.trained_on).places
         self.name = f"{val.name}, {per_class} of each class"
         self._network: SaliencyNetwork | None = None
@@ -264,7 +264,7 @@ class _FewShot:
         return maps
 
     def _train(self) -> tuple[SaliencyNetwork, list[dict[str, Any]]]:
-        experiment, splits, machine = self.run.experiment, self.run.splits, self.run.machine
+        experiment, splits, machine = self.run.trained_by, self.run.splits, self.run.machine
         settings = experiment.shared_training
         steps = self.settings.steps(len(splits.train), settings)
         return train_saliency(
@@ -278,7 +278,7 @@ class _FewShot:
         return self.artifacts.folder.maps_file(split, SALIENCY)
 
     def _backbone(self) -> Backbone:
-        return build_seeded(self.run.experiment.seed, self.build_backbone)
+        return build_seeded(self.run.trained_by.seed, self.build_backbone)
 
 
 def saliency_maps(network: SaliencyNetwork, images: ImageSet, machine: Machine, progress: str = "") -> StoredMaps:

@@ -1,6 +1,6 @@
 """Run one experiment from data to rows: classifier, maps, records, rows. Files on disk are used, not made again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pandas as pd
 
@@ -8,7 +8,8 @@ from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.networks.classifier import Classifier
 from wsol.runs.artifacts import RunArtifacts
-from wsol.runs.check import BoxNetworks, check_experiment
+from wsol.runs.as_is import NetworkAsIs, admit
+from wsol.runs.check import BoxNetworks, check_experiment, check_scored
 from wsol.runs.experiment import PSOL, Evaluation, Experiment
 from wsol.runs.facts import MapFacts, describe_maps, status_of
 from wsol.runs.few_shot import few_shot_rows
@@ -19,7 +20,7 @@ from wsol.runs.records import BaselineSource, SplitRecords, match_records
 from wsol.runs.rows import failed_rows, score_rows, unscored
 from wsol.runs.run_maps import RunMaps
 from wsol.runs.search import search_settings
-from wsol.runs.settings import describe_run
+from wsol.runs.settings import describe_network, describe_run
 from wsol.scoring.baselines import BASELINES, NONE
 from wsol.scoring.score import Records
 
@@ -60,14 +61,54 @@ def run_experiment(
         if classifier is None:
             return failed_rows(artifacts, evaluation.maps)
         maps = RunMaps(experiment, classifier, artifacts, splits, machine)
-        maps.make_missing()
-        records, facts = _records(maps, box_networks)
-        rows = score_rows(records, artifacts, facts)
+        rows = _score(maps, box_networks)
     if box_networks is not None and box_networks.few_shot is not None:
         for per_class in box_networks.few_shot.per_class:
             few_shot_rows(maps, box_networks.build_backbone, box_networks.few_shot, per_class)
     _score_baselines(maps)
     return rows
+
+
+def run_network(
+    as_is: NetworkAsIs,
+    splits: Splits,
+    evaluation: Evaluation,
+    machine: Machine,
+    command: str = "",
+    named: Collection[str] = (),
+) -> pd.DataFrame:
+    """Score every map and box rule on a network as it is, together with the baselines of its data set.
+
+    Args:
+        as_is: the network; the order of its logits changes, see `admit`.
+        splits: the data; `train` is not read.
+        evaluation: how it is scored.
+        machine: where it runs.
+        command: what the user typed, kept with the run.
+        named: map methods that the user named one by one; see `admit`.
+
+    Returns:
+        The run's rows: one per map and score, columns as in `scores-*.csv`.
+
+    Raises:
+        FileNotFoundError: as `check_scored`.
+        ValueError: as `check_scored` and `admit`.
+    """
+    check_scored(splits, evaluation)
+    as_is, methods = admit(as_is, splits, evaluation.maps, named)
+    artifacts = RunArtifacts(*describe_network(as_is, splits, machine), evaluation, command)
+    with artifacts.locked():
+        maps = RunMaps(as_is, lambda: as_is.trained.network, artifacts, splits, machine, methods)
+        rows = _score(maps)
+    _score_baselines(maps)
+    return rows
+
+
+def _score(maps: RunMaps, box_networks: BoxNetworks | None = None) -> pd.DataFrame:
+    """Make the maps, records and rows of a run that its folder lacks, and return the rows."""
+    maps.make_missing()
+    records, facts = _records(maps, box_networks)
+    return score_rows(records, maps.artifacts, facts)
 
 
 def _classifier(trainer: Trainer, artifacts: RunArtifacts) -> Callable[[], Classifier] | None:
@@ -84,8 +125,8 @@ def _records(maps: RunMaps, box_networks: BoxNetworks | None) -> tuple[dict[str,
     """Match every map method of a run, and describe those that have no rows yet; one method's maps are in memory."""
     records: dict[str, SplitRecords] = {}
     facts: dict[str, MapFacts] = {}
-    lacking = unscored([*maps.artifacts.evaluation.maps, PSOL], maps.artifacts)
-    for name in maps.artifacts.evaluation.maps:
+    lacking = unscored([*maps.methods, PSOL], maps.artifacts)
+    for name in maps.methods:
         source = maps.source(name)
         records[name] = match_records(source, maps.images, maps.artifacts)
         if name in lacking:

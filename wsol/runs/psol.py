@@ -77,7 +77,7 @@ class _PSOL:
         best = best_on_val(quick)
         threshold = float(quick[best].thresholds[quick[best].operating_point])
         self.drawing = BoxDrawing(evaluation.maps[best], evaluation.protocol, threshold, evaluation.boxes[RULE])
-        self.run, self.build_backbone, self.training = run, build_backbone, run.experiment.shared_training
+        self.run, self.build_backbone, self.training = run, build_backbone, run.trained_by.shared_training
         made_by = [self.drawing.method, evaluation.optimized, self.drawing.rule, evaluation.protocol, threshold]
         self.key = digest([*made_by, self.training.identity()])
         self.regressor_file = run.artifacts.folder.box_regressor_file(self.key)
@@ -117,7 +117,7 @@ class _PSOL:
         return boxes
 
     def _train(self) -> tuple[BoxRegressor, list[dict[str, Any]]]:
-        experiment, machine, train = self.run.experiment, self.run.machine, self.run.splits.train
+        experiment, machine, train = self.run.trained_by, self.run.machine, self.run.splits.train
         images = PseudoBoxed(train, self.pseudo_boxes())
         train.preload()
         return train_regressor(
@@ -130,7 +130,7 @@ class _PSOL:
         )
 
     def _backbone(self) -> Backbone:
-        return build_seeded(self.run.experiment.seed, self.build_backbone)
+        return build_seeded(self.run.trained_by.seed, self.build_backbone)
 
     def _boxes_file(self, split: str) -> Path:
         return self.run.artifacts.folder.boxes_file(split, self.key)

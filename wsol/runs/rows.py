@@ -102,6 +102,7 @@ def _rows(name: str, by_rule: Records, facts: MapFacts, artifacts: RunArtifacts)
 def _run_columns(name: str, artifacts: RunArtifacts) -> dict[str, Any]:
     """Return the columns that all rows of a map share."""
     run = {column: artifacts.about[column] for column in RUN_COLUMNS}
+    run["seed"] = run["seed"] or 0  # a network as it is has none, like a baseline, whose rows also have 0
     return {**run, "protocol_key": artifacts.evaluation.key, "map": name, "commit": commit()}
 
 

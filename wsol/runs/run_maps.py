@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from torch import nn
 
+from wsol.data.image_set import ImageSet
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.make_maps import make_maps
 from wsol.maps.stored_maps import StoredMaps
-from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
 from wsol.runs.artifacts import RunArtifacts
+from wsol.runs.as_is import NetworkAsIs
 from wsol.runs.experiment import SCORED_SPLITS, Experiment
-from wsol.runs.folder import save_frame
+from wsol.runs.folder import load_maps, save_frame
+from wsol.runs.map_parts import PartFiles, make_by_part, parts_of
 from wsol.runs.records import MapsSource, ScoredImages
 
 log = logging.getLogger(__name__)
@@ -29,29 +31,43 @@ class RunMaps:
     all methods on a large split take gigabytes.
 
     Args:
-        experiment: what was trained.
+        experiment: what was trained, or the network that is scored as it is.
         classifier: returns the trained classifier; called only if something has to be made.
         artifacts: the files of the run.
         splits: the data.
         machine: where maps are made.
+        methods: the methods of the evaluation that the network admits, as they read its layers; None: all, unchanged.
     """
 
     def __init__(
         self,
-        experiment: Experiment,
-        classifier: Callable[[], Classifier],
+        experiment: Experiment | NetworkAsIs,
+        classifier: Callable[[], nn.Module],
         artifacts: RunArtifacts,
         splits: Splits,
         machine: Machine,
+        methods: Mapping[str, MapMethod] | None = None,
     ) -> None:
         self.experiment, self.classifier, self.artifacts = experiment, classifier, artifacts
         self.splits, self.machine = splits, machine
+        self.methods = artifacts.evaluation.maps if methods is None else methods
         self.images = ScoredImages(self.predictions, splits.test)
         self._predictions: dict[str, pd.DataFrame] = {}
 
+    @property
+    def trained_by(self) -> Experiment:
+        """Experiment that trained the network.
+
+        Raises:
+            TypeError: for a network as it is.
+        """
+        if not isinstance(self.experiment, Experiment):
+            raise TypeError(f"{self.experiment.trained.name} is scored as it is; nothing trained it here.")
+        return self.experiment
+
     def make_missing(self) -> None:
         """Make all predictions and maps that are not on disk, each split in as few passes as possible."""
-        methods = self.artifacts.evaluation.maps
+        methods = self.methods
         for split in SCORED_SPLITS:
             missing = {name: methods[name] for name in methods if not self.artifacts.maps_file(split, name).exists()}
             if missing or not self.artifacts.predictions_file(split).exists():
@@ -77,21 +93,24 @@ class RunMaps:
         classifier, evaluation = self.classifier(), self.artifacts.evaluation
         if not evaluation.optimized:
             return classifier
-        layers = {layer for method in evaluation.maps.values() for layer in method.target_layers}
+        layers = {layer for method in self.methods.values() for layer in method.target_layers}
         size = (self.experiment.image_size, self.experiment.image_size)
         return optimize(classifier, self.machine.device, layers, size)
 
     def _maps(self, split: str, name: str) -> StoredMaps:
         maps = self.artifacts.load_maps(split, name)
-        return self._make(split, {name: self.artifacts.evaluation.maps[name]})[name] if maps is None else maps
+        return self._make(split, {name: self.methods[name]})[name] if maps is None else maps
 
     def _make(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
         """Make and save maps; the predictions come with them, and are saved unless they are on disk."""
-        made: dict[str, StoredMaps] = {}
+        images, made = getattr(self.splits, split), dict[str, StoredMaps]()
         for part in _passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            predictions, made = make_maps(self.network, getattr(self.splits, split), part, self.machine)
+            if len(parts_of(len(images), part, self.machine.batch_size)) > 1:
+                made = self._make_by_part(split, part)
+                continue
+            predictions, made = make_maps(self.network, images, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
@@ -100,6 +119,18 @@ class RunMaps:
             for name, maps in made.items():
                 maps.save(self.artifacts.maps_file(split, name))
         return made
+
+    def _make_by_part(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
+        maps = {name: self.artifacts.maps_file(split, name) for name in methods}
+        predictions = self.artifacts.predictions_file(split)
+        if self.artifacts.load_predictions(split) is None:
+            predictions.unlink(missing_ok=True)  # a damaged file
+        images: ImageSet = getattr(self.splits, split)
+        if isinstance(self.experiment, Experiment):  # a network as it is reads every image once, however many there are
+            images.preload()
+        make_by_part(lambda: self.network, images, methods, PartFiles(predictions, maps), self.machine)
+        self._predictions[split] = pd.read_parquet(predictions)
+        return {name: load_maps(path) for name, path in maps.items()}
 
 
 def _passes(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:

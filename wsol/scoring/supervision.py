@@ -9,6 +9,8 @@ from wsol.scoring.score import PIXELS, Score
 NOTHING = "none"
 TRAIN_LABELS, TEST_LABELS, TEST_BOXES, TEST_MASKS = "train labels", "test labels", "test boxes", "test masks"
 VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
+HELD_OUT_OF_TEST = "boxes held out of test"  # of images that are not scored
+ELSEWHERE = "elsewhere"  # whatever the authors of a network had
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """Which runs share images: those that read the same data the same way."""
 
+import json
+import sys
+
 import pandas as pd
 import pytest
 
 import pooling_axis
 import report
 from config import saved_runs
+from config.saved_runs import read_run
 from wsol.comparison.comparison import Comparison
 from wsol.data.readers.synthetic import synthetic
 from wsol.runs.folder import RunFolder
@@ -84,3 +88,22 @@ def test_photographs_have_the_runs_own_size(read, tmp_path):
         sides.append(result.of(Comparison("name", rows)).photo(0).size)
     assert sides == [(16, 16), (24, 24), (16, 16)]
     assert len(read) == 2
+
+
+def test_a_network_as_it_is_is_not_built_from_its_folder(tmp_path, monkeypatch):
+    """The folder names the module of the sender, which must not be imported."""
+    network = {"option": "module", "build": "payload:call", "weights_digest": "0"}
+    settings = {"run": "theirs", "backbone": "as_is", "pooling": "best", "identity": {"network": network}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "payload.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        ValueError, match="scored a network as it is, and keeps no weights of it; name the network itself"
+    ):
+        read_run(tmp_path)
+    # A sender may also leave out what names such a run.
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "backbone": "small_cnn"}))
+    (tmp_path / "classifier.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"does not describe a run|names no option of backbone"):
+        read_run(tmp_path)
+    assert "payload" not in sys.modules

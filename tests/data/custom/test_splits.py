@@ -14,8 +14,8 @@ Parts = dict[SplitName, list[Labelled]]
 
 
 def own_splits(images, **settings):
-    indices = own_indices("mine", images, "boxes.csv", HeldOut(0.2, 0.4))
-    return prepare(indices, Preparation(8, 8, **settings))
+    preparation = Preparation(8, 8, **settings)
+    return prepare(own_indices("mine", images, "boxes.csv", HeldOut(0.2, 0.4), preparation), preparation)
 
 
 def images(prefix, boxed, bare=0, label="cat"):
@@ -123,3 +123,29 @@ class TestOwnSplits:
     def test_a_subset_of_the_classes(self):
         splits = own_splits(both("x", 10), classes=["dog"])
         assert splits.class_names == ("dog",)
+
+
+class TestWithoutTraining:
+    """Networks that are scored as they are need no training images."""
+
+    def splits(self, parts, val=None):
+        preparation = Preparation(8, 8, val=val, with_train=False)
+        return prepare(own_indices("mine", parts, "boxes.csv", HeldOut(0.25, 0.4), preparation), preparation)
+
+    def test_every_image_with_boxes_is_scored(self):
+        assert sizes(self.splits(both("x", 8, 3))) == [0, 2 * 2, 2 * 6]
+
+    def test_val_is_held_out_of_test(self):
+        _, val, test = sizes(splits := self.splits(both("x", 20, 3), "test:0.5"))
+        assert val + test == 40
+        assert val
+        assert test
+        assert set(splits.val.image_ids).isdisjoint(splits.test.image_ids)
+
+    def test_a_test_split_alone_is_enough(self):
+        parts: Parts = {"test": both("x", 20)}
+        assert sum(sizes(self.splits(parts, "test:0.5"))) == 40
+        with pytest.raises(ValueError, match=r"no val, which chooses thresholds, .* data.val=test:0.2"):
+            self.splits(parts)
+        with pytest.raises(ValueError, match="has test, but no train"):
+            own_indices("mine", parts, "boxes.csv", HeldOut(0.25, 0.4), Preparation(8, 8, val="test:0.5"))

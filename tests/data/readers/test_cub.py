@@ -211,5 +211,17 @@ class TestCubv2:
             cub(folder.parent, val="cubv2")
 
     def test_another_val_is_refused(self, folder):
-        with pytest.raises(ValueError, match=r"data.val must be null .* or cubv2, got 'cubv3'"):
+        with pytest.raises(ValueError, match=r"data.val must be null .* cubv2 or test:FRACTION, got 'cubv3'"):
             cub(folder.parent, val="cubv3")
+
+
+def test_training_images_may_be_missing_where_nothing_trains(folder):
+    for line in (folder / "train_test_split.txt").read_text().splitlines():
+        number, is_train = line.split()
+        for image in (folder / "images").rglob(f"bird_{int(number):04d}.jpg") if is_train == "1" else ():
+            image.unlink()
+    with pytest.raises(MissingFiles):
+        load_all(folder.parent)
+    splits = load_all(folder.parent, val="test:0.4", with_train=False)
+    assert len(splits.train) == 0
+    assert len(splits.val) + len(splits.test) == 4

@@ -25,6 +25,7 @@ from imagenet_trees import (
     make_train_xml,
     make_v2,
     make_v2_metadata,
+    make_val,
     make_val_csv,
     make_val_tar,
     make_val_xml,
@@ -455,7 +456,7 @@ def test_boxes_of_other_images_alone(root):
 
 
 def test_an_unknown_val(root):
-    with pytest.raises(ValueError, match=r"data.val must be imagenetv2 or train, got 'test'"):
+    with pytest.raises(ValueError, match=r"data.val must be imagenetv2, train or test:FRACTION, got 'test'"):
         imagenet(make_kaggle(root), val="test")
 
 
@@ -673,3 +674,36 @@ def test_a_val_without_any_class_of_train(root):
         shutil.rmtree(root / "val" / wnid)
     with pytest.raises(ValueError, match=r"val holds no image of a class that has images in train/"):
         imagenet(root)
+
+
+class TestWithoutTraining:
+    """A network that is scored as it is needs the validation images alone."""
+
+    def test_val_alone_gives_its_classes(self, tmp_path):
+        make_val(tmp_path / "ILSVRC", flat=True)
+        make_field_metadata(tmp_path / "metadata/ILSVRC/test")
+        with pytest.raises(FileNotFoundError, match=r"holds val/ but no train/"):
+            imagenet(tmp_path, val="test:0.5", **SIZES)
+        splits = imagenet(tmp_path, val="test:0.5", with_train=False, **SIZES)
+        assert [name.split()[0] for name in splits.class_names] == [TENCH, SNAKE, POT]
+        assert len(splits.train) == 0
+        scored, held = list(splits.test.image_ids), list(splits.val.image_ids)
+        assert sorted(scored + held) == [f"val/{val_name(number)}.JPEG" for number in VAL]
+        assert scored
+        assert held
+        for index in range(len(splits.test)):
+            sample = splits.test[index]
+            wnid = VAL[int(sample.image_id.split("_")[-1].split(".")[0])][0]
+            assert splits.class_names[sample.class_id].startswith(wnid)
+
+    def test_v2_chooses_thresholds_where_it_is(self, root):
+        make_val(root / "ILSVRC", flat=False)
+        make_val_csv(root / "LOC_val_solution.csv")
+        splits = imagenet(root, with_train=False, **SIZES)
+        assert len(splits.val) == 2 * 3
+        assert len(splits.test) == len(VAL)
+        assert splits.val[0].class_id == 0
+
+    def test_a_wrong_val(self, root):
+        with pytest.raises(ValueError, match=r"data.val must be test:FRACTION, like test:0.2, got 'test:half'"):
+            imagenet(root, val="test:half", **SIZES)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from wsol.data.custom.labels import Labelled, number_labels
 from wsol.data.index import Entry, Index
-from wsol.data.preparation import Indices
+from wsol.data.preparation import Indices, Preparation, share_of_test
 from wsol.data.splits import hold_out_boxed
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ def own_indices(
     images: list[Labelled] | dict[SplitName, list[Labelled]],
     source: str,
     held_out: HeldOut,
+    preparation: Preparation,
 ) -> Indices:
     """Return the indices of a user's images: number labels, split where no split is given, check for boxes.
 
@@ -138,10 +139,13 @@ def own_indices(
             that is seeded and stratified: see `seeded_split`.
         source: file or folder that was read, for messages.
         held_out: the images that are held out where a split is not given.
+        preparation: with `val=test:FRACTION`, nothing is held out here, because `prepare` does it; without training
+            images, `train` may be missing, and where no split is given every image with boxes is in `test`.
 
     Raises:
         ValueError: for a split that is missing or lacks boxes, and for fewer than two classes.
     """
+    of_test, with_train = share_of_test(preparation.val) is not None, preparation.with_train
     stated = images if isinstance(images, dict) else None
     everything = images if isinstance(images, list) else [image for part in images.values() for image in part]
     class_names = number_labels(everything)
@@ -151,27 +155,35 @@ def own_indices(
             "a classifier needs at least two classes: add images of another one."
         )
     class_ids = {label: index for index, label in enumerate(class_names)}
-    if stated is None:
-        train, val, test = seeded_split(_entries(everything, class_ids), held_out)
+    if stated is None and not with_train:
+        train, test = Index.of([]), Index.of(e for e in _entries(everything, class_ids) if len(e.boxes))
+        fraction, seed = held_out.val_fraction, held_out.split_seed
+        test, held = (test, Index.of([])) if of_test else hold_out_boxed(test, fraction, seed)
+        how = (
+            f"no split is given; all images with boxes are test, less val ({preparation.val or fraction}), seed {seed}"
+        )
+    elif stated is None:
+        train, held, test = seeded_split(_entries(everything, class_ids), held_out)
         how = f"no split is given; test ({held_out.test_fraction:g}) and val ({held_out.val_fraction:g}) are held out "
         how += f"of the images with boxes, seed {held_out.split_seed}"
     else:
-        train, val, test = (Index.of(_entries(stated.get(split, ()), class_ids)) for split in SPLITS)
+        train, held, test = (Index.of(_entries(stated.get(split, ()), class_ids)) for split in SPLITS)
         how = "splits as given"
-        if not train or not test:
+        if (with_train and not train) or not test:
             raise ValueError(_missing_split(source, stated))
-        if not val:
+        if not held and not of_test:
             if not any(len(entry.boxes) for entry in train):
                 raise ValueError(
                     f"{source}: there is no val, which chooses thresholds, and no image of train has boxes of which "
-                    "val could be held out; give boxes to some, or make a split val."
+                    "val could be held out; give boxes to some, or make a split val, or hold a part of test out: "
+                    "data.val=test:0.2."
                 )
-            train, val = hold_out_boxed(train, held_out.val_fraction, held_out.split_seed)
+            train, held = hold_out_boxed(train, held_out.val_fraction, held_out.split_seed)
             how = f"train and test as given, val ({held_out.val_fraction:g}) held out of train's images with boxes, "
             how += f"seed {held_out.split_seed}"
-    _check_boxed(source, {"val": val, "test": test})
+    _check_boxed(source, {"val": held, "test": test})
     log.info("%s: %s.", source, how)
-    for title, part in zip(SPLITS, (train, val, test), strict=True):
+    for title, part in zip(SPLITS, (train, held, test), strict=True):
         boxes = sum(len(entry.boxes) for entry in part)
         boxed = sum(len(entry.boxes) > 0 for entry in part)
         present = len({entry.class_id for entry in part})
@@ -181,7 +193,7 @@ def own_indices(
         first = class_names[unscored[0]]
         log.warning("%s: %d classes have no image in test, first %r.", source, len(unscored), first)
     remedy = "give them some, take them out, or correct their spelling"
-    return Indices(name, class_names, train, val, test, source=source, untrained=remedy)
+    return Indices(name, class_names, train, held, test, source=source, untrained=remedy)
 
 
 def _entries(images: Sequence[Labelled], class_ids: Mapping[str, int]) -> list[Entry]:

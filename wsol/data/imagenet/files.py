@@ -52,7 +52,7 @@ _TRAIN_BOXES_HELP = (
 )
 V2_HELP = (
     "Get the images with `python benchmarks/data.py fetch imagenetv2` and their boxes with `python benchmarks/data.py "
-    "fetch imagenetv2_boxes`, or hold images of train out with data.val=train."
+    "fetch imagenetv2_boxes`, or hold images of train out with data.val=train, or of test with data.val=test:0.2."
 )
 
 
@@ -128,8 +128,12 @@ class ImageNetFiles:
         return _first(above, names, "boxes of ImageNetV2", V2_HELP)
 
 
-def find_imagenet(root: Path) -> ImageNetFiles:
+def find_imagenet(root: Path, with_train: bool = True) -> ImageNetFiles:
     """Find the first folder at or below the root that has both train/ and val/ of ImageNet.
+
+    Args:
+        root: the folder to search.
+        with_train: False: val/ alone is enough.
 
     Raises:
         FileNotFoundError: naming the searched places and what is missing, with what to do.
@@ -139,7 +143,7 @@ def find_imagenet(root: Path) -> ImageNetFiles:
     for base in (root / name for name in _NAMES):
         for images in (*(base / inner for inner in _KAGGLE), base):
             train, val = _holds(images / "train", _is_wnid), _holds(images / "val", _is_val)
-            if train and val:
+            if val and (train or not with_train):
                 return _files(root, base, images)
             if train or val:
                 half.append(f"{images} holds {'train' if train else 'val'}/ but no {'val' if train else 'train'}/")

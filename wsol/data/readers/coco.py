@@ -11,7 +11,7 @@ from wsol.data.custom.splits import SPLITS, HeldOut, SplitName, own_indices, spl
 from wsol.data.formats.box_format import refuse_fractions
 from wsol.data.formats.coco_json import CocoImage, read_coco
 from wsol.data.image_tree import list_images
-from wsol.data.preparation import Indices, reader
+from wsol.data.preparation import Indices, Preparation, reader, share_of_test
 from wsol.geometry import as_boxes, from_xywh
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ def coco(
     *,
     held_out: HeldOut,
     name: str = "coco",
+    preparation: Preparation,
 ) -> Indices:
     """Read images with boxes in the JSON of COCO ("object detection"); each image gets one label.
 
@@ -62,12 +63,17 @@ def coco(
         several: what to do with boxes of several categories: `error`, `largest`, `skip`; see `single_labels`.
         held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
+        preparation: whether `val` is held out of test, and whether training images may be missing.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
         ValueError: for a malformed annotation, naming file and id; for images of several categories.
     """
-    of_splits = {split: Path(path) for split in SPLITS if (path := getattr(files, split)) is not None}
+    of_splits: dict[SplitName, Path] = {
+        split: Path(file)
+        for split in SPLITS
+        if (file := getattr(files, split)) is not None and share_of_test(file) is None
+    }
     everything = None if files.annotations is None else Path(files.annotations)
     if (everything is None) == (not of_splits):
         what = "neither" if everything is None else "both"
@@ -79,9 +85,11 @@ def coco(
         if not path.exists():
             raise FileNotFoundError(f"Nothing is at {path}. {_HELP}")
     if everything is not None:
-        return own_indices(name, _read(everything, folders[""], "", several), str(everything), held_out)
-    source = ", ".join(str(path) for path in of_splits.values())
-    return own_indices(name, _parts(of_splits, folders, several), source, held_out)
+        parts: list[Labelled] | dict[SplitName, list[Labelled]] = _read(everything, folders[""], "", several)
+    else:
+        parts = _parts(of_splits, folders, several)
+    source = ", ".join(str(path) for path in of_splits.values()) or str(everything)
+    return own_indices(name, parts, source, held_out, preparation)
 
 
 def _parts(

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from wsol.data.formats.metadata_images import check_files, index_of
 from wsol.data.formats.text_lines import Line, read_lines, read_table
 from wsol.data.index import Entry, Index
 from wsol.data.missing_files import missing_images
-from wsol.data.preparation import Indices, reader
+from wsol.data.preparation import Indices, reader, share_of_test
 from wsol.data.splits import hold_out
 from wsol.geometry import from_xywh
 
@@ -40,8 +39,9 @@ def cub(
     root: str | Path,
     val_fraction: float = 0.2,
     split_seed: int = 0,
-    val: Literal["cubv2"] | None = None,
+    val: str | None = None,
     metadata: str | Path | None = None,
+    with_train: bool = True,
 ) -> Indices:
     """Read CUB-200-2011 in its official layout, with segmentations and part locations where present.
 
@@ -55,15 +55,20 @@ def cub(
         root: the folder that contains `CUB_200_2011`, or that folder itself.
         val_fraction: share of each species' training images that val takes, without CUBV2.
         split_seed: seed of the images that are held out.
-        val: `cubv2`, with images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011; None: held out.
+        val: `cubv2`, with images in `CUBV2/` or `CUB/` below the root, or among those of CUB-200-2011;
+            `test:FRACTION`, held out of `test`; None: held out of the training images.
         metadata: the folder with CUBV2's labels, sizes and boxes in `val/`; None: `metadata/CUB` below the root.
+        with_train: False: training images may be missing, unless `val` is held out of them.
 
     Raises:
         FileNotFoundError: for a missing root or file, with what to do.
         ValueError: for a malformed line, naming it.
     """
-    if val not in (None, "cubv2"):
-        raise ValueError(f"data.val must be null (held out of the training images) or cubv2, got {val!r}.")
+    of_test = share_of_test(val) is not None
+    if val not in (None, "cubv2") and not of_test:
+        raise ValueError(
+            f"data.val must be null (held out of the training images), cubv2 or test:FRACTION, got {val!r}."
+        )
     folder = Path(root) / "CUB_200_2011"
     folder = folder if folder.is_dir() else Path(root)
     if not (folder / "images.txt").is_file() or not (folder / "images").is_dir():
@@ -101,10 +106,14 @@ def cub(
             part_points=points.get(number, {}),
         )
         (train if is_train[number] else test).append(entry)
+    if not with_train and (of_test or val is not None):
+        train = []
     missing = [entry.path for entry in (*train, *test) if not entry.path.is_file()]
     if missing:
         raise missing_images(missing, len(train) + len(test), folder / "images.txt")
-    if val is None:
+    if of_test:
+        kept, held = Index.of(train), Index.of([])
+    elif val is None:
         kept, held = hold_out(train, val_fraction, split_seed)
         log.info("CUB: boxes of val (held out of train) and of test are those of %s.", folder / "bounding_boxes.txt")
     else:

@@ -13,7 +13,7 @@ from wsol.data.custom.splits import HeldOut, Layout, SplitName, find_layout, own
 from wsol.data.formats.box_format import MEANING, BoxFormat, check_numbers, refuse_fractions, to_edges
 from wsol.data.formats.boxes_csv import BoxesTable, ImageRows, by_image, read_boxes_table
 from wsol.data.image_tree import list_images
-from wsol.data.preparation import Indices, reader
+from wsol.data.preparation import Indices, Preparation, reader
 from wsol.geometry import Size, as_boxes
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def folder(
     *,
     held_out: HeldOut,
     name: str = "folder",
+    preparation: Preparation,
 ) -> Indices:
     """Read images in a folder, with their boxes in a CSV file.
 
@@ -52,6 +53,7 @@ def folder(
             (fractions of the image).
         held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
+        preparation: whether `val` is held out of test, and whether training images may be missing.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with what to do, and for missing images, with their number.
@@ -98,7 +100,7 @@ def folder(
         log.info("%d images that it does not name have the labels of their folders.", len(unnamed) - left_out)
     if left_out:
         log.warning("%d images that it does not name are left out: no folder gives their label or split.", left_out)
-    return own_indices(name, parts if splits_stated else parts["train"], str(path), held_out)
+    return own_indices(name, parts if splits_stated else parts["train"], str(path), held_out, preparation)
 
 
 def _check_names(root: Path, named: dict[str, ImageRows], present: set[str]) -> None:

@@ -22,6 +22,7 @@ def metadata(
     metadata: str | Path | None = None,
     images: str | Path | None = None,
     masks: str | Path | None = None,
+    with_train: bool = True,
 ) -> Indices:
     """Read the text files and folders that the scripts of github.com/clovaai/wsolevaluation prepare.
 
@@ -39,16 +40,22 @@ def metadata(
         images: another folder that image ids start from, or that contains `NAME`.
         masks: another folder of masks, or one that contains `NAME`; None: searched among the images, in `maskdata/NAME`
             and in `masks/NAME`.
+        with_train: False: training images may be missing, but not their lists, which number the classes.
 
     Raises:
         FileNotFoundError: for a missing folder, file, image or mask, with what to do.
         ValueError: for a malformed line, naming it.
     """
-    return read_metadata_set(Path(root), name, metadata, images, masks)
+    return read_metadata_set(Path(root), name, metadata, images, masks, with_train)
 
 
 def read_metadata_set(
-    root: Path, name: str, metadata: str | Path | None, images: str | Path | None, masks: str | Path | None
+    root: Path,
+    name: str,
+    metadata: str | Path | None,
+    images: str | Path | None,
+    masks: str | Path | None,
+    with_train: bool = True,
 ) -> Indices:
     """Return the classes and images of such a data set; parameters and errors are those of `metadata`."""
     if Path(name).name != name:
@@ -58,7 +65,10 @@ def read_metadata_set(
     count = _count_classes(parts)
     photographs = _find_images(root, name, images)
     log.info("%s: text files in %s, images in %s.", name, texts, photographs)
-    indices = [_index(root, name, title, split, photographs, masks) for title, split in parts.items()]
+    indices = [
+        _index(root, name, title, split, photographs, masks) if with_train or title != "train" else Index.of([])
+        for title, split in parts.items()
+    ]
     return Indices(name.lower(), folder_names(parts["train"], count), *indices, load=load_with_masks)
 
 

@@ -16,7 +16,7 @@ from wsol.data.formats.box_format import check_numbers, refuse_fractions
 from wsol.data.formats.text_lines import Line, read_lines, read_table
 from wsol.data.formats.voc_folder import VocFile, find_images, read_voc_folder
 from wsol.data.image_tree import list_images
-from wsol.data.preparation import Indices, reader
+from wsol.data.preparation import Indices, Preparation, reader
 from wsol.geometry import as_boxes
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ def voc(
     objects: VocObjects,
     held_out: HeldOut,
     name: str = "voc",
+    *,
+    preparation: Preparation,
 ) -> Indices:
     """Read images with one XML file each in the form of Pascal VOC; each image gets one label.
 
@@ -94,6 +96,7 @@ def voc(
         objects: how the objects of an image are read.
         held_out: the images that are held out where a split is not given.
         name: name of the data set in tables and in the names of runs.
+        preparation: whether `val` is held out of test, and whether training images may be missing.
 
     Raises:
         FileNotFoundError: for a missing folder or list, with what to do, and for missing images, with their number.
@@ -130,7 +133,7 @@ def voc(
         stems = {image: stem for stem, image in found_images.items()}
         for image in labelled:
             parts.setdefault(split_of[stems[image.image_id]], []).append(image)
-    return own_indices(name, labelled if split_of is None else parts, str(xml_folder), held_out)
+    return own_indices(name, labelled if split_of is None else parts, str(xml_folder), held_out, preparation)
 
 
 def _lists(folder: Path, image_sets: Mapping[str, str] | None) -> dict[SplitName, Path] | None:

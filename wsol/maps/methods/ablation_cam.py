@@ -10,6 +10,7 @@ from wsol.maps.base_map import LayerMap, Needs
 from wsol.maps.class_gradient import combine
 from wsol.maps.forward_pass import LAST, ForwardPass, has_closed_form
 from wsol.maps.perturbed_scores import CHUNK, chunks, replayed
+from wsol.networks.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class AblationCAM(LayerMap):
     Where the score is exactly zero, the loss itself is the weight.
 
     At the last layer of a head of pooling per channel and one linear layer, the loss is `fc.weight` times the loss of
-    the pooled channel, and no further pass is needed. Other layers need one further pass for each channel, and one with
-    all channels.
+    the pooled channel, and no further pass is needed; the same holds for any network that takes the mean there. Other
+    layers need one further pass for each channel, and one with all channels.
     """
 
     needs: ClassVar[Needs] = "calls"
@@ -37,6 +38,9 @@ class AblationCAM(LayerMap):
             loss = (pooling(activation) - pooling(torch.zeros_like(activation[:1])))[:, None]
             loss = loss * forward.class_weights(layer, class_ids)
             score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
+        elif (weights := self._weights_of_means(forward, class_ids)) is not None:
+            loss = activation.mean(dim=(2, 3))[:, None] * weights
+            score = forward.logits.detach().gather(1, class_ids)[:, :, None].to(activation.dtype)
         else:
             # Replayed like the scores without a channel: in bfloat16 the pass's own score has a rounding error that
             # exceeds the contribution of a channel.
@@ -44,6 +48,15 @@ class AblationCAM(LayerMap):
             score = logits.gather(1, class_ids)[:, :, None].to(activation.dtype)
             loss = score - self._ablated(forward, class_ids).to(activation.dtype)
         return combine(activation, loss / torch.where(score == 0, 1, score)).relu()
+
+    def _weights_of_means(self, forward: ForwardPass, class_ids: Tensor) -> Tensor | None:
+        """Return the (N, K, C) weights of a linear layer that reads the mean of each channel; None for other heads."""
+        if isinstance(forward.network, Classifier):  # whose pooling need not be the mean
+            return None
+        try:
+            return forward.class_weights(self.target_layer, class_ids, self.layout, self.prefix_tokens)
+        except ValueError:
+            return None
 
     def _ablated(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
         """Return the (N, K, C) class scores without each channel."""

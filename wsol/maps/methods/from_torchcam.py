@@ -57,6 +57,8 @@ class FromTorchCAM(PeerMap):
             to_class["reshape_transform"] = partial(
                 to_grid, layout=self.layout, layer=names[0], prefix_tokens=self.prefix_tokens
             )
+        if self.method == "CAM" and getattr(network, "class_order", None) is not None:
+            raise ValueError("torchcam's CAM reads class weights in the network's own order of classes; use maps=cam.")
         if self.method == "CAM" and "fc_layer" not in to_class:
             to_class["fc_layer"] = linear_head(network)
 

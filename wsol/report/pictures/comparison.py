@@ -59,7 +59,7 @@ def _panels(
     maps: StoredMaps, record: LocalizationRecord, picked: NDArray[np.int64], size: Size, evaluation: Evaluation
 ) -> list[Panel]:
     on_image = replace(evaluation.protocol, name="drawn", grid=None)
-    score_maps = to_score_maps(maps.activation_maps()[picked], size, on_image)
+    score_maps = to_score_maps(maps.activation_maps(picked), size, on_image)
     return [
         Panel(
             score_map=score_map,
