@@ -68,7 +68,7 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
             known = None
         kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
         runs = tuple(group.sort_values("seed")["run"])
-        count = 0 if (group["backbone"] == AS_IS).all() else len(group)
+        count = _seed_count(group, len(group))
         plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": count}
         plain["std"] = group["value"].std(skipna=False)
         plain |= {"images": group["images"].max(), "runs": runs}
@@ -102,7 +102,7 @@ def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLin
     both = (values[0] - values[1]).dropna()  # NaN for a seed that only one of them has
     line = {"pooling": " - ".join(pair), "map": name, "score": score, "protocol": protocol}
     runs = tuple(rows[rows["pooling"].isin(pair) & rows["seed"].isin(both.index)]["run"])
-    count = 0 if (rows["backbone"] == AS_IS).all() else len(both)
+    count = _seed_count(rows, len(both))
     plain = {"mean": both.mean(), "std": both.std(), "seeds": count, "images": rows["images"].max(), "runs": runs}
     kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
     terms, twins = (
@@ -116,6 +116,11 @@ def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLin
     if known is not None and twin is not None:
         on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL), "kind": HELD_OUT}
         yield {**on_val, **_all_of(twin), "seeds": min(count, len(twin.seeds)), **_tests(twin, *twins)}
+
+
+def _seed_count(rows: pd.DataFrame, trained: int) -> int:
+    """Return the number of seeds: 0 for networks as they are, else the number of runs that were trained."""
+    return 0 if set(rows.get("backbone", ())) == {AS_IS} else trained
 
 
 def _same(measured: Measured, values: pd.Series) -> bool:

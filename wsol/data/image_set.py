@@ -187,7 +187,7 @@ class ImageSet(Dataset[Sample]):
         Raises:
             ValueError: for the first bad image or box.
         """
-        if self._memory is not None:
+        if self._memory is not None or not len(self):
             return
         size = self[0].image.nbytes * len(self)
         if size > self._max_cache_bytes:
