@@ -1,6 +1,6 @@
 import hashlib
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -9,7 +9,7 @@ import pytest
 
 from wsol.data.class_names import Classes
 from wsol.data.index import Entry
-from wsol.data.preparation import Indices, Preparation, prepare, reader
+from wsol.data.preparation import Indices, Preparation, prepare, reader, spread
 from wsol.data.sample import Sample
 from wsol.data.splits import Splits
 from wsol.geometry import as_boxes
@@ -140,3 +140,30 @@ class TestReader:
     def test_refuses_others(self):
         with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
             self.birds("here", colour="red")
+
+
+@dataclass(frozen=True)
+class Shade:
+    colour: str
+    depth: int = 3
+
+
+@spread
+def paint(shade: Shade, place: str | Path = "wall"):
+    """Paint."""
+    return shade, place
+
+
+class TestSpread:
+    def test_fields_are_given_one_by_one(self):
+        assert paint("red") == (Shade("red", 3), "wall")
+        assert paint(colour="red", depth=5, place="door") == (Shade("red", 5), "door")
+
+    def test_the_signature_lists_the_fields_with_their_types(self):
+        assert str(inspect.signature(paint)) == "(colour: str, depth: int = 3, place: str | pathlib.Path = 'wall')"
+        assert get_type_hints(paint)["depth"] is int
+
+    @pytest.mark.parametrize(("settings", "message"), [({}, "colour"), ({"colour": "red", "hue": 1}, "hue")])
+    def test_a_missing_or_unknown_field_is_named(self, settings, message):
+        with pytest.raises(TypeError, match=message):
+            paint(**settings)

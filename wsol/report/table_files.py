@@ -23,6 +23,7 @@ from wsol.runs.folder import RunFolder, load_or_none, save_frame
 from wsol.runs.tuning import CLASSIFICATION
 from wsol.scoring.baselines import NONE
 from wsol.scoring.score import FAITHFULNESS, NO_BOX
+from wsol.scoring.thresholds import LABEL_FREE
 
 _OF_AREAS = {"box_area_ratio", "coverage", "energy_pointing", "leakage"}
 
@@ -68,6 +69,7 @@ def describe_runs(
     if not scored:
         raise ValueError(f"{files[0]} is missing; run the same command again, or delete the rows that it belongs to.")
     training, scoring = (listed({content["command"] for content in contents}) for contents in (settings, scored))
+    own = [method for method in LABEL_FREE.values() if rows["protocol"].str.endswith(f"τ by {method}").any()]
     of_areas = sorted(_OF_AREAS & set(rows["score"]))
     as_is = settings[0]["backbone"] == AS_IS
     first = "maps" if as_is else "training"
@@ -90,7 +92,8 @@ def describe_runs(
         + (f" Percent of an area or a sum, not of images: {', '.join(of_areas)}." if of_areas else ""),
         "What chose the score-map threshold τ: on val, the held-out images; on test, the scored images themselves "
         "(an oracle: best case, not comparable with the others; the next columns show the same score at the threshold "
-        "of val, and how much the oracle flatters); by Otsu: each map's own scores; a number: fixed beforehand.",
+        "of val, and how much the oracle flatters); by "
+        f"{', '.join(own) or 'Otsu'}: each map's own scores; a number: fixed beforehand.",
         f"Protocol `{scored[0]['protocol']}`: {scored[0]['text']}.",
         *_of_readers(readers),
         *_of_maps(rows),

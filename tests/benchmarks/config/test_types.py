@@ -153,7 +153,7 @@ def test_every_option_file_passes_and_so_does_what_a_run_keeps_of_it(option):
         ("sweep=tune tune.space=null", r"tune\.space must be a mapping to lists of numbers, got null"),
         ("tune=yes", "tune must be a mapping or null, got 'yes'"),
         ("backbone=timm backbone.name=null", r"backbone\.name must be text, got null"),
-        ("data.object_scale=x", r"data\.object_scale must be a number or a list of numbers, got 'x'"),
+        ("data.object_scale=x", r"data\.object_scale must be a list of 2 numbers, got 'x'"),
         ("maps=[cam,rise] maps.rise.masks=many", r"maps\.rise\.masks must be a whole number, got 'many'"),
         ("scores.top1_loc.function.k=x", r"scores\.top1_loc\.function\.k must be a whole number, got 'x'"),
         (
@@ -195,7 +195,7 @@ def test_nodes_without_a_place_are_refused_by_the_settings_own_names():
 
 def test_a_dict_of_nodes_is_read_as_plain_data():
     node = {**compose_with("data.object_scale=[0.5,x]").data}
-    with pytest.raises(ValueError, match=r"^object_scale must be a number or a list of numbers, got \[0\.5, 'x'\]"):
+    with pytest.raises(ValueError, match=r"^object_scale must be a list of 2 numbers, got \[0\.5, 'x'\]"):
         check_node(node)
 
 
