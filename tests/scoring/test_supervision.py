@@ -63,7 +63,7 @@ class TestClass:
     def test_these_protocols_predict_it(self, protocol):
         told = supervision_of(score(protocol.threshold, needs_class=True), protocol)
         assert told == Supervision(training=TRAIN_LABELS)
-        assert supervision_of(score(None, reads_map=True), protocol).map_class == NOTHING
+        assert supervision_of(score(protocol.threshold), protocol).map_class == TEST_LABELS  # GT-known
 
 
 class TestBaselines:

@@ -19,7 +19,7 @@ from wsol.scoring.matching import best_of, true_boxes_of
 from wsol.scoring.pixel_scores import score_histograms
 from wsol.scoring.pointing import peak_and_energy
 from wsol.scoring.protocol import Protocol
-from wsol.scoring.record import LocalizationRecord
+from wsol.scoring.record import FRAME, LocalizationRecord
 from wsol.scoring.score_map import fill_score_map
 from wsol.scoring.thresholds import index_below, otsu_threshold
 from wsol.threads import in_threads
@@ -61,6 +61,8 @@ class Matches:
     label_free: NDArray[np.int64]  # (N,) index of the threshold that the map alone chooses
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box, on the score map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes
+    fills_frame: NDArray[np.bool_]  # (N, T) whether the box covers over 95 % of the frame
+    map_side: NDArray[np.float32]  # (N,) shorter side of the score map in pixels
 
 
 def match_maps(
@@ -95,6 +97,7 @@ def match_maps(
     true_boxes = np.empty_like(boxes)
     label_free = np.empty(count, np.int64)
     peak_distance, energy_inside = np.empty((2, count), np.float32)
+    fills_frame, map_side = np.empty(best_iou.shape, bool), np.empty(count, np.float32)
     scratch = Scratch()
 
     def score(start: int) -> None:
@@ -106,16 +109,25 @@ def match_maps(
             true = true_boxes_of(truth.boxes[n], size, protocol)
             best = best_of(box_rule(score_map, thresholds, protocol), true)
             best_iou[n] = best.iou
+            fills_frame[n] = fills(best.boxes, protocol.grid or size)
             boxes[n] = _on_image(best.boxes[kept], size, protocol)
             true_boxes[n] = _on_image(true, size, protocol)[best.true_index[kept]]
             label_free[n] = index_below(thresholds, otsu_threshold(score_map))
             peak_distance[n], energy_inside[n] = peak_and_energy(score_map, true)
+            map_side[n] = min(score_map.shape)
         bar.update(stop - start)
 
     with tqdm(desc=progress, total=count, unit="image", disable=None if progress else True, leave=False) as bar:
         for _ in in_threads(score, range(0, count, _BATCH)):
             pass
-    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
+    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside, fills_frame, map_side)
+
+
+def fills(boxes: NDArray[np.float32], size: Size) -> NDArray[np.bool_]:
+    """Return whether boxes (..., 4) cover more than 95 % of a frame of this size, in pixels."""
+    height, width = size
+    areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return np.asarray(areas > FRAME * height * width)
 
 
 def match_pixels(
@@ -207,4 +219,6 @@ def make_record(
         peak_distance=matches.peak_distance,
         energy_inside=matches.energy_inside,
         protocol=protocol,
+        fills_frame=matches.fills_frame,
+        map_side=matches.map_side,
     )

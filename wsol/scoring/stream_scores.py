@@ -11,7 +11,7 @@ from wsol.data.ground_truth import GroundTruth
 from wsol.geometry import Size
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.match_maps import MapSource, Scratch
+from wsol.scoring.match_maps import MapSource, Scratch, fills
 from wsol.scoring.matching import best_of, true_boxes_of
 from wsol.scoring.outcomes import Outcomes
 from wsol.scoring.pixel_scores import score_histograms
@@ -294,12 +294,14 @@ class _Block:
                 class_ids=record.class_ids.repeat(count),
                 class_rank=record.class_rank.repeat(count),
                 best_iou=record.best_iou.reshape(-1, 1),
+                fills_frame=None if record.fills_frame is None else record.fills_frame.reshape(-1, 1),
                 boxes=self.boxes[rule].reshape(-1, 4),
                 true_boxes=self.true_boxes[rule].reshape(-1, 4),
                 thresholds=np.full(1, np.nan),
                 label_free=np.broadcast_to(np.int64(0), len(record.image_ids) * count),
                 peak_distance=record.peak_distance.repeat(count),
                 energy_inside=record.energy_inside.repeat(count),
+                map_side=None if record.map_side is None else record.map_side.repeat(count),
                 has_boxes=True,
             )
         return self.every_threshold[rule]
@@ -337,11 +339,13 @@ class _Matcher:
         iou = {name: np.empty((count, grid), np.float32) for name in rules}
         boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
         true_boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
+        fills_frame = {name: np.empty((count, grid), bool) for name in rules}
         label_free = np.empty(count, np.int64)
-        peak_distance, energy_inside = np.full((2, count), np.nan, np.float32)
+        peak_distance, energy_inside, map_side = np.full((3, count), np.nan, np.float32)
         histograms = np.zeros((count, 2, grid + 1), np.int32) if read_mask else np.zeros((count, 2, 1), np.int32)
         for place, n in enumerate(places):
             score_map = self._score_map(n)
+            map_side[place] = min(score_map.shape)
             label_free[place] = index_below(thresholds, otsu_threshold(score_map))
             if rules:
                 true = true_boxes_of(truth.boxes[n], truth.size(n), protocol)
@@ -351,6 +355,7 @@ class _Matcher:
                 best = best_of(rule(score_map, thresholds, protocol), true)
                 iou[name][place], boxes[name][place] = best.iou, best.boxes
                 true_boxes[name][place] = true[best.true_index]
+                fills_frame[name][place] = fills(best.boxes, (score_map.shape[0], score_map.shape[1]))
             if read_mask is not None:
                 size = (score_map.shape[0], score_map.shape[1])
                 histograms[place] = score_histograms(score_map, read_mask(n, size), thresholds)
@@ -369,6 +374,8 @@ class _Matcher:
                 label_free=label_free,
                 peak_distance=peak_distance,
                 energy_inside=energy_inside,
+                fills_frame=fills_frame[name],
+                map_side=map_side,
                 has_boxes=False,
             )
             for name in rules

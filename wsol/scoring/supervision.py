@@ -58,7 +58,7 @@ def supervision_of(
     """
     reads_map = score.threshold is not None or score.reads_map
     # Where the class must be right for a box to count, the predicted class is the true one wherever it matters.
-    given = trained and reads_map and protocol.map_class == "true" and not score.needs_class
+    given = trained and reads_map and not score.needs_class
     chose_threshold = {"oracle": TEST_MASKS if score.boxes == PIXELS else TEST_BOXES, "held_out": VAL_BOXES}
     return Supervision(
         training=training if trained else NOTHING,
