@@ -106,6 +106,8 @@ def test_smoke_twice(tmp_path):
             "backbone.x",
         ),
         (["sweep=tune", "pooling=gap", "seed=0", "pooling_at_test=gem"], "GeM has parameters"),
+        (["train=linear_probe"], "train.freeze_backbone would keep the random weights of backbone=small_cnn"),
+        (["sweep=tune", "pooling=gap", "seed=1000"], "seed=1000 chooses the settings, so it cannot be reported"),
         (["maps=[]"], "maps=[] leaves nothing to score; choose some, like maps=[cam]"),
         (
             ["scores=[gt_known_loc_20]", "thresholds.step=0.3"],

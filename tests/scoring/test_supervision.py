@@ -66,6 +66,18 @@ class TestClass:
         assert supervision_of(score(protocol.threshold), protocol).map_class == TEST_LABELS  # GT-known
 
 
+class TestBoxChoice:
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_the_test_boxes_choose_among_all_boxes_of_a_map(self, policy):
+        every = Score(lambda record: 0.0, "every", policy)
+        assert supervision_of(every, TIGHT).box_choice == TEST_BOXES
+        assert supervision_of(every, TIGHT).oracle
+        assert supervision_of(score(policy), TIGHT).box_choice == NOTHING
+
+    def test_a_score_without_boxes_chooses_none(self):
+        assert supervision_of(Score(lambda record: 0.0, "every", None), TIGHT).box_choice == NOTHING
+
+
 class TestBaselines:
     @pytest.mark.parametrize(("policy", "chosen"), POLICIES.items())
     def test_nothing_is_trained_and_no_class_is_given(self, policy, chosen):
@@ -108,6 +120,7 @@ class TestLedger:
                 "map class": "test labels",
                 "normalization": "none",
                 "threshold": "test boxes",
+                "box choice": "none",
                 "oracle": "oracle",
             },
             {
@@ -118,6 +131,7 @@ class TestLedger:
                 "map class": "none",
                 "normalization": "none",
                 "threshold": "val boxes",
+                "box choice": "none",
                 "oracle": "",
             },
         ]

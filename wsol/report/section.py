@@ -183,7 +183,7 @@ def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str
                     continue
                 supervision = _supervision(score, scored.protocol, kind, chosen)
                 ledger[name + suffix] = supervision
-                if supervision.oracle:
+                if score.threshold == "oracle":
                     at_val = replace(score, threshold="held_out")
                     ledger[held_out(name) + suffix] = _supervision(at_val, scored.protocol, kind, chosen)
     if not ledger:
@@ -194,7 +194,8 @@ def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str
         "beside those that pretrained weights were made with. Where nothing chose the checkpoint, it is the last "
         "epoch's; where nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these "
         "runs cannot be seen. Test labels: the map is made for the true class. The boxes that an oracle is scored on "
-        "chose its threshold."
+        "chose its threshold. Box choice: of all boxes of a map (rule every), the one that fits the test boxes best is "
+        "scored."
     ]
     return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
 

@@ -235,4 +235,5 @@ def psol_supervision(score: Score, protocol: Protocol) -> Supervision:
 
     At test no map is made, so that no class is given and no threshold is read.
     """
-    return replace(supervision_of(score, protocol), map_class=NOTHING, threshold=NOTHING, hyper_parameters=VAL_BOXES)
+    supervision = supervision_of(score, protocol)
+    return replace(supervision, map_class=NOTHING, threshold=NOTHING, box_choice=NOTHING, hyper_parameters=VAL_BOXES)

@@ -13,7 +13,15 @@ from wsol.atomic_files import whole_file
 from wsol.training.train import TrainSettings
 
 CLASSIFICATION, LOCALIZATION = "classification", "localization"
-_SEARCHED = ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing")  # fractions above 0
+_SEARCHED = (
+    "lr",
+    "head_lr",
+    "new_lr",
+    "weight_decay",
+    "momentum",
+    "warmup_epochs",
+    "label_smoothing",
+)  # fractions above 0
 # Columns of `trials.csv`, beside the settings that were tried.
 TRIAL_COLUMNS = ("trial", "status", "score", "top1_cls", "cross_entropy", "max_box_acc", "seconds")
 

@@ -7,6 +7,7 @@ from wsol.scoring.protocol import Protocol
 from wsol.scoring.score import PIXELS, Score
 
 NOTHING = "none"
+EVERY = "every"  # the box rule that gives all boxes of a map
 TRAIN_LABELS, TEST_LABELS, TEST_BOXES, TEST_MASKS = "train labels", "test labels", "test boxes", "test masks"
 VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
 
@@ -23,6 +24,7 @@ class Supervision:
         map_class: the class that maps are made for, where the score depends on it.
         normalization: how maps are scaled to [0, 1].
         threshold: the score-map threshold τ.
+        box_choice: which of several boxes of a map is scored; `none` where the rule gives one box.
     """
 
     training: str = NOTHING
@@ -31,6 +33,7 @@ class Supervision:
     map_class: str = NOTHING
     normalization: str = NOTHING
     threshold: str = NOTHING
+    box_choice: str = NOTHING
 
     @property
     def oracle(self) -> bool:
@@ -66,6 +69,8 @@ def supervision_of(
         hyper_parameters=hyper_parameters,
         map_class=TEST_LABELS if given else NOTHING,
         threshold=chose_threshold.get(str(score.threshold), NOTHING),
+        # The rule `every` scores the best of all boxes, which the boxes of the scored images choose.
+        box_choice=TEST_BOXES if score.boxes == EVERY and score.threshold is not None else NOTHING,
     )
 
 

@@ -5,7 +5,7 @@ from torchvision.models import get_model
 
 from wsol.networks.backbone import Backbone
 from wsol.networks.pretrained import Normalization, torchvision_weights
-from wsol.networks.trunk import add_gap_convolution
+from wsol.networks.trunk import GAP_CONVOLUTION, add_gap_convolution, new_parts
 
 
 def alexnet_gap(weights: str | None = "imagenet") -> Backbone:
@@ -29,7 +29,7 @@ def alexnet_gap(weights: str | None = "imagenet") -> Backbone:
     features, mean, std = _features(weights)
     trunk = nn.Sequential()
     trunk.add_module("features", features[:-1])
-    return Backbone(trunk, add_gap_convolution(trunk, 256), mean, std)
+    return Backbone(trunk, add_gap_convolution(trunk, 256), mean, std, added=new_parts([GAP_CONVOLUTION], weights))
 
 
 def alexnet_pool5(weights: str | None = "imagenet") -> Backbone:
