@@ -97,7 +97,7 @@ def tuned_to(lr, base, **how):
     tuning = Tuning(trials=2, **how)
     columns = {"trial": [0, 1], "status": "", "score": 0.5, "top1_cls": 0.5, "cross_entropy": 1.0, "max_box_acc": None}
     rows = pd.DataFrame({**columns, "seconds": 1.0, "lr": [base.lr, lr], "head_lr": [base.head_lr, 10 * lr]})
-    result = Tuned(tuning, base, 1, replace(base, lr=lr, head_lr=10 * lr), rows, None)
+    result = Tuned(tuning, base, 1, replace(base, lr=lr, head_lr=10 * lr), rows)
     identity = {"train": result.train.identity(), "tuning": describe(tuning)}
     return lambda told: {**told, "identity": {**told["identity"], **identity}, "tuned": result.about()}
 
