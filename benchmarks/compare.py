@@ -6,11 +6,12 @@ python benchmarks/compare.py backbone=resnet18 backbone=resnet50 pooling=gap,map
 python benchmarks/compare.py protocol=tight protocol=reference map=cam  # two protocols on the same runs
 
 The first two arguments name the groups; all others are filters for both. All settings that the groups do not name must
-be equal, and runs are paired by seed. A pooling is a head's whole name, like gap+cutmix; tuned heads need equal
-searches, not equal results of the search. Settings: data, backbone, pooling, map, protocol, and any setting of a run,
-like train.epochs. results=DIR names the folder of the results.
+be equal. Seeds are paired where both groups are of the same networks, as two maps are. A pooling is a head's whole
+name, like gap+cutmix; tuned heads need equal searches, not equal results of the search. Settings: data, backbone,
+pooling, map, protocol, and any setting of a run, like train.epochs. results=DIR names the folder of the results.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from wsol.comparison.paired_scores import Measured, mcnemar_tests
 from wsol.comparison.saved_maps import ScoredMap
 from wsol.comparison.summary import holm
 from wsol.identity import digest
-from wsol.report.score_table import percent_or_ratio
+from wsol.report.score_table import TOO_SMALL, percent_or_ratio
 from wsol.runs.as_is import AS_IS
 from wsol.runs.head_name import value_text
 from wsol.scoring.baselines import NONE
@@ -179,45 +180,53 @@ def collect(
 def print_table(
     first: Mapping[str, Measured], second: Mapping[str, Measured], title: str, arguments: Sequence[str]
 ) -> bool:
-    """Print one table, and return whether the groups have a score and a seed in common."""
+    """Print one table, and return whether the groups have a score in common."""
     pairs = {name: (first[name], second[name]) for name in first if name in second}
-    pairs = {name: pair for name, pair in pairs.items() if set(pair[0].seeds) & set(pair[1].seeds)}
-    differences = {name: minuend.minus(subtrahend) for name, (minuend, subtrahend) in pairs.items()}
+    differences = {}
+    for name, (minuend, subtrahend) in pairs.items():
+        with contextlib.suppress(ValueError):  # the same networks, without a common seed
+            differences[name] = minuend.minus(subtrahend)
     differences = {name: difference for name, difference in differences.items() if difference.is_known}
     if not differences:
         return False
-    corrected = holm(difference.estimate.p_value() for difference in differences.values())
+    first_difference = next(iter(differences.values()))
+    few = first_difference.too_few
+    p_values = [] if few else [difference.estimate.p_value() for difference in differences.values()]
+    corrected = dict(zip(differences, holm(p_values), strict=False))
     rows = []
-    for (name, difference), p_holm in zip(differences.items(), corrected, strict=True):
+    for name, difference in differences.items():
+        shared = None if difference.others else difference.seeds
+        row = [name, *(percent_or_ratio(name, _mean(side, shared)) for side in pairs[name])]
+        row.append(percent_or_ratio(name, difference.estimate.value, sign=True))
+        if few:
+            rows.append([*row, TOO_SMALL, "–", "–", "–"])
+            continue
         low, high = difference.estimate.interval
         p_mcnemar = [test.p for test in mcnemar_tests(*pairs[name])]
-        rows.append(
-            [
-                name,
-                *(percent_or_ratio(name, _mean(side, difference.seeds)) for side in pairs[name]),
-                percent_or_ratio(name, difference.estimate.value, sign=True),
-                f"{percent_or_ratio(name, low, sign=True)} to {percent_or_ratio(name, high, sign=True)}",
-                f"{difference.estimate.p_value():.3g}",
-                f"{p_holm:.3g}",
-                f"{max(p_mcnemar):.3g}" if p_mcnemar else "–",
-            ]
-        )
-    difference = next(iter(differences.values()))
+        row.append(f"{percent_or_ratio(name, low, sign=True)} to {percent_or_ratio(name, high, sign=True)}")
+        row += [f"{difference.estimate.p_value():.3g}", f"{corrected[name]:.3g}"]
+        rows.append([*row, f"{max(p_mcnemar):.3g}" if p_mcnemar else "–"])
     headers = ["score", *arguments[:2], "difference", "95 % interval", "p", "p (Holm)", "p (McNemar)"]
-    covers = "seeds and images" if len(difference.seeds) > 1 else "images alone"
-    seeds = f"{len(difference.seeds)} paired seeds {list(difference.seeds)}"
-    if difference.seeds == (None,):
-        seeds = "nothing was trained"
-    elif difference.is_one_training:
-        seeds = f"one training, seed {difference.seeds[0]}"
-    print(f"\n{title}; {seeds}, {difference.images:,} images; intervals cover {covers}")
+    print(f"\n{title}; {first_difference.images:,} images, {_seeds(first_difference)}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return True
 
 
-def _mean(measured: Measured, seeds: Sequence[int | None]) -> float:
-    """Return the mean over the seeds that are compared."""
-    return float(np.mean([measured.values[measured.seeds.index(seed)] for seed in seeds]))
+def _seeds(difference: Measured) -> str:
+    """Return the seeds of both groups, and whether they are paired."""
+    if not difference.trainings:
+        return "nothing was trained; intervals cover images alone"
+    if difference.others:
+        seeds = " and ".join(str(list(group.seeds)) for group in difference.groups)
+        paired = f"unpaired seeds {seeds}, for the groups are different networks"
+    else:
+        paired = f"{len(difference.seeds)} paired seeds {list(difference.seeds)} of the same networks"
+    return paired if difference.too_few else f"{paired}; intervals cover seeds and images"
+
+
+def _mean(measured: Measured, seeds: Sequence[int | None] | None) -> float:
+    """Return the mean over the seeds that are compared; None: all."""
+    return float(np.mean([measured.values[measured.seeds.index(seed)] for seed in seeds or measured.seeds]))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from config.arguments import ReportWords, read_words
 from config.claims import read_claims
 from config.options import command_words
 from config.saved_runs import configuration, data_key, end, made_by, one_line, splits_of
-from wsol.comparison.claim import NOT_ANSWERED, REFUTED, SUPPORTED, Answered, Claim, answer
+from wsol.comparison.claim import DECIDED, Answered, Claim, answer
 from wsol.comparison.comparison import Comparison, measure, read_comparisons
-from wsol.report.content import Page
+from wsol.report.content import Answer, Page
 from wsol.report.figures.style import save_drawing
 from wsol.report.html import write_page
 from wsol.report.page import answers_of, run_cards, warnings_of
@@ -108,6 +108,7 @@ def report(arguments: Arguments) -> int:
         return 1
     data = DataSets(results, arguments.data_root)
     sections, answers, kept = [], [], []
+    reported = {(runs_of(comparison), comparison.protocol) for comparison in comparisons}
     for comparison in tqdm(comparisons, desc="comparisons", disable=None, leave=False):
         try:
             written, answered = one_comparison(results, comparison, claims, arguments, data.of)
@@ -120,12 +121,16 @@ def report(arguments: Arguments) -> int:
             for drawn in written.drawn:
                 save_drawing(drawn.figure, out / "figures" / f"{comparison.file_name(out)}-{drawn.name}", made_by())
         sections.append(written.section)
-        answers += list(answers_of(answered, comparison, results))
+        # A claim about another protocol is answered where the same runs are reported under that one.
+        there = {claim.protocol for claim in claims if (runs_of(comparison), claim.protocol) in reported}
+        elsewhere = there - {comparison.protocol}
+        here = [claimed for claimed in answered if claimed.claim.protocol not in elsewhere]
+        answers += list(answers_of(here, comparison, results))
         kept.append(comparison)
         tqdm.write(paths["md"].read_text(encoding="utf-8") + f"\ntable: {paths['md']}\n")
     if not kept:
         return 1
-    decided = {claimed.claim for claimed in answers if claimed.verdict in (SUPPORTED, REFUTED)}
+    decided = {claimed.claim for claimed in answers if claimed.verdict in DECIDED}
     answers.sort(key=lambda claimed: claimed.claim not in decided)  # decided claims come first
     page = Page(
         title="Weakly supervised object localization",
@@ -136,17 +141,25 @@ def report(arguments: Arguments) -> int:
         runs=list(run_cards(kept, results)),
     )
     for claimed in answers:
-        if claimed.verdict == NOT_ANSWERED:
-            needed = f" Needed: {claimed.needed}" if claimed.needed else ""
-            text = f"{claimed.reading}{needed}"
-        else:
-            text = f"{claimed.estimate} {claimed.interval}, p {claimed.p}"
-        print(f"{claimed.badge}: {claimed.claim} {text} ({claimed.where})")
+        print(f"{claimed.badge}: {claimed.claim} {in_a_line(claimed)} ({claimed.where})")
     for warning in page.warnings:
         print(f"warning: {warning}")
     write_page(page, out / "report.html")
     print(f"page: {out / 'report.html'}")
     return 0
+
+
+def runs_of(comparison: Comparison) -> str:
+    """Return the name that all comparisons of the same runs share, whatever their protocol."""
+    return str(comparison.rows.loc[comparison.rows["backbone"] != NONE, "comparison"].iloc[0])
+
+
+def in_a_line(claimed: Answer) -> str:
+    """Return the numbers of an answer, or why there is none and what is needed."""
+    if claimed.p:
+        return f"{claimed.estimate} {claimed.interval}, p {claimed.p}"
+    needed = f" Needed: {claimed.needed}" if claimed.needed else ""
+    return f"{claimed.reading}{needed}"
 
 
 def one_comparison(
@@ -164,7 +177,7 @@ def one_comparison(
     images = pictures(comparison) if arguments.gallery else None
     return (
         write_section(results, comparison, lines, measured, images, arguments.gallery),
-        answer(claims, measured),
+        answer(claims, measured, comparison.protocol),
     )
 
 

@@ -184,8 +184,8 @@ def test_a_named_protocol_takes_the_scores_of_its_name(name):
 def test_a_protocol_refuses_scores_that_are_not_part_of_it():
     with pytest.raises(ValueError, match=r"'zhou2016' cuts at τ = 0\.2, so score 'max_box_acc'"):
         evaluation_of(compose_with("protocol=zhou2016"))
-    with pytest.raises(ValueError, match="'zhou2016' predicts the class, so score 'gt_known_loc_20'"):
-        evaluation_of(compose_with("protocol=zhou2016", "scores=[gt_known_loc_20]"))
+    with pytest.raises(ValueError, match="'zhou2016' predicts the class, so score 'pointing_game'"):
+        evaluation_of(compose_with("protocol=zhou2016", "scores=[pointing_game]"))
 
 
 def test_a_protocol_of_ones_own_needs_a_name_of_its_own():

@@ -219,7 +219,8 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
     """Describe what a job trains on the data set of this name, and the pooling that it is tested with.
 
     Raises:
-        ValueError: for `tune.*` settings without a search, and for `train=none` without a network.
+        ValueError: for `tune.*` settings without a search, for `train=none` without a network, or for a frozen trunk
+            with random weights.
     """
     if not cfg.get("train"):
         raise ValueError(f"{NO_TRAINING} needs a network that was trained elsewhere, like network=efficientnet_lite0.")
@@ -253,6 +254,11 @@ def experiment_of(cfg: DictConfig, data: str) -> Experiment:
         method=build(cfg.method) if cfg.get("method") else PLAIN,
         tuning=build(cfg.tune) if cfg.get("tune") else None,
     )
+    if experiment.train.freeze_backbone and not cfg.backbone.get("weights"):
+        raise ValueError(
+            f"train.freeze_backbone would keep the random weights of backbone={choices['backbone']}. Choose pretrained "
+            "weights by backbone.weights, or another backbone, or set train.freeze_backbone=false."
+        )
     if not cfg.pooling_at_test:
         return experiment
     swapped = option_of("pooling", cfg.pooling_at_test)

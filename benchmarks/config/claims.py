@@ -34,7 +34,7 @@ def read_claim(text: str, name: str) -> Claim:
     """
     try:
         node: Any = OmegaConf.to_container(OmegaConf.create(text))
-        scores = {key: _scores(node.pop(key, [])) for key in ("score", "minus", "beside")}
+        scores = {key: _scores(node.pop(key, [])) for key in ("score", "minus", "beside", "located_by")}
         # The scores are passed later, because `build` would treat them as configuration.
         return build({**node, "_partial_": True})(**scores)
     except (AttributeError, ImportError, InstantiationException, TypeError, ValueError, YAMLError) as error:

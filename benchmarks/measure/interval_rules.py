@@ -1,4 +1,6 @@
-"""Rules for 95 % intervals of a difference over seeds and images; `howe` is the rule of `wsol.comparison.estimate`.
+"""Rules for 95 % intervals of a difference over paired seeds and images.
+
+`howe` is the rule of `wsol.comparison.estimate` for seeds of the same networks.
 
 Each rule takes B repeats at once: values (B, S) of each seed, replicates (R, B, S) on the same resamples of the images,
 and a random generator. It returns the ends of its intervals, (2, B), or half the width of symmetric intervals, (B,).

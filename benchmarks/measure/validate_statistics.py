@@ -57,9 +57,12 @@ class Case(Protocol):
 class Difference:
     """Two settings of S seeds on N images, with no effect and with one.
 
+    Seeds of the settings are unpaired, or paired where the world pairs them, as two maps of the same networks are.
+
     Counts: `covered`, `found` and `width` of the model where there is an effect; `rejected` by the model's p-value
-    where there is none; `rejected by` and `width of` each other rule where there is none; `covered of settings`, which
-    differs from `covered` with one seed; `bias` of the first score and of the difference, summed and squared.
+    where there is none; `rejected by` and `width of` each other rule, all of paired seeds, where there is none;
+    `covered of settings`, which differs from `covered` with one seed; `bias` of the first score and of the difference,
+    and the bootstrap's estimate of the former, summed and squared.
     """
 
     world: World
@@ -84,7 +87,13 @@ class Difference:
             truths = networks[:, 1:] - networks[:, :1]
         for repeat, (true_none, true_effect) in enumerate(truths):
             first, same, better = (
-                measured(values[repeat, arm], replicates[:, repeat, arm], self.images) for arm in range(len(ARMS))
+                measured(
+                    values[repeat, arm],
+                    replicates[:, repeat, arm],
+                    self.images,
+                    name="" if self.world.paired else str(arm),
+                )
+                for arm in range(len(ARMS))
             )
             none, effect = same.minus(first).estimate, better.minus(first).estimate
             low, high = effect.interval
@@ -94,7 +103,9 @@ class Difference:
             counts["width"] += high - low
             counts["rejected"] += none.p_value(true_none) < ALPHA
         means = values.mean(axis=2)
-        for name, off in {"one": means[:, 0] - SCORE, "two": means[:, 2] - means[:, 0] - EFFECT}.items():
+        estimated = replicates[:, :, 0].mean(axis=(0, 2)) - means[:, 0]
+        biases = {"one": means[:, 0] - SCORE, "two": means[:, 2] - means[:, 0] - EFFECT, "one, estimated": estimated}
+        for name, off in biases.items():
             counts[f"bias of {name}"] += off.sum()
             counts[f"bias of {name}, squared"] += (off**2).sum()
         if self.seeds > 1:
@@ -157,13 +168,77 @@ class TenDifferences:
         gc.freeze()  # `multipletests` collects garbage at every call, which takes 250 ms for all imported objects
         for repeat in range(repeats):
             first, *others = (
-                measured(values[repeat, arm], replicates[:, repeat, arm], self.images) for arm in range(len(arms))
+                measured(values[repeat, arm], replicates[:, repeat, arm], self.images, name=str(arm))
+                for arm in range(len(arms))
             )
             p_values = [other.minus(first).estimate.p_value() for other in others]
             counts["any"] += min(p_values) < ALPHA
             counts["any by Holm"] += min(holm(p_values)) < ALPHA
         gc.unfreeze()
         return counts
+
+
+@dataclass(frozen=True)
+class ThresholdOfVal:
+    """Two settings with the same score at the τ that `val` chooses, a share of hits; there is no true difference.
+
+    Counts: `rejected` where each resample of test is read at the τ that a resample of `val` chooses, as wsol does;
+    `rejected, τ fixed` where the resamples are read at the chosen τ; the widths of both.
+    """
+
+    seeds: int
+    images: int
+    val_images: int
+    seed_sd: float
+
+    def count(self, repeats: int, resamples: int, rng: np.random.Generator) -> Counts:
+        """See `Case`."""
+        counts: Counts = defaultdict(float)
+        for _ in range(repeats):
+            drawn = BestThreshold(self.seed_sd).draw(rng, ARMS[:2], 1, self.seeds, self.val_images + self.images)
+            hits = drawn.outcomes.values.reshape(-1, 2, self.seeds, BestThreshold.columns).astype(np.float32)
+            val, test = hits[: self.val_images], hits[self.val_images :]
+            points = val.mean(axis=0).argmax(axis=-1)[..., None]
+            values = np.take_along_axis(test.mean(axis=0), points, axis=-1)[..., 0].astype(np.float64)
+            of_val = np.tensordot(val_resamples(self.val_images, resamples).counts.astype(np.float32), val, 1)
+            of_test = np.tensordot(image_resamples(self.images, resamples).counts.astype(np.float32), test, 1)
+            for name, chosen in {"": of_val.argmax(axis=-1)[..., None], ", τ fixed": points[None]}.items():
+                replicates = np.take_along_axis(of_test, chosen, axis=-1)[..., 0].astype(np.float64) / self.images
+                first, second = (
+                    measured(values[arm], replicates[:, arm], self.images, name=str(arm)) for arm in range(2)
+                )
+                none = second.minus(first).estimate
+                counts[f"rejected{name}"] += none.p_value() < ALPHA
+                counts[f"width{name}"] += np.subtract(*none.interval[::-1])
+        return counts
+
+
+@dataclass(frozen=True)
+class ShareNearOne:
+    """One setting whose score is near 1. Counts: `covered` and `width` of its interval."""
+
+    world: HitsAtOnePoint
+    score: float
+    seeds: int
+    images: int
+
+    def count(self, repeats: int, resamples: int, rng: np.random.Generator) -> Counts:
+        """See `Case`."""
+        drawn = self.world.draw(rng, ((0, self.score),), repeats, self.seeds, self.images)
+        values = drawn.values()
+        replicates = image_resamples(self.images, resamples).replicates(drawn.outcomes)
+        counts: Counts = defaultdict(float)
+        for repeat in range(repeats):
+            low, high = measured(values[repeat, 0], replicates[:, repeat, 0], self.images).estimate.interval
+            counts["covered"] += max(low, 0) <= self.score <= min(high, 1)
+            counts["width"] += min(high, 1) - max(low, 0)
+        return counts
+
+
+@functools.lru_cache(maxsize=4)
+def val_resamples(images: int, resamples: int) -> ImageResamples:
+    """Return resamples of val, which are independent of those of test."""
+    return ImageResamples(images, resamples, seed=1)
 
 
 @functools.lru_cache(maxsize=4)
@@ -177,11 +252,16 @@ def measured(
     replicates: NDArray[np.float64],
     images: int,
     hits: NDArray[np.bool_] | None = None,
+    name: str = "",
 ) -> Measured:
-    """Make the scores of a setting from values (S,), replicates (R, S), and the hits (N,) of one seed."""
+    """Make the scores of a setting from values (S,), replicates (R, S), and the hits (N,) of one seed.
+
+    Settings of one name are of the same networks, so that their seeds are paired.
+    """
     seeds = len(values)
     of_one = None if hits is None else hits[None]
-    return Measured(tuple(range(seeds)), (("",),) * seeds, values, replicates.T, images, "", hits=of_one)
+    runs = tuple((f"{name} {seed}",) for seed in range(seeds))
+    return Measured(tuple(range(seeds)), runs, values, replicates.T, images, "", hits=of_one, counts_images=True)
 
 
 def cases() -> list[Case]:
@@ -195,6 +275,14 @@ def cases() -> list[Case]:
         *(McNemarTest(HitsAtOnePoint(sd), SCORE, images) for sd in (0.0, SEED_SDS[-1]) for images in IMAGES),
         McNemarTest(HitsAtOnePoint(0.0), 0.97, IMAGES[0]),
         *(TenDifferences(HitsAtOnePoint(sd), seeds, IMAGES[-1]) for sd in SEED_SDS for seeds in (2, 3, 5)),
+        *(
+            ThresholdOfVal(seeds, IMAGES[0], val, sd)
+            for val, sd, seeds in itertools.product((60, 200), SEED_SDS[:2], (3, 5))
+        ),
+        *(
+            ShareNearOne(HitsAtOnePoint(0.0), score, 3, images)
+            for images, score in itertools.product(IMAGES, (0.97, 0.99, 0.998))
+        ),
     ]
 
 
@@ -253,6 +341,8 @@ def tables(counts_of: dict[Case, Counts], repeats: int) -> list[str]:
     bias: list[list[str]] = []
     one_test: list[list[str]] = []
     several: list[list[str]] = []
+    of_val: list[list[str]] = []
+    near_one: list[list[str]] = []
     for case, counts in counts_of.items():
         shown = functools.partial(rate, repeats=repeats)
         if isinstance(case, Difference):
@@ -265,18 +355,32 @@ def tables(counts_of: dict[Case, Counts], repeats: int) -> list[str]:
                 errors = [(shown(counts[f"rejected by {rule}"]), counts[f"width of {rule}"]) for rule in RULES]
                 rules.append([*line, *(f"{rejected} ({100 * width / repeats:.1f})" for rejected, width in errors)])
             if isinstance(case.world, BestThreshold) and case.seeds == max(SEEDS):
-                bias.append([*line[1:-1], *(mean(counts, f"bias of {name}", repeats) for name in ("one", "two"))])
+                biases = ("one", "one, estimated", "two")
+                bias.append([*line[1:-1], *(mean(counts, f"bias of {name}", repeats) for name in biases)])
         elif isinstance(case, McNemarTest):
             world = [f"{case.images:,}", f"{100 * case.score:g}", f"{100 * case.world.seed_sd:g}"]
             one_test.append([*world, f"{counts['discordant'] / repeats:.0f}", shown(counts["rejected"])])
         elif isinstance(case, TenDifferences):
             line = _words(case.world, case.images, case.seeds)[1:]
             several.append([*line, shown(counts["any by Holm"]), shown(counts["any"])])
+        elif isinstance(case, ThresholdOfVal):
+            line = [f"{case.images:,}", str(case.val_images), f"{100 * case.seed_sd:g}", str(case.seeds)]
+            for name in ("", ", τ fixed"):
+                line.append(f"{shown(counts[f'rejected{name}'])} ({100 * counts[f'width{name}'] / repeats:.1f})")
+            of_val.append(line)
+        elif isinstance(case, ShareNearOne):
+            line = [f"{case.images:,}", f"{100 * case.score:g}", str(case.seeds)]
+            near_one.append([*line, shown(counts["covered"]), f"{100 * counts['width'] / repeats:.2f}"])
     named = {
         "The model": (model, [*_HEADINGS, "coverage", "false positives", "power", "mean width"]),
         "Other intervals: false positives (mean width)": (rules, [*_HEADINGS, *RULES]),
         "One seed: coverage of": (one_seed, [*_HEADINGS[:-1], "the two networks", "the settings"]),
-        "Bias of a score at its best τ": (bias, ["N", "seed sd", "one score", "difference"]),
+        "Bias of a score at its best τ": (bias, ["N", "seed sd", "one score", "by bootstrap", "difference"]),
+        "τ of val: false positives (mean width)": (
+            of_val,
+            ["N", "val", "seed sd", "S", "val resampled", "τ fixed"],
+        ),
+        "A share near 100 %": (near_one, ["N", "score", "S", "coverage", "mean width"]),
         "McNemar's test: rejected": (one_test, ["N", "score", "seed sd", "mean discordant", "p < 0.05"]),
         "Ten differences: any found": (several, [*_HEADINGS[1:], "Holm", "uncorrected"]),
     }
@@ -303,7 +407,12 @@ def notes(repeats: int, resamples: int) -> list[str]:
         "interval, in points.",
         "images only: bootstrap of the mean over seeds. seeds alone: t-test of the seeds' differences. nested "
         "bootstrap: seeds, then images for each seed. crossed bootstrap: seeds, then the same images for all. model: "
-        "the variance of Obuchowski and Rockette, by three rules for the quantile; the project's own is Howe's.",
+        "the variance of Obuchowski and Rockette of the seeds' differences, by three rules for the quantile. All these "
+        "pair seeds by their number. The project pairs seeds of the same networks alone, with Howe's rule; those of "
+        "different networks have Welch's degrees of freedom in it (the first table; lines marked paired are paired).",
+        "by bootstrap: the mean over resamples less the score, which tables print as the bias. τ of val: hits at the τ "
+        "that val images choose for each network; there is no true difference. val resampled: every resample of test "
+        "is read at the τ that a resample of val chooses. A share near 100 %: one setting, no variation over seeds.",
         "McNemar: of two networks. With a seed sd their settings score the same but the networks do not, and the test "
         "concerns the networks alone. Ten differences: of ten settings to the same further one; there is no true "
         "difference.",

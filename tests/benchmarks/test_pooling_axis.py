@@ -92,7 +92,7 @@ def run(folder, head, seed, swapped=""):
         )
     trial = {"trial": 0, "status": "", "score": 0.5, "top1_cls": 0.5, "cross_entropy": 1.0, "max_box_acc": None}
     trials = pd.DataFrame([{**trial, "seconds": 1.0, "lr": 0.002, "head_lr": 0.02}])
-    tuned = Tuned(Tuning(trials=1), base, 0, experiment.train, trials, None)
+    tuned = Tuned(Tuning(trials=1), base, 0, experiment.train, trials)
     run_experiment(
         experiment.tuned_by(tuned),
         synthetic(**DATA, cache_dir=folder / "cache"),

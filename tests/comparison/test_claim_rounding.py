@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsol.comparison.bootstrap import ImageResamples
-from wsol.comparison.claim import INCONCLUSIVE, REFUTED, SUPPORTED, Claim, answer
+from wsol.comparison.claim import INCONCLUSIVE, REVERSED, SUPPORTED, Claim, answer
 from wsol.comparison.paired_scores import Measured
 from wsol.scoring.outcomes import (
     Outcomes,
@@ -34,7 +34,18 @@ SEEDS = range(24)
 
 def claim(direction="greater", margin=0.01, minus=True, magnitudes=False):
     other = {"other": SCORE} if minus else {}
-    return Claim("A claim.", {"loc": SCORE}, direction, margin, GAP, GMP, minus=other, magnitudes=magnitudes)
+    return Claim(
+        text="A claim.",
+        protocol="tight",
+        score={"loc": SCORE},
+        direction=direction,
+        margin=margin,
+        margin_reason="a test",
+        first=GAP,
+        second=GMP,
+        minus=other,
+        magnitudes=magnitudes,
+    )
 
 
 def measure(outcomes, resamples):
@@ -44,7 +55,7 @@ def measure(outcomes, resamples):
         values = np.array([outcome.value() for outcome in seeds])
         replicates = np.stack(resamples.replicates_of(seeds))
         numbers = tuple(range(len(seeds)))
-        runs = tuple((f"s{seed}",) for seed in numbers)
+        runs = tuple((f"{pooling}-s{seed}",) for seed in numbers)
         lines[pooling, "cam"][score] = Measured(
             numbers, runs, values, replicates, resamples.images, "ids", -np.inf, np.inf
         )
@@ -52,7 +63,7 @@ def measure(outcomes, resamples):
 
 
 def answered(asked, outcomes, resamples):
-    (result,) = answer([asked], measure(outcomes, resamples))
+    (result,) = answer([asked], measure(outcomes, resamples), "tight")
     return result
 
 
@@ -86,7 +97,7 @@ def random_claim(rng, minus):
 class TestFourEqualGroups:
     @pytest.mark.parametrize("direction", ["greater", "less", "equal"])
     @pytest.mark.parametrize("magnitudes", [False, True])
-    @pytest.mark.parametrize("seeds", [1, 2, 5])
+    @pytest.mark.parametrize("seeds", [3, 5])
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_verdict_and_the_interval_of_no_event(self, kind, seeds, magnitudes, direction):
         outcomes = groups_of_no_contrast(kind, seeds, 12, np.random.default_rng(1))
@@ -96,7 +107,7 @@ class TestFourEqualGroups:
         assert result.verdict == INCONCLUSIVE
         assert result.p == 1  # 2 · 0.99^12 is more
 
-    @pytest.mark.parametrize("seeds", [1, 3])
+    @pytest.mark.parametrize("seeds", [3, 4])
     def test_the_same_outcomes_four_times(self, seeds):
         group = [share_of(hits) for hits in np.random.default_rng(0).random((seeds, 12)) < 0.6]
         result = answered(claim(), dict.fromkeys(PLACES, group), ImageResamples(12))
@@ -112,7 +123,7 @@ def assert_same(second, first, tolerance):
 def drawn(seed, kinds=tuple(KINDS)):
     """Return outcomes, a claim, the number of images, and the generator; of every fourth seed there is no contrast."""
     rng = np.random.default_rng(seed)
-    images, seeds = int(rng.choice([5, 12, 40, 200])), int(rng.choice([1, 2, 4]))
+    images, seeds = int(rng.choice([5, 12, 40, 200])), int(rng.choice([3, 4, 6]))
     no_contrast = seed % 4 == 0
     make = groups_of_no_contrast if no_contrast else random_groups
     outcomes = make(rng.choice(kinds), seeds, images, rng)
@@ -124,7 +135,7 @@ def test_the_claims_below_have_all_verdicts():
     for seed in SEEDS:
         outcomes, asked, images, _ = drawn(seed)
         verdicts.add(answered(asked, outcomes, ImageResamples(images, 200)).verdict)
-    assert verdicts >= {SUPPORTED, REFUTED, INCONCLUSIVE}
+    assert verdicts >= {SUPPORTED, REVERSED, INCONCLUSIVE}
 
 
 def in_float32(values):

@@ -424,3 +424,87 @@ class TestSimulated:
     def test_three_seeds_at_a_stricter_level(self):
         none, _, _ = simulated(HitsAtOnePoint(0.06), 3, 1000, seed=7)
         assert sum(quantity.p_value() < 0.005 for quantity in none) <= most(0.005)
+
+
+def joined(*estimates, **options):
+    """The sum of estimates of different networks on the same images."""
+    first, *others = estimates
+    others = [(other.values, other.replicates) for other in others]
+    return Estimate(first.values, first.replicates, first.images, others=others, **options)
+
+
+class TestSeveralGroups:
+    def test_welch_on_paper(self):
+        # The images move nothing: Welch's t-test of two samples.
+        first, second = np.array([0.50, 0.54, 0.61]), np.array([0.40, 0.52, 0.45, 0.47])
+        flat = [np.repeat(values[:, None], 8, axis=1) for values in (first, -second)]
+        quantity = Estimate(first, flat[0], 100, others=[(-second, flat[1])])
+        welch = stats.ttest_ind(first, second, equal_var=False)
+        assert quantity.value == pytest.approx(first.mean() - second.mean())
+        assert quantity.p_value() == pytest.approx(welch.pvalue)
+        assert quantity.interval == pytest.approx(tuple(welch.confidence_interval()))
+        assert np.isnan(quantity.std)
+        assert quantity.seeds == 3
+
+    def test_images_are_paired(self):
+        # Both settings move alike with the images, so that their difference does not.
+        first = estimate([0.5, 0.6, 0.7], own=0.0004, common=0.0004)
+        second = Estimate(-first.values, -first.replicates, 100)
+        quantity = joined(first, second)
+        assert quantity.value == 0
+        assert quantity.se**2 == pytest.approx(2 * 0.01 / 3)
+
+    def test_the_part_of_the_images_is_at_least_theirs(self):
+        # Seeds that agree: what remains is the variance of the images, v - c over S of each, and c of both.
+        first = estimate([0.55] * 3, own=0.0005, common=0.0002)
+        quantity = joined(first, Estimate(-np.full(3, 0.5), first.replicates[:, ::-1] * 0, 100))
+        assert quantity.se**2 == pytest.approx(0.0003 / 3 + 0.0002)
+        assert quantity.half_width() == pytest.approx(Z * quantity.se)
+
+    def test_a_group_without_seeds_adds_its_images_alone(self):
+        trained = estimate([0.5, 0.6, 0.7], own=0.0005, common=0.0002)
+        baseline = Estimate(np.array([-0.4]), np.full((1, trained.replicates.shape[1]), -0.4), 100)
+        assert joined(trained, baseline).half_width() == pytest.approx(trained.half_width())
+        assert joined(baseline, trained).half_width() == pytest.approx(trained.half_width())
+
+    def test_more_seeds_of_each_group(self):
+        first, second = (estimate([0.5, 0.6, 0.7], own=0.0, common=0.0) for _ in range(2))
+        quantity = joined(first, Estimate(-second.values, -second.replicates, 100))
+        freedom = 2 * 7  # equal variances of 8 seeds each
+        assert quantity.half_width(seeds=8) == pytest.approx(t_quantile(freedom) * np.sqrt(2 * 0.01 / 8))
+
+
+class TestSharesOfImages:
+    IMAGES = 500
+
+    def of_misses(self, misses):
+        """Three seeds of which the first one misses so many images, and the others none."""
+        hits = np.ones((3, self.IMAGES), dtype=bool)
+        hits[0, :misses] = False
+        replicates = np.stack([ImageResamples(self.IMAGES).replicates(share_of(of_seed)) for of_seed in hits])
+        return Estimate(hits.mean(axis=1), replicates, self.IMAGES, 0.0, 1.0, counts_images=True)
+
+    def test_more_misses_never_make_a_narrower_interval(self):
+        widths = [self.of_misses(misses).half_width() for misses in (0, 1, 2, 5, 20, 100)]
+        assert widths == sorted(widths)
+        assert widths[0] == widths[1] == pytest.approx(1 - 0.025 ** (1 / self.IMAGES))  # no event in 500 images
+        assert widths[-1] > 0.05
+
+    def test_p_values_are_those_of_the_interval(self):
+        quantity = self.of_misses(1)
+        half = quantity.half_width()
+        for inside, p in ((0.9, "above"), (1.1, "below")):
+            assert (quantity.p_value(quantity.value - inside * half) > 0.05) == (p == "above")
+        assert quantity.p_value(quantity.value) == 1.0
+        assert quantity.p_above(quantity.value + 0.001) > 0.5
+
+    def test_another_score_may_be_known_better(self):
+        narrow = self.of_misses(1)
+        other = Estimate(narrow.values, narrow.replicates, self.IMAGES, 0.0, 1.0)
+        assert other.half_width() < 0.5 * narrow.half_width()
+
+
+def test_the_bias_is_that_of_the_resamples():
+    quantity = estimate([0.5, 0.7], own=0.0005, common=0.0002)
+    moved = Estimate(quantity.values, quantity.replicates + 0.6 + 0.01, 100)
+    assert moved.bias == pytest.approx(0.01)

@@ -13,16 +13,16 @@ from wsol.comparison.paired_scores import (
     resamples_of,
     weighted_sum,
 )
-from wsol.comparison.saved_maps import ScoredMap
+from wsol.comparison.saved_maps import ScoredMap, ScoredOutcomes
 from wsol.runs.folder import RunFolder
 from wsol.scoring.outcomes import best_over_thresholds, mean_of, mean_of_known, share_of
 
 
-def setting(seeds, values, images=100, images_digest="same", **options):
+def setting(seeds, values, images=100, images_digest="same", name="run", **options):
     """Its replicates are the values and something that differs from seed to seed."""
     values = np.array(values, dtype=np.float64)
     replicates = values[:, None] + np.arange(3) * np.arange(1, 1 + len(values))[:, None] / 64
-    runs = tuple((f"run-{seed}",) for seed in seeds)
+    runs = tuple((f"{name}-{seed}",) for seed in seeds)
     return Measured(tuple(seeds), runs, values, replicates, images, images_digest, **options)
 
 
@@ -47,13 +47,30 @@ class TestWeightedSum:
         assert difference.hits is None
         assert (difference.images, difference.images_digest) == (100, "same")
 
-    def test_what_was_not_trained_pairs_with_any_seed(self):
-        trained, baseline = setting([3, 5], [0.5, 0.6]), setting([None], [0.2])
+    def test_different_networks_have_unpaired_seeds(self):
+        first, second = setting([0, 1, 2], [0.5, 0.6, 0.7]), setting([1, 2], [0.1, 0.2], name="other")
+        difference = first.minus(second)
+        assert difference.trainings == (3, 2)
+        np.testing.assert_array_equal(difference.values, first.values)
+        (other,) = difference.others
+        np.testing.assert_array_equal(other.values, -second.values)
+        assert difference.estimate.value == pytest.approx(0.6 - 0.15)
+        assert difference.all_runs == ("run-0", "run-1", "run-2", "other-1", "other-2")
+
+    def test_two_scores_of_each_of_two_networks(self):
+        first, more = setting([0, 1], [0.5, 0.7]), setting([1, 0], [0.2, 0.1])
+        second, less = (setting([0, 1], values, name="other") for values in ([0.4, 0.5], [0.1, 0.3]))
+        total = first.minus(second).minus(more.minus(less))
+        np.testing.assert_allclose(total.values, [0.5 - 0.1, 0.7 - 0.2])  # seed by seed in each network
+        np.testing.assert_allclose(total.others[0].values, [-0.4 + 0.1, -0.5 + 0.3])
+
+    def test_what_was_not_trained_has_no_seeds(self):
+        trained, baseline = setting([3, 5], [0.5, 0.6]), setting([None], [0.2], name="baseline")
         for difference, sign in ((trained.minus(baseline), 1), (baseline.minus(trained), -1)):
             assert difference.seeds == (3, 5)
-            np.testing.assert_allclose(difference.values, [sign * 0.3, sign * 0.4])
-            assert difference.replicates.shape == (2, 3)
-        assert trained.minus(baseline).runs == (("run-3", "run-None"), ("run-5", "run-None"))
+            assert difference.trainings == (2,)
+            assert difference.estimate.value == pytest.approx(sign * 0.35)
+        assert trained.minus(baseline).all_runs == ("run-3", "run-5", "baseline-None")
 
     def test_two_that_were_not_trained(self):
         difference = setting([None], [0.5]).minus(setting([None], [0.2]))
@@ -89,11 +106,6 @@ class TestWeightedSum:
     def test_other_images_are_refused(self):
         first, second = setting([0], [0.5]), setting([0], [0.5], images_digest="other")
         with pytest.raises(ValueError, match=r"different images"):
-            first.minus(second)
-
-    def test_no_seed_in_common_is_refused(self):
-        first, second = setting([0, 1], [0.5, 0.6]), setting([2], [0.5])
-        with pytest.raises(ValueError, match=r"no seed in common"):
             first.minus(second)
 
     def test_a_seed_that_two_of_three_have_is_none_in_common(self):
@@ -231,7 +243,7 @@ class FakeMap:
         self.of_scores, self.of_measures = of_scores, of_measures
 
     def outcomes(self, scores):
-        yield from self.of_scores
+        yield from (ScoredOutcomes(*of_score) for of_score in self.of_scores)
 
     def faithfulness(self):
         yield from self.of_measures

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,17 @@ LOWER = "faithfulness: lower is better"
 NAN = float("nan")
 
 
+S = (0, 1, 2)  # three seeds with one value
+
+
+def each_seed(values):
+    """Yield key and value for each seed; a key that ends in several seeds counts for each of them."""
+    for key, value in values.items():
+        *first, seeds = key if isinstance(key, tuple) and key != S else (key,)
+        for seed in seeds if isinstance(seeds, tuple) else (seeds,):
+            yield (*first, seed), value
+
+
 def rows_of(values, protocols=None):
     """{(pooling, map, score, seed): value} as rows; each run has the name `pooling-s<seed>`."""
     found = [
@@ -28,7 +41,7 @@ def rows_of(values, protocols=None):
             "value": value,
             "images": IMAGES,
         }
-        for (pooling, name, score, seed), value in values.items()
+        for (pooling, name, score, seed), value in each_seed(values)
     ]
     return pd.DataFrame(found)
 
@@ -38,10 +51,11 @@ def known(values, se=0.0, pooling="gap", hits=None):
 
     Two resamples a 1/sqrt(2) above and below their mean have the sample variance a².
     """
-    numbers = np.array(list(values.values()))
+    by_seed = {seed: value for (seed,), value in each_seed(values)}
+    numbers = np.array(list(by_seed.values()))
     swing = np.array([-se, se]) / np.sqrt(2)
-    runs = tuple((f"{pooling}-s{0 if seed is None else seed}",) for seed in values)
-    return Measured(tuple(values), runs, numbers, numbers[:, None] + swing, IMAGES, "ids", hits=hits)
+    runs = tuple((f"{pooling}-s{0 if seed is None else seed}",) for seed in by_seed)
+    return Measured(tuple(by_seed), runs, numbers, numbers[:, None] + swing, IMAGES, "ids", hits=hits)
 
 
 def of_hits(hits, pooling="gap"):
@@ -95,28 +109,23 @@ class TestRowsAlone:
         told = ["low", "high", "half_width", "se", "p", "p_holm", "mcnemar"]
         assert summary[told].isna().all(axis=None)
 
-    def test_the_difference_is_taken_seed_by_seed(self):
-        difference = line(summarize(rows_of(TWO_SEEDS)), pooling="gmp - gap")
-        assert difference["mean"] == pytest.approx(-0.15)  # of -0.1 and -0.2
-        assert difference["std"] == pytest.approx(np.sqrt(0.005))
-        assert set(difference["runs"]) == {"gap-s0", "gap-s1", "gmp-s0", "gmp-s1"}
-
-    def test_the_difference_uses_shared_seeds_alone(self):
+    def test_the_difference_is_that_of_the_means(self):
         rows = rows_of({**TWO_SEEDS, ("gap", "cam", "loc", 2): 0.9, ("gmp", "cam", "loc", 3): 0.1})
         difference = line(summarize(rows), pooling="gmp - gap")
-        assert (difference["mean"], difference["seeds"]) == (pytest.approx(-0.15), 2)
-        assert set(difference["runs"]) == {"gap-s0", "gap-s1", "gmp-s0", "gmp-s1"}
+        assert difference["mean"] == pytest.approx(1 / 3 - 0.7)
+        assert difference["seeds"] == 3
+        assert np.isnan(difference["std"])  # seeds of different heads are no pairs
+        assert difference["values"] == ()
+        assert set(difference["runs"]) == set(rows["run"])
 
-    def test_the_order_of_the_rows_does_not_pair_other_seeds(self):
-        rows = rows_of(dict(reversed(TWO_SEEDS.items())))
-        assert line(summarize(rows), pooling="gmp - gap")["std"] == pytest.approx(np.sqrt(0.005))
-        assert line(summarize(rows), pooling="gap")["runs"] == ("gap-s0", "gap-s1")
+    def test_the_values_of_each_seed_in_the_order_of_the_seeds(self):
+        gap = line(summarize(rows_of(dict(reversed(TWO_SEEDS.items())))), pooling="gap")
+        assert gap["values"] == (0.5, 0.7)
+        assert gap["runs"] == ("gap-s0", "gap-s1")
 
-    def test_no_shared_seed(self):
-        rows = rows_of({("gap", "cam", "loc", 0): 0.5, ("gmp", "cam", "loc", 1): 0.4})
-        difference = line(summarize(rows), pooling="gmp - gap")
-        assert difference["seeds"] == 0
-        assert np.isnan(difference["mean"])
+    def test_a_difference_needs_a_value_of_each(self):
+        rows = rows_of({("gap", "cam", "loc", 0): NAN, ("gmp", "cam", "loc", 1): 0.4})
+        assert np.isnan(line(summarize(rows), pooling="gmp - gap")["mean"])
 
     def test_a_map_that_one_pooling_lacks_has_no_difference(self):
         rows = rows_of({**TWO_SEEDS, ("gmp", "grad_cam", "loc", 0): 0.4})
@@ -147,33 +156,41 @@ class TestRowsAlone:
 
 
 class TestIntervals:
-    def test_one_seed_on_paper(self):
-        measured = {("gap", "cam"): {"loc": known({0: 0.5}, se=0.1)}}
-        gap = line(summarize(rows_of({("gap", "cam", "loc", 0): 0.5}), measured), pooling="gap")
+    def test_seeds_that_agree_on_paper(self):
+        measured = {("gap", "cam"): {"loc": known({S: 0.5}, se=0.1)}}
+        gap = line(summarize(rows_of({("gap", "cam", "loc", S): 0.5}), measured), pooling="gap")
         assert gap["se"] == pytest.approx(0.1)
         assert gap["half_width"] == pytest.approx(0.196, abs=1e-4)  # 1.96 times 0.1
         assert (gap["low"], gap["high"]) == (pytest.approx(0.304, abs=1e-4), pytest.approx(0.696, abs=1e-4))
 
-    def test_two_seeds_on_paper(self):
-        # Images add nothing, so it is Student's t with one degree of freedom: 12.706 times 0.1, cut at 0 and 1.
-        measured = {("gap", "cam"): {"loc": known({0: 0.5, 1: 0.7})}}
-        rows = rows_of({("gap", "cam", "loc", 0): 0.5, ("gap", "cam", "loc", 1): 0.7})
-        gap = line(summarize(rows, measured), pooling="gap")
-        assert gap["se"] == pytest.approx(0.1)
-        assert gap["half_width"] == pytest.approx(1.2706, abs=1e-4)
-        assert (gap["low"], gap["high"]) == (0, 1)
+    def test_three_seeds_on_paper(self):
+        # Images add nothing, so it is Student's t with two degrees of freedom: 4.303 times 0.1 / sqrt(3).
+        values = {0: 0.5, 1: 0.6, 2: 0.7}
+        rows = rows_of({("gap", "cam", "loc", seed): value for seed, value in values.items()})
+        gap = line(summarize(rows, {("gap", "cam"): {"loc": known(values)}}), pooling="gap")
+        assert gap["se"] == pytest.approx(0.1 / np.sqrt(3))
+        assert gap["half_width"] == pytest.approx(0.2484, abs=1e-4)
+
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_fewer_than_three_seeds_have_values_and_no_interval(self, seeds):
+        values = {0: 0.5, 1: 0.7}
+        values = {seed: values[seed] for seed in range(seeds)}
+        rows = rows_of({("gap", "cam", "loc", seed): value for seed, value in values.items()})
+        gap = line(summarize(rows, {("gap", "cam"): {"loc": known(values, 0.1)}}), pooling="gap")
+        assert gap["values"] == tuple(values.values())
+        assert np.isnan([gap["low"], gap["high"], gap["half_width"], gap["se"]]).all()
 
     def test_all_right_reaches_down_alone(self):
         # Clopper and Pearson, no event in 50 images: 1 - 0.025 to the power of 1/50.
-        measured = {("gap", "cam"): {"loc": known({0: 1.0})}}
-        gap = line(summarize(rows_of({("gap", "cam", "loc", 0): 1.0}), measured), pooling="gap")
+        measured = {("gap", "cam"): {"loc": known({S: 1.0})}}
+        gap = line(summarize(rows_of({("gap", "cam", "loc", S): 1.0}), measured), pooling="gap")
         below = 1 - 0.025 ** (1 / IMAGES)
         assert (gap["low"], gap["high"]) == (pytest.approx(1 - below), 1)
         assert gap["half_width"] == pytest.approx(below)
 
     def test_a_score_without_a_value_has_none(self):
-        measured = {("gap", "cam"): {"loc": known({0: NAN})}}
-        gap = line(summarize(rows_of({("gap", "cam", "loc", 0): NAN}), measured), pooling="gap")
+        measured = {("gap", "cam"): {"loc": known({S: NAN})}}
+        gap = line(summarize(rows_of({("gap", "cam", "loc", S): NAN}), measured), pooling="gap")
         assert np.isnan([gap["mean"], gap["low"], gap["high"], gap["half_width"]]).all()
 
     @pytest.mark.parametrize("values", [{0: 0.5}, {0: 0.5, 1: 0.8}, {0: 0.5, 1: 0.7, 2: 0.6}])
@@ -186,17 +203,17 @@ class TestIntervals:
 
     def test_lines_and_scores_that_are_not_measured_stand_beside_those_that_are(self):
         rows = rows_of(
-            {("gap", "cam", "loc", 0): 0.5, ("gap", "cam", "cls", 0): 0.9, ("gap", "grad_cam", "loc", 0): 0.5}
+            {("gap", "cam", "loc", S): 0.5, ("gap", "cam", "cls", S): 0.9, ("gap", "grad_cam", "loc", S): 0.5}
         )
-        summary = summarize(rows, {("gap", "cam"): {"loc": known({0: 0.5}, se=0.1)}})
+        summary = summarize(rows, {("gap", "cam"): {"loc": known({S: 0.5}, se=0.1)}})
         has = summary[summary["half_width"].notna()]
         assert list(zip(has["map"], has["score"], strict=True)) == [("cam", "loc")]
 
 
 class TestDifferences:
     def two(self, gap, gmp, gap_se=0.0, gmp_se=0.0, **options):
-        values = {("gap", "cam", "loc", seed): value for seed, value in gap.items()}
-        values |= {("gmp", "cam", "loc", seed): value for seed, value in gmp.items()}
+        values = {("gap", "cam", "loc", seed): value for (seed,), value in each_seed(gap)}
+        values |= {("gmp", "cam", "loc", seed): value for (seed,), value in each_seed(gmp)}
         measured = {
             ("gap", "cam"): {"loc": known(gap, gap_se)},
             ("gmp", "cam"): {"loc": known(gmp, gmp_se, "gmp")},
@@ -205,67 +222,63 @@ class TestDifferences:
 
     def test_images_are_paired(self):
         # Each alone has a standard error of about 0.1; they swing together, so their difference has 0.02.
-        found = self.two({0: 0.5}, {0: 0.55}, 0.1, 0.12)
+        found = self.two({S: 0.5}, {S: 0.55}, 0.1, 0.12)
         assert found["se"] == pytest.approx(0.02)
         assert found["p"] == pytest.approx(two_sided(2.5), rel=1e-3)
         assert (found["low"], found["high"]) == (pytest.approx(0.0108, abs=1e-4), pytest.approx(0.0892, abs=1e-4))
 
     def test_one_difference_needs_no_correction(self):
-        found = self.two({0: 0.5}, {0: 0.55}, 0.1, 0.12)
+        found = self.two({S: 0.5}, {S: 0.55}, 0.1, 0.12)
         assert found["p_holm"] == found["p"]
 
-    def test_two_seeds_on_paper(self):
-        found = self.two({0: 0.5, 1: 0.7}, {0: 0.4, 1: 0.5})  # -0.1 and -0.2: t = -3 with one degree of freedom
-        assert found["se"] == pytest.approx(0.05)
-        assert found["p"] == pytest.approx(2 * stats.t.sf(3, 1))
+    def test_seeds_are_not_paired(self):
+        # Variances of the means 0.04 / 3 and 0.01 / 3; pairs would differ by 0.1 exactly, with no variance at all.
+        found = self.two({0: 0.3, 1: 0.5, 2: 0.7}, {0: 0.5, 1: 0.6, 2: 0.7})
+        assert found["mean"] == pytest.approx(0.1)
+        assert found["se"] ** 2 == pytest.approx(0.05 / 3)
+        freedom = 0.05**2 / (0.04**2 / 2 + 0.01**2 / 2)  # Welch
+        assert found["p"] == pytest.approx(2 * stats.t.sf(0.1 / found["se"], freedom))
 
-    def test_shared_seeds_alone(self):
-        found = self.two({0: 0.5, 1: 0.7, 2: 0.9}, {0: 0.4, 1: 0.5, 3: 0.2})
-        assert (found["mean"], found["seeds"]) == (pytest.approx(-0.15), 2)
-        assert found["se"] == pytest.approx(0.05)
-
-    def test_no_shared_seed_no_interval(self):
-        found = self.two({0: 0.5}, {1: 0.4}, 0.1, 0.1)
-        assert found["seeds"] == 0
-        assert np.isnan([found["low"], found["p"], found["p_holm"]]).all()
+    def test_other_seeds_of_each(self):
+        found = self.two({0: 0.4, 1: 0.5, 2: 0.6}, {5: 0.2, 6: 0.2, 7: 0.2, 8: 0.2})
+        assert (found["mean"], found["seeds"]) == (pytest.approx(-0.3), 3)
+        assert found["p"] == pytest.approx(2 * stats.t.sf(0.3 / (0.1 / np.sqrt(3)), 2))
 
     def test_records_of_other_values_than_the_rows_are_ignored(self):
-        rows = rows_of({("gap", "cam", "loc", 0): 0.5, ("gmp", "cam", "loc", 0): 0.4})
+        rows = rows_of({("gap", "cam", "loc", S): 0.5, ("gmp", "cam", "loc", S): 0.4})
         measured = {
-            ("gap", "cam"): {"loc": known({0: 0.5}, 0.1)},
-            ("gmp", "cam"): {"loc": known({0: 0.7}, 0.2, "gmp")},
+            ("gap", "cam"): {"loc": known({S: 0.5}, 0.1)},
+            ("gmp", "cam"): {"loc": known({S: 0.7}, 0.2, "gmp")},
         }
         found = line(summarize(rows, measured), pooling="gmp - gap")
         assert found["mean"] == pytest.approx(-0.1)
         assert np.isnan([found["low"], found["p"]]).all()
 
     def test_mcnemar_on_paper(self):
-        # Seed 0: gmp alone is right 6 times, gap alone never: 2 / 2^6. Seed 1: once each: 1. The larger is told.
-        gap = np.zeros((2, IMAGES), dtype=bool)
-        gmp = np.zeros((2, IMAGES), dtype=bool)
+        # Seed 0: gmp alone is right 6 times, gap alone never: 2 / 2^6. Seeds 1 and 2: once each: 1. The largest counts.
+        gap = np.zeros((3, IMAGES), dtype=bool)
+        gmp = np.zeros((3, IMAGES), dtype=bool)
         gap[:, :20] = gmp[:, :26] = True
-        gap[1], gmp[1] = False, False
-        gap[1, :5], gmp[1, 1:6] = True, True
+        gap[1:], gmp[1:] = False, False
+        gap[1:, :5], gmp[1:, 1:6] = True, True
+        assert self.mcnemar(gap, gmp) == 1
+        assert self.mcnemar(gap[[0, 0, 0]], gmp[[0, 0, 0]]) == pytest.approx(2 / 2**6)
+
+    def mcnemar(self, gap, gmp):
         measured = {("gap", "cam"): {"loc": of_hits(gap)}, ("gmp", "cam"): {"loc": of_hits(gmp, "gmp")}}
         values = {
             (pooling, "cam", "loc", seed): value
             for pooling, hits in (("gap", gap), ("gmp", gmp))
             for seed, value in enumerate(hits.mean(axis=1))
         }
-        rows = rows_of(values)
-        assert line(summarize(rows, measured), pooling="gmp - gap")["mcnemar"] == 1
-        of_first = summarize(
-            rows[rows["seed"] == 0],
-            {("gap", "cam"): {"loc": of_hits(gap[:1])}, ("gmp", "cam"): {"loc": of_hits(gmp[:1], "gmp")}},
-        )
-        assert line(of_first, pooling="gmp - gap")["mcnemar"] == pytest.approx(2 / 2**6)
+        return line(summarize(rows_of(values), measured), pooling="gmp - gap")["mcnemar"]
 
     def test_no_mcnemar_where_there_are_no_hits(self):
-        assert np.isnan(self.two({0: 0.5}, {0: 0.55}, 0.1, 0.12)["mcnemar"])
+        assert np.isnan(self.two({S: 0.5}, {S: 0.55}, 0.1, 0.12)["mcnemar"])
 
     def test_equal_to_the_last_image(self):
-        hits = np.arange(IMAGES)[None] < 20
-        rows = rows_of({("gap", "cam", "loc", 0): 0.4, ("gmp", "cam", "loc", 0): 0.4})
+        hits = np.tile(np.arange(IMAGES) < 20, (3, 1))
+        rows = rows_of({("gap", "cam", "loc", S): 0.4, ("gmp", "cam", "loc", S): 0.4})
         measured = {("gap", "cam"): {"loc": of_hits(hits)}, ("gmp", "cam"): {"loc": of_hits(hits, "gmp")}}
         found = line(summarize(rows, measured), pooling="gmp - gap")
         assert (found["mean"], found["p"], found["mcnemar"]) == (0, 1, 1)
@@ -274,18 +287,13 @@ class TestDifferences:
 
 class TestOracles:
     def summary(self, rows_differ=False):
-        values = {
-            ("gap", "cam", "best", 0): 0.6,
-            ("gap", "cam", "best", 1): 0.8,
-            ("gmp", "cam", "best", 0): 0.5 + rows_differ / 4,
-            ("gmp", "cam", "best", 1): 0.7,
-        }
+        best = {"gap": {0: 0.6, 1: 0.8, 2: 0.7}, "gmp": {0: 0.5, 1: 0.7, 2: 0.6}}
+        twins = {"gap": {0: 0.5, 1: 0.6, 2: 0.55}, "gmp": {0: 0.3, 1: 0.65, 2: 0.625}}
+        values = {(head, "cam", "best", seed): value for head in best for seed, value in best[head].items()}
+        values["gmp", "cam", "best", 0] += rows_differ / 4
         measured = {
-            ("gap", "cam"): {"best": known({0: 0.6, 1: 0.8}), held_out("best"): known({0: 0.5, 1: 0.6})},
-            ("gmp", "cam"): {
-                "best": known({0: 0.5, 1: 0.7}, pooling="gmp"),
-                held_out("best"): known({0: 0.3, 1: 0.65}, pooling="gmp"),
-            },
+            (head, "cam"): {"best": known(best[head], pooling=head), held_out("best"): known(twins[head], pooling=head)}
+            for head in best
         }
         return summarize(rows_of(values, {"best": ON_TEST}), measured)
 
@@ -295,23 +303,31 @@ class TestOracles:
         assert (oracle["score"], twin["score"]) == ("best", "best")
         assert (oracle["protocol"], twin["protocol"]) == (ON_TEST, ON_VAL)
         assert oracle["mean"] == pytest.approx(0.7)
-        assert (twin["mean"], twin["std"]) == (pytest.approx(0.55), pytest.approx(np.sqrt(0.005)))
-        assert (twin["seeds"], twin["images"], twin["runs"]) == (2, IMAGES, ("gap-s0", "gap-s1"))
+        assert (twin["mean"], twin["std"]) == (pytest.approx(0.55), pytest.approx(0.05))
+        assert (twin["seeds"], twin["images"], twin["runs"]) == (3, IMAGES, ("gap-s0", "gap-s1", "gap-s2"))
         assert not np.isnan(twin["half_width"])
 
     def test_how_much_the_oracle_flatters_is_taken_seed_by_seed(self):
         flattery = line(self.summary(), pooling="gap", kind=FLATTERY)
-        assert flattery["mean"] == pytest.approx(0.15)  # of 0.1 and 0.2
-        assert flattery["std"] == pytest.approx(np.sqrt(0.005))
-        assert flattery["se"] == pytest.approx(0.05)
+        assert flattery["mean"] == pytest.approx(0.15)  # of 0.1, 0.2 and 0.15
+        assert flattery["std"] == pytest.approx(0.05)
+        assert flattery["se"] == pytest.approx(0.05 / np.sqrt(3))
         assert np.isnan([flattery["p"], flattery["p_holm"]]).all()
         assert not flattery["best"]
+
+    def test_the_bias_of_the_best_threshold_is_that_of_the_resamples(self):
+        measured = known({S: 0.6})
+        measured = replace(measured, replicates=measured.replicates + 0.02)
+        rows = rows_of({("gap", "cam", "best", S): 0.6, ("gap", "cam", "loc", S): 0.6}, {"best": ON_TEST})
+        summary = summarize(rows, {("gap", "cam"): {"best": measured, "loc": measured}})
+        assert line(summary, score="best")["bias"] == pytest.approx(0.02)
+        assert np.isnan(line(summary, score="loc")["bias"])  # no threshold was chosen on these images
 
     def test_differences_of_both(self):
         summary = self.summary()
         oracle, twin = (line(summary, pooling="gmp - gap", kind=kind) for kind in (ORACLE, HELD_OUT))
         assert oracle["mean"] == pytest.approx(-0.1)
-        assert twin["mean"] == pytest.approx(-0.075)  # of -0.2 and 0.05
+        assert twin["mean"] == pytest.approx(-0.025)  # 0.525 less 0.55
         assert twin["protocol"] == ON_VAL
         assert lines_of(summary, pooling="gmp - gap", kind=FLATTERY) == []
 
@@ -322,7 +338,7 @@ class TestOracles:
         assert [row["kind"] for row in lines_of(summary, pooling="gap")] == [ORACLE, HELD_OUT, FLATTERY]
 
     def test_without_records_there_is_no_twin(self):
-        summary = summarize(rows_of({("gap", "cam", "best", 0): 0.6}, {"best": ON_TEST}))
+        summary = summarize(rows_of({("gap", "cam", "best", S): 0.6}, {"best": ON_TEST}))
         assert summary["kind"].tolist() == [ORACLE]
 
 
@@ -346,12 +362,12 @@ class TestHolm:
         values: dict = {}
         measured: dict = {}
         for name, distance in z.items():
-            values |= {("gap", name, "loc", 0): 0.5, ("gap", name, "cls", 0): 0.5}
-            values |= {("gmp", name, "loc", 0): 0.5 + 0.05 * distance, ("gmp", name, "cls", 0): 0.61}
-            measured["gap", name] = {"loc": known({0: 0.5}), "cls": known({0: 0.5})}
+            values |= {("gap", name, "loc", S): 0.5, ("gap", name, "cls", S): 0.5}
+            values |= {("gmp", name, "loc", S): 0.5 + 0.05 * distance, ("gmp", name, "cls", S): 0.61}
+            measured["gap", name] = {"loc": known({S: 0.5}), "cls": known({S: 0.5})}
             measured["gmp", name] = {
-                "loc": known({0: 0.5 + 0.05 * distance}, 0.05, "gmp"),
-                "cls": known({0: 0.61}, 0.05, "gmp"),
+                "loc": known({S: 0.5 + 0.05 * distance}, 0.05, "gmp"),
+                "cls": known({S: 0.61}, 0.05, "gmp"),
             }
         return summarize(rows_of(values, {"cls": NO_BOX}), measured)
 
@@ -373,12 +389,12 @@ class TestHolm:
         assert summary.loc[~summary["pooling"].str.contains(" - "), ["p", "p_holm"]].isna().all(axis=None)
 
     def test_the_oracle_and_its_twin_are_two_hypotheses(self):
-        values = {("gap", "cam", "best", 0): 0.5, ("gmp", "cam", "best", 0): 0.65}
+        values = {("gap", "cam", "best", S): 0.5, ("gmp", "cam", "best", S): 0.65}
         measured = {
-            ("gap", "cam"): {"best": known({0: 0.5}), held_out("best"): known({0: 0.5})},
+            ("gap", "cam"): {"best": known({S: 0.5}), held_out("best"): known({S: 0.5})},
             ("gmp", "cam"): {
-                "best": known({0: 0.65}, 0.05, "gmp"),
-                held_out("best"): known({0: 0.6}, 0.05, "gmp"),
+                "best": known({S: 0.65}, 0.05, "gmp"),
+                held_out("best"): known({S: 0.6}, 0.05, "gmp"),
             },
         }
         summary = summarize(rows_of(values, {"best": ON_TEST}), measured)
@@ -390,10 +406,10 @@ class TestHolm:
 class TestBest:
     def best(self, values, z=None, protocol=ON_VAL, score="loc", sign=1):
         """Which maps of gap are best, with these z to the best of them, whose images add nothing."""
-        rows = rows_of({("gap", name, score, 0): value for name, value in values.items()}, {score: protocol})
+        rows = rows_of({("gap", name, score, S): value for name, value in values.items()}, {score: protocol})
         top = (max if sign > 0 else min)(values.values())
         measured = {
-            ("gap", name): {score: known({0: value}, abs(top - value) / z[name] if name in z else 0.0)}
+            ("gap", name): {score: known({S: value}, abs(top - value) / z[name] if name in z else 0.0)}
             for name, value in (values.items() if z is not None else ())
         }
         summary = summarize(rows, measured)
@@ -438,70 +454,85 @@ class TestBest:
     def test_columns_are_judged_apart(self):
         rows = rows_of(
             {
-                ("gap", "a", "loc", 0): 0.5,
-                ("gap", "b", "loc", 0): 0.6,
-                ("gap", "a", "cls", 0): 0.9,
-                ("gap", "b", "cls", 0): 0.8,
+                ("gap", "a", "loc", S): 0.5,
+                ("gap", "b", "loc", S): 0.6,
+                ("gap", "a", "cls", S): 0.9,
+                ("gap", "b", "cls", S): 0.8,
             }
         )
         best = summarize(rows).query("best")
         assert set(zip(best["score"], best["map"], strict=True)) == {("loc", "b"), ("cls", "a")}
 
     def test_differences_take_no_part(self):
-        summary = summarize(rows_of(TWO_SEEDS))
+        rows = rows_of({("gap", "cam", "loc", S): 0.5, ("gmp", "cam", "loc", S): 0.4})
+        summary = summarize(rows)
         assert summary.loc[summary["best"], "pooling"].tolist() == ["gap"]
 
-    def test_poolings_are_compared_by_shared_seeds(self):
-        rows = rows_of(TWO_SEEDS)
-        measured = {
-            ("gap", "cam"): {"loc": known({0: 0.5, 1: 0.7})},
-            ("gmp", "cam"): {"loc": known({0: 0.4, 1: 0.5}, pooling="gmp")},
-        }
-        assert summarize(rows, measured).query("best")["pooling"].tolist() == ["gap", "gmp"]  # t = -3, p = 0.2
+    def test_fewer_than_three_seeds_are_never_best(self):
+        assert not summarize(rows_of(TWO_SEEDS))["best"].any()
+        few = {("gap", "cam", "loc", S): 0.5, ("gmp", "cam", "loc", S): 0.3, ("lse", "cam", "loc", 0): 0.5}
+        assert summarize(rows_of(few)).query("best")["pooling"].tolist() == ["gap"]
+        few["lse", "cam", "loc", 0] = 0.9
+        assert not summarize(rows_of(few))["best"].any()  # the highest is of one seed, so nothing is known
+
+    def test_poolings_are_compared_with_unpaired_seeds(self):
+        gap, gmp = {0: 0.5, 1: 0.7, 2: 0.6}, {0: 0.4, 1: 0.6, 2: 0.5}  # pairs would differ by 0.1 exactly
+        rows = rows_of(
+            {
+                (head, "cam", "loc", seed): value
+                for head, own in (("gap", gap), ("gmp", gmp))
+                for seed, value in own.items()
+            }
+        )
+        measured = {("gap", "cam"): {"loc": known(gap)}, ("gmp", "cam"): {"loc": known(gmp, pooling="gmp")}}
+        assert summarize(rows, measured).query("best")["pooling"].tolist() == ["gap", "gmp"]  # t = 1.2
 
     def test_baselines_take_part(self):
+        heads = {0: 0.5, 1: 0.6, 2: 0.7}
         rows = rows_of(
-            {("gap", "cam", "loc", 0): 0.5, ("gap", "cam", "loc", 1): 0.6, ("none", "center", "loc", 0): 0.7}
+            {**{("gap", "cam", "loc", seed): value for seed, value in heads.items()}, ("none", "center", "loc", 0): 0.7}
         )
-        told = {("gap", "cam"): {"loc": known({0: 0.5, 1: 0.6})}}
+        told = {("gap", "cam"): {"loc": known(heads)}}
         assert summarize(rows, told).query("best")["map"].tolist() == ["center"]
         measured = {**told, ("none", "center"): {"loc": of_baseline(0.7)}}
-        assert summarize(rows, measured).query("best")["map"].tolist() == ["cam", "center"]  # t = 3, p = 0.2
+        assert summarize(rows, measured).query("best")["map"].tolist() == ["cam", "center"]  # t = 1.7, p = 0.2
 
     def test_the_twin_has_a_best_of_its_own(self):
-        values = {("gap", "a", "best", 0): 0.6, ("gap", "b", "best", 0): 0.8}
+        values = {("gap", "a", "best", S): 0.6, ("gap", "b", "best", S): 0.8}
         measured = {
-            ("gap", "a"): {"best": known({0: 0.6}), held_out("best"): known({0: 0.5})},
-            ("gap", "b"): {"best": known({0: 0.8}), held_out("best"): known({0: 0.4})},
+            ("gap", "a"): {"best": known({S: 0.6}), held_out("best"): known({S: 0.5})},
+            ("gap", "b"): {"best": known({S: 0.8}), held_out("best"): known({S: 0.4})},
         }
         summary = summarize(rows_of(values, {"best": ON_TEST}), measured)
         best = summary[summary["best"]]
         assert list(zip(best["map"], best["kind"], strict=True)) == [("a", HELD_OUT), ("b", ORACLE)]
 
     def test_the_twin_is_tested_by_its_own_values(self):
-        values = {("gap", "a", "best", 0): 0.6, ("gap", "b", "best", 0): 0.8}
+        values = {("gap", "a", "best", S): 0.6, ("gap", "b", "best", S): 0.8}
         measured = {
-            ("gap", "a"): {"best": known({0: 0.6}, 0.04), held_out("best"): known({0: 0.5}, 0.01)},  # z of 5 and 1
-            ("gap", "b"): {"best": known({0: 0.8}), held_out("best"): known({0: 0.51})},
+            ("gap", "a"): {"best": known({S: 0.6}, 0.04), held_out("best"): known({S: 0.5}, 0.01)},  # z of 5 and 1
+            ("gap", "b"): {"best": known({S: 0.8}), held_out("best"): known({S: 0.51})},
         }
         best = summarize(rows_of(values, {"best": ON_TEST}), measured).query("best")
         assert set(zip(best["map"], best["kind"], strict=True)) == {("b", ORACLE), ("a", HELD_OUT), ("b", HELD_OUT)}
 
     def test_records_of_other_values_than_the_rows_are_ignored(self):
-        rows = rows_of({("gap", "a", "loc", 0): 0.8, ("gap", "b", "loc", 0): 0.2})
-        measured = {("gap", "a"): {"loc": known({0: 0.8})}, ("gap", "b"): {"loc": known({0: 0.79}, 0.1)}}
+        rows = rows_of({("gap", "a", "loc", S): 0.8, ("gap", "b", "loc", S): 0.2})
+        measured = {("gap", "a"): {"loc": known({S: 0.8})}, ("gap", "b"): {"loc": known({S: 0.79}, 0.1)}}
         assert summarize(rows, measured).query("best")["map"].tolist() == ["a"]
 
     def test_a_seed_without_a_value_is_no_tie(self):
         rows = rows_of(
             {
-                ("gap", "a", "loc", 0): 0.8,
-                ("gap", "a", "loc", 1): 0.8,
-                ("gap", "b", "loc", 0): 0.2,
+                ("gap", "a", "loc", S): 0.8,
+                ("gap", "b", "loc", (0, 2)): 0.2,
                 ("gap", "b", "loc", 1): NAN,
             }
         )
-        measured = {("gap", "a"): {"loc": known({0: 0.8, 1: 0.8})}, ("gap", "b"): {"loc": known({0: 0.2, 1: NAN})}}
+        measured = {
+            ("gap", "a"): {"loc": known({S: 0.8})},
+            ("gap", "b"): {"loc": known({0: 0.2, 1: NAN, 2: 0.2})},
+        }
         table = summarize(rows, measured).set_index("map")
         assert np.isnan(table.loc["b", "mean"])  # not the mean of the seed that has one
         assert not table["best"].any()  # of one line that can be told, none is the best
@@ -511,9 +542,9 @@ class TestBest:
         values: dict = {}
         measured: dict = {}
         for name in ("a", "b", "c"):
-            values |= {("gap", name, "cls", 0): 0.9, ("gmp", name, "cls", 0): 0.8}
-            measured["gap", name] = {"cls": known({0: 0.9})}
-            measured["gmp", name] = {"cls": known({0: 0.8}, 0.1 / 2.1, "gmp")}
+            values |= {("gap", name, "cls", S): 0.9, ("gmp", name, "cls", S): 0.8}
+            measured["gap", name] = {"cls": known({S: 0.9})}
+            measured["gmp", name] = {"cls": known({S: 0.8}, 0.1 / 2.1, "gmp")}
         best = summarize(rows_of(values, {"cls": NO_BOX}), measured).query("best")
         assert best["pooling"].tolist() == ["gap"] * 3
 
@@ -558,10 +589,10 @@ class TestOrder:
         for pooling in ("gmp", "gap"):
             for name in ("layer_cam", "cam"):  # neither is in the order of the alphabet
                 for score in ("top1", "best"):
-                    values[pooling, name, score, 0] = 0.5
+                    values[pooling, name, score, S] = 0.5
         values["none", "center", "top1", 0] = values["none", "center", "best", 0] = 0.5
         measured = {
-            (pooling, name): {"best": known({0: 0.5}), held_out("best"): known({0: 0.4})}
+            (pooling, name): {"best": known({S: 0.5}), held_out("best"): known({S: 0.4})}
             for pooling in ("gap", "gmp")
             for name in ("layer_cam", "cam")
         }

@@ -153,9 +153,20 @@ def answers() -> list[Answer]:
     numbers = ("+3.2 points", "[+1.0, +5.4]", "0.003")
     return [
         Answer(claim, "Zhou et al., CVPR 2016", where, section, "supported", *numbers, reading, "", RUNS[:3]),
-        Answer(claim, "Zhou et al., CVPR 2016", "Birds", "birds", "refuted", *numbers, reading, "", RUNS[:1], True),
+        Answer(
+            claim,
+            "Zhou et al., CVPR 2016",
+            "Birds",
+            "birds",
+            "reversed",
+            *numbers,
+            reading,
+            "",
+            RUNS[:1],
+            "n too small",
+        ),
         Answer(other, "", where, section, "inconclusive", "+0.2 points", "[−1.9, +2.3]", "< 0.9", reading, "20 seeds"),
-        Answer(other, "", "Nowhere", "no such section", "not answered", "", "", "", "", COMMAND, ("no such run",)),
+        Answer(other, "", "Nowhere", "no such section", "not testable", "", "", "", "", COMMAND, ("no such run",)),
     ]
 
 

@@ -245,31 +245,31 @@ def test_p_values(text, printed):
 
 def test_answers_of_one_claim_stand_together(tmp_path):
     part = Answer("one", "", "", "s", "supported", "", "", "", "", "")
-    page = Page("t", "m", answers=[part, replace(part, claim="two"), replace(part, verdict="refuted")])
+    page = Page("t", "m", answers=[part, replace(part, claim="two"), replace(part, verdict="reversed")])
     html = html_of(page, tmp_path)
     assert html.count('<article class="claim">') == 2
-    assert html.index("answer refuted") < html.index("<h3>two")
+    assert html.index("answer reversed") < html.index("<h3>two")
 
 
 def test_a_verdict_is_a_word_beside_its_colour(tmp_path):
     text = "".join(written(sample_page(), tmp_path).text)
-    for word in ("supported", "refuted", "inconclusive", "not answered"):
+    for word in ("supported", "reversed", "inconclusive", "not testable"):
         assert re.search(rf"1 {word}", text)
 
 
 def test_a_verdict_on_one_training_says_so_wherever_it_is_counted_or_shown(tmp_path):
     several = Answer("one", "", "", "s", "supported", "", "", "", "", "")
-    single = replace(several, one_training=True)
-    answers = [single, replace(single, verdict="refuted"), several, replace(several, claim="two"), single]
+    single = replace(several, few="one training")
+    answers = [single, replace(single, verdict="reversed"), several, replace(several, claim="two"), single]
     html = html_of(Page("t", "m", answers=answers), tmp_path)
     badges = re.findall(r'class="badge ([a-z-]+)">.*?</span>(.*?)</span>', html)
     assert badges[:3] == [
         ("supported", "2 supported"),
         ("supported", "2 supported, one training"),
-        ("refuted", "1 refuted, one training"),
+        ("reversed", "1 reversed, one training"),
     ]
     assert sorted(badges[3:]) == [
-        ("refuted", "refuted, one training"),
+        ("reversed", "reversed, one training"),
         ("supported", "supported"),
         ("supported", "supported"),
         ("supported", "supported, one training"),

@@ -113,7 +113,7 @@ def test_heads_of_a_search_share_the_network_of_its_base(world):
         chosen = replace(base, lr=lr)
         trials = pd.DataFrame({"trial": [0], "status": "", "score": 0.5, "top1_cls": 0.5, "lr": lr, "head_lr": lr})
         trials = trials.assign(cross_entropy=1.0, max_box_acc=np.nan, seconds=1.0)
-        tuned = Tuned(Tuning(trials=1), base, 0, chosen, trials, None)
+        tuned = Tuned(Tuning(trials=1), base, 0, chosen, trials)
         world.run(pooling, tuned=tuned, train=chosen, few_shot=ONE)
     settings, head = world.folder("few_shot_1").settings(), world.folder("gap").settings()
     assert settings["identity"]["train"] == base.identity()

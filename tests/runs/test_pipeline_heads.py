@@ -34,9 +34,11 @@ SMALL = replace(EVALUATION, maps={"cam": EVALUATION.maps["cam"]})
 TRAIN = TrainSettings(epochs=2, batch_size=8)
 CLAIM = Claim(
     "GMP localizes better.",
+    EVALUATION.protocol.name,
     {"gt_known_loc": EVALUATION.scores["gt_known_loc"]},
     "greater",
     0.01,
+    "a test",
     {"pooling": "gmp", "map": "cam"},
     {"pooling": "gap", "map": "cam"},
 )
@@ -220,7 +222,7 @@ def test_a_seed_that_failed_is_not_called_missing(world, monkeypatch):
     assert "Left out of all means: gmp 1 collapsed (seed 1)." in table
     assert "Missing" not in table
     (comparison,) = read_comparisons(world.results)
-    (one,) = answer([CLAIM], {})
+    (one,) = answer([CLAIM], {}, EVALUATION.protocol.name)
     (told,) = answers_of([one], comparison, world.results)
     assert told.needed == "test"  # scores again what was lost, and trains no head anew
 
@@ -232,7 +234,8 @@ def test_heads_that_a_claim_lacks_are_scored_by_its_own_maps(world):
         scored = replace(SMALL, maps={"acol_cam": SMALL.maps["cam"]})
         run_experiment(experiment, world.splits, world.build(experiment), scored, world.machine, command=command)
     (comparison,) = read_comparisons(world.results)
-    (told,) = answers_of(answer([CLAIM], measure(comparison.lines(world.results))), comparison, world.results)
+    answered = answer([CLAIM], measure(comparison.lines(world.results)), comparison.protocol)
+    (told,) = answers_of(answered, comparison, world.results)
     first, second = told.needed.split("; ")
     assert first == "run.py pooling=gmp seed=0,1 -m 'maps=[cam]'"
     assert second == "run.py pooling=gap seed=0,1 -m 'maps=[cam]'"
@@ -249,7 +252,8 @@ def test_a_claim_on_a_head_that_learned_with_no_seed_says_so_and_names_no_comman
         for seed in (0, 1):
             world.run("gmp", seed=seed)
     (comparison,) = read_comparisons(world.results)
-    (told,) = answers_of(answer([CLAIM], measure(comparison.lines(world.results))), comparison, world.results)
+    answered = answer([CLAIM], measure(comparison.lines(world.results)), comparison.protocol)
+    (told,) = answers_of(answered, comparison, world.results)
     assert told.reading.endswith(": every run of pooling=gmp diverged (seed 0, 1).")
     assert told.needed == ""
 
@@ -304,7 +308,7 @@ def test_searches_from_other_settings_that_choose_the_same_are_two_runs(world):
     for started in (TRAIN, replace(TRAIN, lr=4e-3)):
         experiment = world.experiment("gap", train=started)
         tuned = tune(experiment, world.splits, world.build(experiment), tuning, world.machine)
-        chosen = replace(tuned, train=replace(TRAIN, lr=4e-3), classifier_file=None)
+        chosen = replace(tuned, train=replace(TRAIN, lr=4e-3))
         trained = experiment.tuned_by(chosen)
         run_experiment(trained, world.splits, world.build(trained), SMALL, world.machine)
     assert len(world.folders()) == 2
@@ -322,22 +326,12 @@ def test_what_the_maps_of_a_swapped_pooling_need_is_told_before_training(world):
     assert not list((world.results / "runs").rglob("classifier.pt"))
 
 
-def test_the_best_trials_network_is_not_trained_again(world, monkeypatch):
-    tuning = Tuning(trials=2, space={"lr": (1e-3, 1e-2)}, seed=0)
-    trained = []
-
-    def counted(*args, **kwargs):
-        trained.append(1)
-        return fit(*args, **kwargs)
-
-    from wsol.runs.fit import fit
-
-    for module in ("wsol.runs.fit", "wsol.runs.search"):
-        monkeypatch.setattr(f"{module}.fit", counted)
-    world.tuned_run("gap", tuning, seed=0)
-    assert len(trained) == 2
-    world.tuned_run("gap", tuning, seed=1)
-    assert len(trained) == 3
+def test_the_seed_of_the_search_is_no_seed_of_a_run(world):
+    tuning = Tuning(trials=2, space={"lr": (1e-3, 1e-2)}, seed=3)
+    experiment = replace(world.experiment("gap", seed=3), tuning=tuning)
+    with pytest.raises(ValueError, match=r"seed=3 chooses the settings, so it cannot be reported"):
+        run_experiment(experiment, world.splits, world.build(experiment), SMALL, world.machine)
+    assert not list(world.results.rglob("trial-*.json"))
 
 
 def test_a_search_of_one_trial_says_so(world):

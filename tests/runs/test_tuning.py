@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from wsol.data.readers.synthetic import synthetic
 from wsol.machine import Machine
@@ -14,7 +13,7 @@ from wsol.networks.pooling.gap import GAP
 from wsol.networks.pooling.gmp import GMP
 from wsol.runs.experiment import Experiment
 from wsol.runs.search import tune
-from wsol.runs.tuning import Tuning, best_of, copy_classifier
+from wsol.runs.tuning import Tuning, best_of
 from wsol.training.train import TrainSettings
 
 TRAIN = TrainSettings(epochs=2, batch_size=8, lr=5e-3)
@@ -136,27 +135,6 @@ def test_a_search_that_was_stopped_goes_on(world, monkeypatch):
     assert stopped.trials.drop(columns="seconds").equals(fresh.trials.drop(columns="seconds"))
 
 
-def test_the_best_trials_network_is_what_its_seed_would_train(world, tmp_path):
-    from wsol.runs.fit import fit
-
-    tuned = world.tune()
-    assert copy_classifier(tuned, 0, tmp_path / "classifier.pt")
-    kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["classifier"]
-    torch.manual_seed(0)
-    classifier = Classifier(small_cnn(channels=(4, 6)), GAP(), 4)
-    machine = Machine(tmp_path, accelerator="cpu", progress=False)
-    fit(world.experiment(train=tuned.train), world.splits, classifier, machine)
-    for name, tensor in classifier.state_dict().items():
-        assert torch.equal(kept[name], tensor), name
-    assert not copy_classifier(tuned, 1, tmp_path / "other.pt")  # another seed is another run
-
-
-def test_trials_of_fewer_epochs_are_no_runs(world, tmp_path):
-    tuned = world.tune(tuning=replace(TUNING, epochs=1))
-    assert tuned.train.epochs == 2
-    assert not copy_classifier(tuned, 0, tmp_path / "classifier.pt")
-
-
 def test_a_trial_that_diverges_is_told_and_not_chosen(world):
     tuned = world.tune(tuning=Tuning(trials=2, space={"lr": (1e30, 1e30)}), train=replace(TRAIN, optimizer="sgd"))
     assert tuned.chosen == 0
@@ -226,29 +204,6 @@ def test_a_frozen_trunk_has_no_rate_to_search(world):
     assert list(world.tune(tuning=alone, train=frozen).about()["settings"]) == ["lr"]  # at which the head learns, then
     with pytest.raises(ValueError, match=r"tune\.space\.lr changes nothing where train\.freeze_backbone"):
         world.tune(tuning=alone, train=replace(frozen, head_lr=0.1))
-
-
-def network_of(path):
-    return torch.load(path, weights_only=True)["classifier"]
-
-
-def test_only_the_chosen_trials_network_is_kept_under_its_number(world):
-    tuned = world.tune()
-    assert tuned.classifier_file.name == f"trial-{tuned.chosen:02d}.pt"
-    assert list(tuned.classifier_file.parent.glob("*.pt")) == [tuned.classifier_file]
-
-
-def test_a_trial_that_is_made_again_puts_no_other_network_into_the_run(world):
-    tuned = world.tune()
-    kept = network_of(tuned.classifier_file)
-    folder = tuned.classifier_file.parent
-    other = next(trial for trial in range(3) if trial != tuned.chosen)
-    (folder / f"trial-{other:02d}.json").unlink()
-    again = world.tune()
-    assert again.chosen == tuned.chosen
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in network_of(again.classifier_file).items())
-    tuned.classifier_file.unlink()
-    assert world.tune().classifier_file is None
 
 
 def test_of_equals_the_least_cross_entropy_then_the_first():

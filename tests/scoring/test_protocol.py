@@ -84,10 +84,10 @@ def test_one_or_all_true_boxes():
     assert best_of(bar, true_boxes_of(TRUTH, SIX, first)).iou.tolist() == [0]
 
 
-def test_protocols_that_predict_the_class_admit_only_what_needs_it():
+def test_protocols_that_predict_the_class_also_admit_scores_with_the_class_given():
     for protocol in (ZHOU2016, GRAD_CAM2017):
         assert protocol.admits(protocol.threshold, needs_class=True)
-        assert not protocol.admits(protocol.threshold, needs_class=False)
+        assert protocol.admits(protocol.threshold, needs_class=False)
         assert not protocol.admits("oracle", needs_class=True)
         assert not protocol.admits(None, needs_class=False, reads_map=True)
         assert protocol.admits(None, needs_class=False)  # classification
@@ -116,13 +116,15 @@ def test_each_says_what_it_is():
         ),
         (
             ZHOU2016,
-            "maps of the predicted class, bilinear to the image's size, divided by their maximum; boxes around "
-            "components, the largest by its pixels; IoU of boxes as edges with all true boxes; τ 0.2",
+            "maps of the predicted class, of the true one where it is given, bilinear to the image's size, divided by "
+            "their maximum; boxes around components, the largest by its pixels; IoU of boxes as edges with all true "
+            "boxes; τ 0.2",
         ),
         (
             GRAD_CAM2017,
-            "maps of the predicted class, bilinear to the image's size, divided by their maximum; boxes around "
-            "components, the largest by its pixels; IoU of boxes as edges with all true boxes; τ 0.15",
+            "maps of the predicted class, of the true one where it is given, bilinear to the image's size, divided by "
+            "their maximum; boxes around components, the largest by its pixels; IoU of boxes as edges with all true "
+            "boxes; τ 0.15",
         ),
     ],
     ids=lambda value: getattr(value, "name", ""),

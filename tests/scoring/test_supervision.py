@@ -63,7 +63,19 @@ class TestClass:
     def test_these_protocols_predict_it(self, protocol):
         supervision = supervision_of(score(protocol.threshold, needs_class=True), protocol)
         assert supervision == Supervision(training=TRAIN_LABELS)
-        assert supervision_of(score(None, reads_map=True), protocol).map_class == NOTHING
+        assert supervision_of(score(protocol.threshold), protocol).map_class == TEST_LABELS  # GT-known
+
+
+class TestBoxChoice:
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_the_test_boxes_choose_among_all_boxes_of_a_map(self, policy):
+        every = Score(lambda record: 0.0, "every", policy)
+        assert supervision_of(every, TIGHT).box_choice == TEST_BOXES
+        assert supervision_of(every, TIGHT).oracle
+        assert supervision_of(score(policy), TIGHT).box_choice == NOTHING
+
+    def test_a_score_without_boxes_chooses_none(self):
+        assert supervision_of(Score(lambda record: 0.0, "every", None), TIGHT).box_choice == NOTHING
 
 
 class TestBaselines:
@@ -108,6 +120,7 @@ class TestLedger:
                 "map class": "test labels",
                 "normalization": "none",
                 "threshold": "test boxes",
+                "box choice": "none",
                 "oracle": "oracle",
             },
             {
@@ -118,6 +131,7 @@ class TestLedger:
                 "map class": "none",
                 "normalization": "none",
                 "threshold": "val boxes",
+                "box choice": "none",
                 "oracle": "",
             },
         ]

@@ -38,11 +38,15 @@ class Comparison:
     rows: pd.DataFrame
     failed: pd.DataFrame = field(default_factory=pd.DataFrame)
 
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return str(self.rows["protocol_key"].iloc[0]).rpartition("-")[0]
+
     def file_name(self, out: Path) -> str:
         """Return the path, without suffix, of its files below `tables`, `figures` and `pictures`; see `result_name`."""
         row = self.rows[self.rows["backbone"] != NONE].iloc[0]
-        protocol = str(row["protocol_key"]).rpartition("-")[0]
-        return result_name(out, f"{row['data']}-{row['backbone']}", protocol, self.name)
+        return result_name(out, f"{row['data']}-{row['backbone']}", self.protocol, self.name)
 
     def can_answer(self, poolings: Collection[str]) -> bool:
         """Return whether claims about these heads may be asked here: not of networks as they are, which have no others.

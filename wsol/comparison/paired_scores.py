@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -12,17 +12,21 @@ from scipy import special, stats
 
 from wsol.comparison.bootstrap import ImageResamples
 from wsol.comparison.estimate import Estimate
-from wsol.comparison.saved_maps import ScoredMap
+from wsol.comparison.saved_maps import ChosenOnVal, ScoredMap
 from wsol.identity import digest
 from wsol.scoring.outcomes import Outcomes
 from wsol.scoring.score import Score
 
+FEWEST_SEEDS = 3  # with two, Student's quantile is 12.7: an interval would say nothing
 _EXACT_BELOW = 25  # images that one setting alone gets right; with more, McNemar's χ² is as good as the exact test
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One score of one setting, or a weighted sum of such scores, for S seeds on the same N images.
+    """One score of one setting, or a weighted sum of such scores, on the same N images.
+
+    A sum over one set of networks, such as two maps of the same runs, has one value for each seed. A sum over several,
+    such as two heads, has the values of the first here and those of the rest in `others`.
 
     Attributes:
         seeds: (S,) seeds; (None,) for a baseline or a network as it is, which no seed trained; it pairs with any seed.
@@ -35,6 +39,8 @@ class Measured:
         highest: largest possible value.
         hits: (S, N) which images are right, where the score is their share at one operating point; else None.
         terms_magnitude: for a sum, the weighted magnitudes of its terms, added up; else 0.
+        counts_images: the score is a share of images, or a sum of such shares.
+        others: values of other networks whose means are added; their seeds are unpaired.
     """
 
     seeds: tuple[int | None, ...]
@@ -47,64 +53,120 @@ class Measured:
     highest: float = 1.0
     hits: NDArray[np.bool_] | None = None
     terms_magnitude: float = 0.0
+    counts_images: bool = False
+    others: tuple["Measured", ...] = ()
 
     @functools.cached_property
     def estimate(self) -> Estimate:
         """Estimate over seeds and images, with its interval and p-values."""
-        return Estimate(self.values, self.replicates, self.images, self.lowest, self.highest, self.terms_magnitude)
+        others = tuple((other.values, other.replicates) for other in self.others)
+        return Estimate(
+            self.values,
+            self.replicates,
+            self.images,
+            self.lowest,
+            self.highest,
+            self.terms_magnitude,
+            others,
+            self.counts_images,
+        )
+
+    @property
+    def groups(self) -> tuple["Measured", ...]:
+        """The sets of networks whose means add up to the value."""
+        return (self, *self.others)
+
+    @property
+    def trainings(self) -> tuple[int, ...]:
+        """Number of networks of each group that was trained; empty for baselines alone."""
+        return tuple(len(group.seeds) for group in self.groups if group.seeds != (None,))
 
     @property
     def is_one_training(self) -> bool:
-        """Whether each setting was trained once, so that the spread over seeds is unknown."""
-        return len(self.seeds) == 1 and self.seeds != (None,)
+        """Whether a setting was trained once, so that its spread over seeds is unknown."""
+        return 1 in self.trainings
+
+    @property
+    def too_few(self) -> bool:
+        """Whether a setting has fewer than three seeds, which give no usable interval."""
+        return min(self.trainings, default=FEWEST_SEEDS) < FEWEST_SEEDS
 
     @property
     def is_known(self) -> bool:
         """Whether every seed has a value on every resample; a ratio has none where no image counts."""
-        return not (np.isnan(self.values).any() or np.isnan(self.replicates).any())
+        return not any(np.isnan(group.values).any() or np.isnan(group.replicates).any() for group in self.groups)
 
     @property
     def all_runs(self) -> tuple[str, ...]:
         """Runs that the values were read from, once each."""
-        return tuple(dict.fromkeys(run for runs in self.runs for run in runs))
+        return tuple(dict.fromkeys(run for group in self.groups for runs in group.runs for run in runs))
 
     def minus(self, other: "Measured") -> "Measured":
-        """Return the paired difference; see `weighted_sum`."""
+        """Return the difference; see `weighted_sum`."""
         return weighted_sum([(1, self), (-1, other)])
 
 
 def weighted_sum(terms: Sequence[tuple[float, Measured]]) -> Measured:
-    """Sum scores of the same images seed by seed, over the seeds that all of them have.
+    """Sum scores of the same images.
+
+    Scores that share a run are of the same networks, and are summed seed by seed, over the seeds that all of them have.
+    Different networks have different seeds, even where the numbers are equal, so that only their means are summed.
 
     Args:
         terms: (weight, score), at least one.
 
     Raises:
-        ValueError: if the scores have different images, or no seed in common.
+        ValueError: if the scores have different images, or scores of the same networks have no seed in common.
     """
     if len({score.images_digest for _, score in terms}) > 1:
         raise ValueError("These are scores of different images, which cannot be compared in pairs.")
-    trained = [set(score.seeds) for _, score in terms if score.seeds != (None,)]
-    common = set.intersection(*trained) if trained else set()
-    seeds: tuple[int | None, ...] = tuple(sorted(seed for seed in common if seed is not None)) if trained else (None,)
-    if not seeds:
-        raise ValueError("These scores have no seed in common, so there is no pair to compare.")
-    indices = [[0 if score.seeds == (None,) else score.seeds.index(seed) for seed in seeds] for _, score in terms]
-    pairs = list(zip(terms, indices, strict=True))
+    parts = [(weight, group) for weight, score in terms for group in score.groups]
     ends = [sorted((weight * score.lowest, weight * score.highest)) for weight, score in terms]
+    first, *others = sorted(map(_sum_by_seed, _by_networks(parts)), key=lambda part: part.seeds == (None,))
+    return replace(
+        first,
+        lowest=sum(low for low, _ in ends),
+        highest=sum(high for _, high in ends),
+        terms_magnitude=sum(abs(weight) * score.estimate.magnitude for weight, score in terms),
+        counts_images=all(score.counts_images for _, score in terms),
+        others=tuple(others),
+    )
+
+
+Terms = list[tuple[float, Measured]]
+
+
+def _by_networks(parts: Terms) -> list[Terms]:
+    """Group the terms that share a run, and all baselines."""
+    groups: list[tuple[set[str | None], Terms]] = []
+    for weight, part in parts:
+        runs: set[str | None] = {None} if part.seeds == (None,) else {run for of_seed in part.runs for run in of_seed}
+        same = [group for group in groups if group[0] & runs]
+        groups = [group for group in groups if not group[0] & runs]
+        joined = [term for _, group in same for term in group]
+        for known, _ in same:
+            runs |= known
+        groups.append((runs, [*joined, (weight, part)]))
+    return [terms for _, terms in groups]
+
+
+def _sum_by_seed(terms: Terms) -> Measured:
+    """Sum scores of the same networks over the seeds that all of them have."""
+    common = set.intersection(*(set(score.seeds) for _, score in terms))
+    seeds = tuple(seed for seed in terms[0][1].seeds if seed in common)
+    if not seeds:
+        raise ValueError("These scores of the same networks have no seed in common, so there is no pair to compare.")
+    pairs = [(weight, score, [score.seeds.index(seed) for seed in seeds]) for weight, score in terms]
     return Measured(
         seeds,
         tuple(
-            tuple(dict.fromkeys(run for (_, score), index in pairs for run in score.runs[index[s]]))
+            tuple(dict.fromkeys(run for _, score, index in pairs for run in score.runs[index[s]]))
             for s in range(len(seeds))
         ),
-        np.sum([weight * score.values[index] for (weight, score), index in pairs], axis=0),
-        np.sum([weight * score.replicates[index] for (weight, score), index in pairs], axis=0),
+        np.sum([weight * score.values[index] for weight, score, index in pairs], axis=0),
+        np.sum([weight * score.replicates[index] for weight, score, index in pairs], axis=0),
         terms[0][1].images,
         terms[0][1].images_digest,
-        sum(low for low, _ in ends),
-        sum(high for _, high in ends),
-        terms_magnitude=sum(abs(weight) * score.estimate.magnitude for weight, score in terms),
     )
 
 
@@ -161,20 +223,22 @@ class OneSeed(NamedTuple):
     images_digest: str
     hits: NDArray[np.bool_] | None
     bounded: bool  # whether the score lies in [0, 1]
+    counts_images: bool = False  # whether the score is a share of images
 
 
 _DRAWING = Lock()
+_OF_VAL = 1  # seed of the resamples of val, which are independent of those of test
 
 
-def resamples_of(images: int) -> ImageResamples:
-    """Return the resamples that all scores on this number of images share."""
+def resamples_of(images: int, seed: int = 0) -> ImageResamples:
+    """Return the resamples that all scores on this number of images share; those of `val` have a seed of their own."""
     with _DRAWING:  # threads that ask at the same time would all draw them
-        return _drawn(images)
+        return _drawn(images, seed)
 
 
 @functools.lru_cache(maxsize=4)
-def _drawn(images: int) -> ImageResamples:
-    made = ImageResamples(images)
+def _drawn(images: int, seed: int) -> ImageResamples:
+    made = ImageResamples(images, seed=seed)
     _ = made.counts
     return made
 
@@ -182,24 +246,49 @@ def _drawn(images: int) -> ImageResamples:
 def measure_one(scored: ScoredMap, scores: Mapping[str, Score]) -> dict[str, OneSeed]:
     """Measure every score whose record is on disk, and every faithfulness measure.
 
+    Where `val` chose τ, each resample of the test images is read at the τ that a resample of `val` chooses, so that the
+    interval covers the sampling error of both.
+
     Returns:
         Name of the score -> its values; for a score whose τ the test boxes choose, also `held_out(name)`. Empty if no
         record is on disk, as the image ids are then unknown.
     """
     outcomes: dict[str, Outcomes] = {}
+    chosen: dict[str, ChosenOnVal] = {}
     ids = ""
-    for name, score_outcomes, image_ids in scored.outcomes(scores):
-        ids = ids or digest(image_ids.tolist())
-        outcomes[name] = score_outcomes
+    for of_score in scored.outcomes(scores):
+        ids = ids or digest(of_score.image_ids.tolist())
+        outcomes[of_score.name] = of_score.outcomes
+        if of_score.chosen_on_val is not None:
+            chosen[of_score.name] = of_score.chosen_on_val
     if not outcomes:
         return {}
     outcomes |= dict(scored.faithfulness())
     images = len(next(iter(outcomes.values())).values)
-    replicates = resamples_of(images).replicates_of(list(outcomes.values()))
+    fixed = [name for name in outcomes if name not in chosen]
+    resamples = resamples_of(images)
+    replicates = dict(zip(fixed, resamples.replicates_of([outcomes[name] for name in fixed]), strict=True))
+    replicates |= {name: _replicates_at_val(choice, resamples) for name, choice in chosen.items()}
     return {
-        name: OneSeed(score.value(), drawn, images, ids, score.hits, is_bounded(score))
-        for (name, score), drawn in zip(outcomes.items(), replicates, strict=True)
+        name: OneSeed(
+            score.value(),
+            replicates[name],
+            images,
+            ids,
+            score.hits,
+            is_bounded(score),
+            score.values.dtype == bool,
+        )
+        for name, score in outcomes.items()
     }
+
+
+def _replicates_at_val(choice: ChosenOnVal, resamples: ImageResamples) -> NDArray[np.float64]:
+    """Return the score of each resample of test, at the thresholds that a resample of `val` chooses, (R,)."""
+    (curves,) = resamples.replicates_of([choice.at_all])
+    points = choice.points(resamples_of(choice.val_images, seed=_OF_VAL))
+    rows = np.arange(len(points))[:, None]
+    return np.asarray(curves[rows, np.arange(points.shape[1]), points].mean(axis=1))
 
 
 def is_bounded(outcomes: Outcomes) -> bool:
@@ -239,4 +328,5 @@ def gather(seeds: Iterable[tuple[ScoredMap, OneSeed]], baseline: bool) -> Measur
         0.0 if first.bounded else -np.inf,
         1.0 if first.bounded else np.inf,
         None if first.hits is None else np.stack([score.hits for _, score in ordered if score.hits is not None]),
+        counts_images=first.counts_images,
     )

@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wsol.atomic_files import read_json
+from wsol.comparison.bootstrap import ImageResamples
 from wsol.identity import restore
 from wsol.maps.stored_maps import StoredMaps
 from wsol.runs.as_is import AS_IS
@@ -24,6 +25,81 @@ from wsol.scoring.record import LocalizationRecord, PixelRecord, choose_operatin
 from wsol.scoring.score import PIXELS, Records, Score
 
 log = logging.getLogger(__name__)
+
+
+class _Val:
+    """The record of `val` under one box rule; what its resamples choose is computed once."""
+
+    def __init__(self, record: LocalizationRecord) -> None:
+        self.record = record
+        self._chosen: dict[float, NDArray[np.int64]] = {}
+
+    def points(self, delta: float, resamples: ImageResamples) -> NDArray[np.int64]:
+        """Return the index of the threshold that each resample chooses at this IoU, (R,)."""
+        if delta not in self._chosen:
+            iou = self.record.best_iou
+            hits, mean_iou = resamples.replicates_of(
+                [Outcomes(iou >= delta, lambda means: means), Outcomes(iou, lambda means: means)]
+            )
+            # As `choose_operating_point`: most hits; of equals the highest mean IoU, then the lowest threshold.
+            best = hits == hits.max(axis=1, keepdims=True)
+            self._chosen[delta] = np.where(best, mean_iou, -1.0).argmax(axis=1)
+        return self._chosen[delta]
+
+
+@dataclass(frozen=True)
+class ChosenOnVal:
+    """A score at all thresholds, and the record of `val` that chooses among them.
+
+    Attributes:
+        at_all: its `combine` returns the score for each of D IoU thresholds and T score-map thresholds, (..., D, T).
+        val: the record of `val`.
+        iou_thresholds: D values of δ, each with a choice of its own; the score is the mean over them.
+    """
+
+    at_all: Outcomes
+    val: _Val
+    iou_thresholds: tuple[float, ...]
+
+    @property
+    def val_images(self) -> int:
+        """Number of images of `val`."""
+        return len(self.val.record.image_ids)
+
+    def points(self, resamples: ImageResamples) -> NDArray[np.int64]:
+        """Return the thresholds that each resample of `val` chooses, (R, D) indices."""
+        return np.stack([self.val.points(delta, resamples) for delta in self.iou_thresholds], axis=1)
+
+
+class ScoredOutcomes(NamedTuple):
+    """Outcomes of one score, and what `val` chose for it."""
+
+    name: str
+    outcomes: Outcomes
+    image_ids: NDArray[np.str_]
+    chosen_on_val: ChosenOnVal | None = None  # None: no threshold was chosen on val, or its record is not on disk
+
+
+def _chosen_on_val(score: Score, record: LocalizationRecord, val: _Val) -> ChosenOnVal | None:
+    """Return a score of τ from val at all thresholds; None for one that reads the boxes, which are kept at one alone.
+
+    The operating point is the threshold with most hits at IoU 0.5, whatever IoU the score reads.
+    """
+    count = len(record.thresholds)
+    try:
+        by_threshold = [
+            score.outcomes({score.boxes: replace(record, operating_point=point, has_boxes=False)})
+            for point in range(count)
+        ]
+    except ValueError:
+        return None
+    values = np.concatenate([outcomes.values for outcomes in by_threshold], axis=1)
+    combine = by_threshold[0].combine
+
+    def at_all(means: NDArray[np.floating]) -> NDArray[np.floating]:
+        return combine(means.reshape(*means.shape[:-1], 1, count, -1))
+
+    return ChosenOnVal(Outcomes(values, at_all), val, (0.5,))
 
 
 @dataclass(frozen=True)
@@ -93,11 +169,10 @@ class ScoredMap:
                 for column in frame.columns.drop("image_id"):
                     yield str(column), mean_of_known(frame[column].to_numpy(np.float64))
 
-    def outcomes(self, scores: Mapping[str, Score]) -> Iterator[tuple[str, Outcomes, NDArray[np.str_]]]:
-        """Yield each score's name, outcomes and image ids.
+    def outcomes(self, scores: Mapping[str, Score]) -> Iterator[ScoredOutcomes]:
+        """Yield each score's outcomes.
 
-        Scores whose records are missing are left out. So are those that the protocol does not admit: a claim may ask
-        for them, but a map of the predicted class does not measure localization with the class given.
+        Scores whose records are missing are left out. So are those that the protocol does not admit.
 
         A score whose threshold the test boxes choose is followed by the same score at the thresholds that `val`
         chooses, under the name `held_out(name)`.
@@ -105,7 +180,7 @@ class ScoredMap:
         rules = sorted({score.boxes for score in scores.values()})
         saved = {rule: self.pixel_record() if rule == PIXELS else self.record(rule) for rule in rules}
         records: Records = {rule: record for rule, record in saved.items() if record is not None}
-        points: dict[tuple[str, float], int] = {}
+        val: dict[str, _Val | None] = {}
         for name, score in scores.items():
             record = score.record(records)
             if record is None:
@@ -117,20 +192,24 @@ class ScoredMap:
             except (TypeError, ValueError) as error:
                 log.warning("%s of %s, %s: no outcome for each image (%s)", name, self.run, self.name, error)
                 continue
-            ids = record.image_ids
-            yield name, outcomes, ids
-            if outcomes.iou_thresholds:
-                wanted = [(score.boxes, delta) for delta in outcomes.iou_thresholds]
-                if any(key not in points for key in wanted):
-                    points |= self._held_out_points(score.boxes, outcomes.iou_thresholds)
-                if all(key in points for key in wanted):
-                    yield held_out(name), outcomes.at([points[key] for key in wanted]), ids
-
-    def _held_out_points(self, rule: str, iou_thresholds: tuple[float, ...]) -> dict[tuple[str, float], int]:
-        record = self.record(rule, "val")
-        if record is None:
-            return {}
-        return {(rule, delta): choose_operating_point(record.best_iou, delta) for delta in iou_thresholds}
+            by_val = score.threshold == "held_out" or bool(outcomes.iou_thresholds)
+            if by_val and score.boxes not in val:
+                of_val = self.record(score.boxes, "val")
+                val[score.boxes] = None if of_val is None else _Val(of_val)
+            of_rule = val.get(score.boxes)
+            choice = None
+            if of_rule is not None and score.threshold == "held_out" and isinstance(record, LocalizationRecord):
+                choice = _chosen_on_val(score, record, of_rule)
+            yield ScoredOutcomes(name, outcomes, record.image_ids, choice)
+            if of_rule is not None and outcomes.iou_thresholds:
+                deltas = outcomes.iou_thresholds
+                at_all = replace(outcomes, combine=outcomes.curves, iou_thresholds=())
+                yield ScoredOutcomes(
+                    held_out(name),
+                    outcomes.at([choose_operating_point(of_rule.record.best_iou, delta) for delta in deltas]),
+                    record.image_ids,
+                    ChosenOnVal(at_all, of_rule, deltas),
+                )
 
 
 def held_out(score: str) -> str:

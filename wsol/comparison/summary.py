@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wsol.comparison.paired_scores import Measured, mcnemar_tests
+from wsol.comparison.paired_scores import FEWEST_SEEDS, Measured, mcnemar_tests
 from wsol.comparison.saved_maps import held_out
 from wsol.runs.as_is import AS_IS
 from wsol.runs.few_shot import few_shot_count
@@ -22,7 +22,7 @@ SCORE, ORACLE, HELD_OUT, FLATTERY = "score", "oracle", "held out", "oracle - hel
 ON_TEST, ON_VAL = "τ on test", "τ on val"
 _ALPHA = 0.05
 # Neither more nor less of these is better: each alone is best for the largest, or the smallest, possible box.
-_NEITHER = {"box_area_ratio", "coverage", "leakage"}
+_NEITHER = {"box_area_ratio", "coverage", "frame_share", "leakage"}
 
 
 def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.DataFrame:
@@ -33,11 +33,13 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
         measured: (pooling, map) -> name of the score -> its values; a line without them has no interval.
 
     Returns:
-        Columns pooling, map, score, kind, protocol; mean and std (sample standard deviation over seeds; NaN for one);
-        low, high and half_width of the 95 % interval, se; of differences p, p_holm (Holm's correction over all
-        differences of the table that are hypotheses of their own) and mcnemar (the largest p-value of any seed); best
-        (best of its column or, by a paired test with Holm's correction, not distinguishable from it); seeds (0 for
-        networks as they are, which no seed trained), images, runs, and the facts of the row's map. All values are
+        Columns pooling, map, score, kind, protocol; mean; values (of each seed; empty for differences between
+        poolings) and std (sample standard deviation over seeds; NaN for one, and for such differences); low, high and
+        half_width of the 95 % interval, se, NaN with fewer than three seeds; bias (bootstrap estimate) of scores whose
+        τ the test boxes choose; of differences p, p_holm (Holm's correction over all differences of the table that are
+        hypotheses of their own) and mcnemar (the largest p-value of any seed); best (best of its column or, by a test
+        with Holm's correction, not distinguishable from it; never with fewer than three seeds); seeds (0
+        for networks as they are, which no seed trained), images, runs, and the facts of the row's map. All values are
         fractions.
 
     Raises:
@@ -50,8 +52,9 @@ def summarize(rows: pd.DataFrame, measured: MeasuredLines | None = None) -> pd.D
         )
     measured = measured or {}
     lines = [*_scores(rows, measured), *_differences(rows, measured)]
-    columns = ["pooling", "map", "score", "kind", "protocol", "mean", "std", "low", "high", "half_width", "se"]
-    columns += ["p", "mcnemar", "seeds", "images", "runs"]
+    columns = ["pooling", "map", "score", "kind", "protocol", "mean", "values", "std", "low", "high", "half_width"]
+    columns += ["se", "bias", "p", "mcnemar", "seeds", "images", "runs"]
+    lines = [{"values": (), **line} for line in lines]
     table = pd.DataFrame(lines, columns=columns).assign(p_holm=_corrected(lines), best=_best(lines, measured))
     table = table.merge(_facts(rows), on=["pooling", "map"], how="left")
     return _ordered(table, rows)
@@ -67,12 +70,13 @@ def _scores(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[str, A
         if known is not None and not _same(known, group["value"]):
             known = None
         kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
-        runs = tuple(group.sort_values("seed")["run"])
+        by_seed = group.sort_values("seed")
         count = _seed_count(group, len(group))
         plain: dict[str, Any] = {"mean": group["value"].mean(skipna=False), "seeds": count}
-        plain["std"] = group["value"].std(skipna=False)
-        plain |= {"images": group["images"].max(), "runs": runs}
-        yield {**line, "kind": kind, **plain, **_interval(known)}
+        plain |= {"std": group["value"].std(skipna=False), "values": tuple(by_seed["value"])}
+        plain |= {"images": group["images"].max(), "runs": tuple(by_seed["run"])}
+        bias = known.estimate.bias if known is not None and kind == ORACLE else float("nan")
+        yield {**line, "kind": kind, **plain, "bias": bias, **_interval(known)}
         twin = by_score.get(held_out(score))
         if known is not None and twin is not None:
             on_val = {**line, "protocol": protocol.replace(ON_TEST, ON_VAL)}
@@ -95,22 +99,25 @@ def _differences(rows: pd.DataFrame, measured: MeasuredLines) -> Iterator[dict[s
 
 def _difference(rows: pd.DataFrame, pair: tuple[str, str], measured: MeasuredLines) -> Iterator[dict[str, Any]]:
     """Yield the lines of the difference between two poolings, from the rows of one map and score."""
-    values = [rows[rows["pooling"] == pooling].set_index("seed")["value"] for pooling in pair]
+    values = [rows.loc[rows["pooling"] == pooling, "value"] for pooling in pair]
     if values[0].empty or values[1].empty:
         return
     name, score, protocol = (str(rows[column].iloc[0]) for column in ("map", "score", "protocol"))
-    both = (values[0] - values[1]).dropna()  # NaN for a seed that only one of them has
     line = {"pooling": " - ".join(pair), "map": name, "score": score, "protocol": protocol}
-    runs = tuple(rows[rows["pooling"].isin(pair) & rows["seed"].isin(both.index)]["run"])
-    count = _seed_count(rows, len(both))
-    plain = {"mean": both.mean(), "std": both.std(), "seeds": count, "images": rows["images"].max(), "runs": runs}
+    runs, count = tuple(rows.loc[rows["pooling"].isin(pair), "run"]), _seed_count(rows, min(map(len, values)))
+    plain = {
+        "mean": values[0].mean(skipna=False) - values[1].mean(skipna=False),
+        "seeds": count,
+        "images": rows["images"].max(),
+        "runs": runs,
+    }
     kind = ORACLE if protocol.endswith(ON_TEST) else SCORE
     terms, twins = (
         [measured.get((pooling, name), {}).get(score_name) for pooling in pair]
         for score_name in (score, held_out(score))
     )
     known, twin = _pair(*terms), _pair(*twins)
-    if known is not None and not _same(known, both):
+    if not all(term is not None and _same(term, own) for term, own in zip(terms, values, strict=True)):
         known = None
     yield {**line, "kind": kind, **plain, **_interval(known), **_tests(known, *terms)}
     if known is not None and twin is not None:
@@ -133,12 +140,14 @@ def _same(measured: Measured, values: pd.Series) -> bool:
 def _pair(first: Measured | None, second: Measured | None) -> Measured | None:
     if first is None or second is None:
         return None
-    unseeded = (None,) in (first.seeds, second.seeds)
-    return first.minus(second) if unseeded or set(first.seeds) & set(second.seeds) else None
+    try:
+        return first.minus(second)
+    except ValueError:  # two maps of the same networks, without a common seed
+        return None
 
 
 def _interval(measured: Measured | None) -> dict[str, float]:
-    if measured is None or not measured.is_known:
+    if measured is None or not measured.is_known or measured.too_few:
         return {}
     estimate = measured.estimate
     low, high = estimate.interval
@@ -148,8 +157,9 @@ def _interval(measured: Measured | None) -> dict[str, float]:
 def _all_of(measured: Measured) -> dict[str, Any]:
     return {
         "mean": measured.estimate.value,
+        "values": () if measured.others else tuple(measured.values),
         "std": measured.estimate.std,
-        "seeds": len(measured.seeds),
+        "seeds": min(measured.trainings, default=1),
         "images": measured.images,
         "runs": measured.all_runs,
         **_interval(measured),
@@ -157,7 +167,7 @@ def _all_of(measured: Measured) -> dict[str, Any]:
 
 
 def _tests(difference: Measured | None, first: Measured | None, second: Measured | None) -> dict[str, float]:
-    if difference is None or first is None or second is None or not difference.is_known:
+    if difference is None or first is None or second is None or not difference.is_known or difference.too_few:
         return {}
     return {
         "p": difference.estimate.p_value(),
@@ -212,10 +222,14 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
         if not better or len(places) < 2:
             continue
         first = (max if better == "higher" else min)(places, key=lambda place: lines[place]["mean"])
+        if _too_few(lines[first]):
+            continue
         best[first] = True
         p_values: dict[tuple[str, ...], float] = {}
         tested = []
         for place in places:
+            if _too_few(lines[place]):
+                continue
             if lines[place]["mean"] == lines[first]["mean"]:
                 best[place] = True
                 continue
@@ -231,6 +245,10 @@ def _best(lines: Sequence[Mapping[str, Any]], measured: MeasuredLines) -> list[b
         for place in tested:
             best[place] = corrected[_hypothesis(lines[place])] >= _ALPHA
     return best
+
+
+def _too_few(line: Mapping[str, Any]) -> bool:
+    return line["pooling"] != NONE and 0 < line["seeds"] < FEWEST_SEEDS
 
 
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:

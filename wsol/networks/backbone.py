@@ -20,6 +20,8 @@ class Backbone(nn.Module):
         out_channels: C.
         mean: mean of each colour channel, for images in [0, 1].
         std: standard deviation of each colour channel.
+        added: names of the modules whose weights are random, although the others were loaded. They learn at the rate of
+            new parts, and a frozen trunk does not freeze them.
     """
 
     mean: Tensor
@@ -31,9 +33,12 @@ class Backbone(nn.Module):
         out_channels: int,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
+        *,
+        added: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
+        self.added = tuple(added)
         self.trunk_names = tuple(name for name, _ in trunk.named_children())
         for name, module in trunk.named_children():
             self.add_module(name, module)

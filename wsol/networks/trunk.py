@@ -1,7 +1,7 @@
 """Cut the trunk from a published network, and add the convolutions that papers put behind it."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -37,6 +37,11 @@ def load_trunk(trunk: nn.Sequential, state: Mapping[str, Tensor] | None) -> None
     trunk.load_state_dict({key: tensor for key, tensor in state.items() if key.partition(".")[0] in names})
 
 
+def new_parts(names: Sequence[str], weights: str | None) -> tuple[str, ...]:
+    """Return the names of added modules, whose weights are new; none in a trunk that is random as a whole."""
+    return tuple(names) if weights is not None else ()
+
+
 def added_convolution(channels: int, width: int = 1024, weight: Literal["he", "xavier"] = "he") -> nn.Conv2d:
     """Return a 3x3 convolution of stride 1 and padding 1 with new weights and zero biases.
 
@@ -53,6 +58,9 @@ def added_convolution(channels: int, width: int = 1024, weight: Literal["he", "x
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)
     return convolution
+
+
+GAP_CONVOLUTION = "conv_gap"
 
 
 def add_gap_convolution(trunk: nn.Sequential, channels: int) -> int:
@@ -72,6 +80,6 @@ def add_gap_convolution(trunk: nn.Sequential, channels: int) -> int:
         1024, the new number of channels.
     """
     convolution = added_convolution(channels)
-    trunk.add_module("conv_gap", convolution)
+    trunk.add_module(GAP_CONVOLUTION, convolution)
     trunk.add_module("relu_gap", nn.ReLU(inplace=True))
     return convolution.out_channels

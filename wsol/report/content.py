@@ -15,18 +15,18 @@ class Answer:
     where: str  # title of the section that answers the claim
     section: str  # anchor of that section
     verdict: Verdict
-    estimate: str  # "+3.2 points"; empty if not answered
-    interval: str  # "[+1.0, +5.4]"
-    p: str  # corrected for the other claims
+    estimate: str  # "+3.2 points"; empty if the runs lack the quantity
+    interval: str  # "[+1.0, +5.4]"; empty with fewer than three seeds
+    p: str  # corrected for the other claims; empty if nothing was tested
     reading: str  # the measured quantity, runs and protocol, and the variation that the interval covers
     needed: str  # what would decide the claim, or the command that makes what is missing
     runs: Sequence[str] = ()  # names of run folders
-    one_training: bool = False  # whether each setting was trained once, so that other seeds may differ
+    few: str = ""  # "one training" or "n too small" with fewer than three seeds of a setting
 
     @property
     def badge(self) -> str:
-        """Verdict as the page shows it, with a remark if it rests on one training."""
-        return f"{self.verdict}, one training" if self.one_training else self.verdict
+        """Verdict as the page shows it, with a remark if there are fewer than three seeds."""
+        return f"{self.verdict}, {self.few}" if self.few else self.verdict
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ K = TypeVar("K")
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("report.js", "gallery.js")
-VERDICTS = {"supported": "✓", "refuted": "✗", "inconclusive": "~", "not answered": "–"}  # verdict -> sign
+# Verdict -> sign.
+VERDICTS = {"supported": "✓", "reversed": "⇄", "equivalent": "=", "inconclusive": "~", "not testable": "–"}
 SIZES = ("small", "medium", "large")  # in the order to show
 ENLARGED = 1.35  # a drawing's letters have 7 points, as papers require, which is too small on a screen
 PIXELS = {"pt": 96 / 72, "px": 1.0, "in": 96.0, "": 1.0}  # CSS pixels of a length's unit
@@ -39,7 +40,7 @@ def write_page(page: Page, path: Path) -> None:
     Raises:
         ValueError: if a row does not have one cell for each column, or an image one view for each setting; if an order
             names an image twice or an unknown one; if a picture is no data URI; if a box or an aspect is no number; if
-            a verdict is none of the four; or if two sections or two runs have one name, so that links would be
+            a verdict is none of `VERDICTS`; or if two sections or two runs have one name, so that links would be
             ambiguous.
     """
     _check(page)
@@ -278,7 +279,7 @@ def _by_claim(answers: Iterable[Answer]) -> list[list[Answer]]:
 
 
 def _tally(answers: Sequence[Answer]) -> list[tuple[str, str, int]]:
-    """Count answers by badge: (verdict, badge, how many), in the order of `VERDICTS`, those of one training last."""
+    """Count answers by badge: (verdict, badge, how many), in the order of `VERDICTS`, those of few seeds last."""
     counts = Counter((answer.verdict, answer.badge) for answer in answers)
     ordered = sorted(counts, key=lambda key: (list(VERDICTS).index(key[0]), len(key[1])))
     return [(verdict, badge, counts[verdict, badge]) for verdict, badge in ordered]

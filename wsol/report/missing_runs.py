@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from wsol.comparison.claim import Claim
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.head_name import HeadName
 
@@ -65,3 +66,10 @@ def with_maps(command: str, maps: Sequence[str]) -> str:
     named = [(_OF_MAPS.match(word), word) for word in words]
     kept = [word for match, word in named if match is None or match[1] in maps]
     return shlex.join([*kept, f"maps=[{','.join(maps)}]"])
+
+
+def with_protocol(command: str, claim: Claim) -> str:
+    """Change a command to the protocol and the scores of a claim, so that it scores the same networks again."""
+    words = [word for word in shlex.split(command) if not re.match(r"(protocol(\.\w+)?|scores)=", word)]
+    scores = ",".join(name for name in {**claim.score, **claim.minus, **claim.beside, **claim.located_by})
+    return shlex.join([*words, f"protocol={claim.protocol}", f"scores=[{scores}]"])

@@ -1,16 +1,17 @@
 """Make the verdicts, warnings and run cards of the report's page."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsol.atomic_files import read_json
-from wsol.comparison.claim import NOT_ANSWERED, Answered, needed
+from wsol.comparison.claim import NOT_TESTABLE, Answered, needed
 from wsol.comparison.comparison import Comparison
 from wsol.comparison.paired_scores import Measured
 from wsol.report.content import Answer, RunCard
-from wsol.report.missing_runs import command_for, missing_runs, with_maps
+from wsol.report.missing_runs import command_for, missing_runs, with_maps, with_protocol
 from wsol.runs.as_is import AS_IS
 from wsol.runs.few_shot import few_shot_count
 from wsol.runs.folder import RunFolder, load_or_none
@@ -19,7 +20,6 @@ from wsol.scoring.baselines import NONE
 
 def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Path) -> Iterator[Answer]:
     """Yield answered claims in the form that the page shows."""
-    protocol = comparison.rows["protocol_key"].iloc[0].rpartition("-")[0]
     for answer in answered:
         claim, estimate = answer.claim, answer.estimate
         common: dict[str, Any] = {
@@ -32,7 +32,7 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
             failed = _failed(answer, comparison)
             yield Answer(
                 **common,
-                verdict=NOT_ANSWERED,
+                verdict=NOT_TESTABLE,
                 estimate="",
                 interval="",
                 p="",
@@ -42,36 +42,62 @@ def answers_of(answered: Sequence[Answered], comparison: Comparison, results: Pa
             continue
         ratio = bool(claim.reference)
         low, high = (end - claim.reference for end in estimate.interval)
+        interval = f"[{_points(low, ratio, unit=False)}, {_points(high, ratio, unit=False)}]"
+        why = f"Not testable: {answer.why}. " if answer.why else ""
         yield Answer(
             **common,
             verdict=answer.verdict,
             estimate=_points(estimate.value - claim.reference, ratio),
-            interval=f"[{_points(low, ratio, unit=False)}, {_points(high, ratio, unit=False)}]",
-            p="< 0.001" if answer.p_holm < 0.001 else f"{answer.p_holm:.3f}",
+            interval="" if answer.too_few else interval,
+            p=_p_text(answer.p_holm),
             reading=(
-                f"{claim.quantity}; claimed: {claim.region}. Protocol {protocol}, "
-                f"{_seeds(answer.measured)}. {beside_of(answer)}"
+                f"{why}{claim.quantity}; claimed: {claim.region}; margin: {claim.margin_reason}. Protocol "
+                f"{comparison.protocol}, {_seeds(answer.measured)}. {_family(answer)}{beside_of(answer)}"
             ).strip(),
             needed=needed(answer),
             runs=answer.measured.all_runs,
-            one_training=answer.is_one_training,
+            few=few_text(answer),
         )
+
+
+def few_text(answer: Answered) -> str:
+    """Return the remark on a claim with fewer than three seeds of a setting; empty with more, or for baselines."""
+    if not answer.too_few:
+        return ""
+    return "one training" if answer.is_one_training else "n too small"
+
+
+def _p_text(p: float) -> str:
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _family(answer: Answered) -> str:
+    """Return a sentence on the correction of the p-value; empty if nothing was tested."""
+    if math.isnan(answer.p_holm):
+        return ""
+    if not answer.family:
+        return "The primary claim: p is not corrected. "
+    return f"p is corrected for the {answer.family} claims beside the primary one, answered or not (Holm). "
 
 
 def _seeds(measured: Measured) -> str:
     """Return the numbers of seeds and images, and which of the two the interval covers."""
-    if len(measured.seeds) > 1:
-        seeds, covers = f"{len(measured.seeds)} seeds", "training seeds and test images"
-    elif measured.is_one_training:
-        seeds, covers = "1 seed", "test images alone, for each setting was trained once"
-    else:
-        seeds, covers = "no seed", "test images, for nothing was trained"
-    return f"{seeds}, {measured.images:,} images; the 95 % interval covers {covers}"
+    images = f"{measured.images:,} images"
+    if not measured.trainings:
+        return f"no seed, {images}; the 95 % interval covers test images, for nothing was trained"
+    counts = " and ".join(str(count) for count in dict.fromkeys(measured.trainings))
+    seeds = f"{counts} seed{'' if measured.trainings == (1,) * len(measured.trainings) else 's'}"
+    if measured.too_few:
+        return f"{seeds}, {images}; n too small for an interval"
+    paired = "" if len(measured.trainings) == 1 else ", seeds unpaired"
+    return f"{seeds}, {images}; the 95 % interval covers training seeds and test images{paired}"
 
 
 def beside_of(answer: Answered) -> str:
     """Return the scores of both groups, and the claim's further scores, a sentence each."""
-    names = [f"{group['pooling']} {group['map']}" for group in _groups(answer)]
+    names = [f"{group['pooling']} {group['map']}" for group in answer.claim.groups]
     sentences = []
     for score, values in answer.beside.items():
         numbers = ", ".join(
@@ -79,10 +105,6 @@ def beside_of(answer: Answered) -> str:
         )
         sentences.append(f"{score}: {numbers}.")
     return " ".join(sentences)
-
-
-def _groups(answer: Answered) -> list[Mapping[str, str]]:
-    return [group for group in (answer.claim.first, answer.claim.second) if group is not None]
 
 
 def _value(score: str, value: float) -> str:
@@ -99,7 +121,7 @@ def _failed(answer: Answered, comparison: Comparison) -> str:
     if comparison.failed.empty:
         return ""
     clauses = []
-    for pooling in dict.fromkeys(group["pooling"] for group in _groups(answer)):
+    for pooling in dict.fromkeys(group["pooling"] for group in answer.claim.groups):
         rows = comparison.rows[comparison.rows["pooling"] == pooling]
         failed = comparison.failed[comparison.failed["pooling"] == pooling]
         if not failed.empty and (rows["status"] != "").all():
@@ -110,8 +132,8 @@ def _failed(answer: Answered, comparison: Comparison) -> str:
 
 
 def _command(answer: Answered, comparison: Comparison, results: Path) -> str:
-    """Return the command that makes the runs that a claim lacks; seeds that failed are left out."""
-    wanted = list(dict.fromkeys(group["pooling"] for group in _groups(answer)))
+    """Return the command that makes the rows that a claim lacks; seeds that failed are left out."""
+    wanted = list(dict.fromkeys(group["pooling"] for group in answer.claim.groups))
     as_is = set(comparison.rows.loc[comparison.rows["backbone"] == AS_IS, "pooling"])
     trained = comparison.rows["backbone"] != NONE
     runs = sorted(set(comparison.rows.loc[trained, "run"]))
@@ -119,8 +141,10 @@ def _command(answer: Answered, comparison: Comparison, results: Path) -> str:
     failed = () if comparison.failed.empty else sorted(set(comparison.failed["run"]))
     tried = [RunFolder.named(results, run).settings() for run in failed]
     learned = [settings_of_run for run, settings_of_run in settings.items() if run not in failed]
+    if answer.claim.protocol != comparison.protocol:
+        return with_protocol(str(settings[runs[0]]["command"]), answer.claim) if runs else ""
     scored = list(dict.fromkeys(comparison.rows.loc[trained, "map"]))
-    asked = list(dict.fromkeys(group["map"] for group in _groups(answer)))
+    asked = list(dict.fromkeys(group["map"] for group in answer.claim.groups))
     more = [name for name in asked if name not in scored]
     lacking = [] if as_is else list(missing_runs(learned, wanted, tried))
     if lacking and more:
@@ -166,7 +190,7 @@ def warnings_of(comparisons: Sequence[Comparison], results: Path) -> Iterator[st
         seeds = {pooling: sorted(set(group)) for pooling, group in heads.groupby("pooling")["seed"]}
         if len({tuple(group) for group in seeds.values()}) > 1:
             lists = "; ".join(f"{pooling!s} has {list(map(int, group))}" for pooling, group in seeds.items())
-            yield f"{comparison.name}: not all poolings have the same seeds ({lists}); differences use the shared ones."
+            yield f"{comparison.name}: not all poolings have the same seeds ({lists}); differences use all of them."
 
 
 def run_cards(comparisons: Iterable[Comparison], results: Path) -> Iterator[RunCard]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wsol.comparison.paired_scores import FEWEST_SEEDS
 from wsol.comparison.summary import FLATTERY, HELD_OUT, ORACLE, SCORE
 from wsol.maps.stored_maps import Degenerate
 from wsol.report.content import Cell, Column, Table
@@ -17,6 +18,7 @@ from wsol.scoring.score import FAITHFULNESS
 from wsol.training.with_boxes.saliency import SALIENCY
 
 ORACLES = "oracle: τ on test, beside the same at τ on val"
+TOO_SMALL = "n too small"
 DEGENERATE, COST = "degenerate maps", "ms/image"
 _RATIO = {"box_area_ratio"}  # scores that are no shares, and so are not printed as percent
 
@@ -81,8 +83,11 @@ def score_table(
     theorems = facts["same_as"].fillna("").ne("").any()
     exact = facts["exact"].fillna("").ne("").any()
     costs = facts["ms_per_image"].notna().any()
+    seeds = {line: min(record["seeds"] for record in _records(summary) if _line(record) == line) for line in lines}
+    few = any(is_few(pooling, seeds[pooling, name]) for pooling, name in lines)
     columns = [Column("pooling"), Column("map"), *([Column("by theorem")] if theorems else [])]
     columns += [Column("exact")] if exact else []
+    columns += [Column("seeds")] if few else []
     columns += [column for _, column in scores]
     columns += [Column(DEGENERATE), Column(COST)] if costs else []
     rows = []
@@ -90,12 +95,28 @@ def score_table(
         row = [Cell(_pooling(pooling), pooling), Cell(name, name)]
         row += [Cell(_text(facts_of[pooling, name]["same_as"]))] if theorems else []
         row += [Cell(_text(facts_of[pooling, name]["exact"]))] if exact else []
+        row += [_seeds_cell(pooling, seeds[pooling, name])] if few else []
         for (score, kind), _ in scores:
             line = at.get((pooling, name, score, kind))
             row.append(_missing_cell(pooling, name, kind, missing) if line is None else _cell(line))
         row += list(_fact_cells(facts_of[pooling, name])) if costs else []
         rows.append(row)
     return Table(title, columns, rows)
+
+
+def _line(record: dict[str, Any]) -> tuple[str, str]:
+    return record["pooling"], record["map"]
+
+
+def is_few(pooling: str, seeds: int) -> bool:
+    """Return whether a row has fewer than three seeds, and so no interval; what nothing trained has no seeds."""
+    return pooling != NONE and 0 < seeds < FEWEST_SEEDS
+
+
+def _seeds_cell(pooling: str, seeds: int) -> Cell:
+    if pooling == NONE:
+        return Cell("–")
+    return Cell(f"{seeds}: {TOO_SMALL}" if is_few(pooling, seeds) else str(seeds), seeds)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -131,11 +152,19 @@ def _cell(line: dict[str, Any]) -> Cell:
     if np.isnan(line["mean"]):
         return Cell("–")
     half, difference = line["half_width"], " - " in line["pooling"]
+    if is_few(line["pooling"], line["seeds"]) and line["values"]:
+        sign = line["kind"] == FLATTERY
+        each = (_plain(line["score"], value, sign) for value in line["values"])
+        return Cell("; ".join(each), line["mean"], False, _hint(line), tuple(line["runs"]))
     if line["score"] in _RATIO:
         text = percent_or_ratio(line["score"], line["mean"], difference) + ("" if np.isnan(half) else f" ± {half:.2f}")
     else:
         text = percent(line["mean"], half, sign=difference or line["kind"] == FLATTERY)
     return Cell(text, line["mean"], bool(line["best"]), _hint(line), tuple(line["runs"]))
+
+
+def _plain(score: str, value: float, sign: bool) -> str:
+    return percent_or_ratio(score, value, sign) if score in _RATIO else percent(value, sign=sign)
 
 
 def percent_or_ratio(score: str, value: float, sign: bool = False) -> str:
@@ -150,10 +179,12 @@ def _hint(line: dict[str, Any]) -> str:
     seeds = "" if untrained else f"{line['seeds']} seed{'s' if line['seeds'] > 1 else ''}, "
     parts = [f"{seeds}{line['images']} images"]
     if not np.isnan(line["low"]):
-        covers = "" if line["seeds"] > 1 and line["pooling"] != NONE else " (of images alone)"
+        covers = " (of images alone)" if line["pooling"] == NONE else ""
         parts.append(f"95 % interval {line['low']:.4f} to {line['high']:.4f}{covers}")
     if not np.isnan(line["std"]):
         parts.append(f"standard deviation over seeds {line['std']:.4f}")
+    if not np.isnan(line["bias"]):
+        parts.append(f"bias of the best τ on these images, by bootstrap, {line['bias']:+.4f}")
     if not np.isnan(line["p"]):
         parts.append(f"p {line['p']:.2g}, by Holm {line['p_holm']:.2g}")
     return "; ".join(parts)
@@ -225,7 +256,8 @@ def _difference_row(line: dict[str, Any]) -> list[Cell]:
         Cell(value, line["mean"], hint=_hint(line), runs=runs),
     ]
     if np.isnan(line["low"]):
-        row.append(Cell("not known", hint="not all records are on disk"))
+        few = is_few(line["pooling"], line["seeds"])
+        row.append(Cell(TOO_SMALL) if few else Cell("not known", hint="not all records are on disk"))
     else:
         ends = f"{scale * line['low']:+.2f} to {scale * line['high']:+.2f}".replace("-", "−")
         row.append(Cell(ends, line["low"]))

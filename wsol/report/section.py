@@ -13,6 +13,7 @@ from PIL import Image
 from wsol.atomic_files import read_json
 from wsol.comparison.comparison import Comparison, scores_of
 from wsol.comparison.diagnosis import OBJECT_COUNTS, OBJECT_SIZES, by_group, error_shares, object_counts, object_sizes
+from wsol.comparison.normalizations import NORMALIZATIONS, TAU, by_normalization
 from wsol.comparison.saved_maps import ScoredMap, held_out
 from wsol.comparison.summary import MeasuredLines, summarize
 from wsol.data.ground_truth import truth_of
@@ -98,6 +99,7 @@ def write_section(
         difference_table(summary),
         _ledger(lines, set(comparison.rows["score"])),
         *_diagnosis(records, groups, any(lines[line][0].trained for line in shown)),
+        *_normalizations(shown, lines, predictions),
     ]
     return Written(
         Section(
@@ -186,7 +188,7 @@ def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str
                     continue
                 supervision = _with_val(_supervision(score, scored.protocol, kind, chosen), settings)
                 ledger[name + suffix] = supervision
-                if supervision.oracle:
+                if score.threshold == "oracle":
                     at_val = replace(score, threshold="held_out")
                     on_val = _supervision(at_val, scored.protocol, kind, chosen)
                     ledger[held_out(name) + suffix] = _with_val(on_val, settings)
@@ -199,7 +201,8 @@ def _ledger(lines: Mapping[tuple[str, str], Sequence[ScoredMap]], shown: set[str
         "authors had. Where nothing chose the checkpoint, it is the last "
         "epoch's; where nothing chose the hyper-parameters, they were fixed beforehand, and tuning outside of these "
         "runs cannot be seen. Test labels: the map is made for the true class. The boxes that an oracle is scored on "
-        "chose its threshold."
+        "chose its threshold. Box choice: of all boxes of a map (rule every), the one that fits the test boxes best is "
+        "scored."
     ]
     return Table("Supervision", [Column(name) for name in LEDGER_COLUMNS], rows, notes)
 
@@ -295,6 +298,32 @@ def _by(
     ]
     columns = [Column(title), Column("images"), *(Column(name) for name in frames)]
     yield Table(f"GT-known localization by {title}, percent", columns, rows, [note])
+
+
+def _normalizations(
+    shown: Sequence[tuple[str, str]],
+    lines: Mapping[tuple[str, str], Sequence[ScoredMap]],
+    predictions: pd.DataFrame | None,
+) -> Iterator[Table]:
+    """Yield the table of both normalizations at 20 %, of the settings that have maps on disk."""
+    rows = []
+    for line in shown if predictions is not None else ():
+        scored = min(lines[line], key=lambda scored: scored.seed)
+        maps = scored.maps()
+        if maps is None or predictions is None or maps.image_ids.tolist() != predictions["image_id"].tolist():
+            continue
+        numbers = by_normalization(maps, truth_of(predictions), scored.protocol)
+        cells = (Cell(f"{100 * value:.1f}", value) for pair in numbers.values() for value in pair)
+        rows.append([Cell(f"{_label(line)}, seed {scored.seed}"), *cells])
+    if rows:
+        columns = [Column("setting")]
+        for text in NORMALIZATIONS.values():
+            columns += [Column("GT-known", text), Column("boxes over 95 % of the frame", text)]
+        note = (
+            f"One seed, the largest component above τ {TAU}: of the range of the map (min-max), and of its maximum. "
+            "Where many boxes cover the frame, a score is that of the frame itself."
+        )
+        yield Table("Normalizations at 20 %, percent of images", columns, rows, [note])
 
 
 def _gallery(

@@ -10,11 +10,12 @@ import pandas as pd
 from wsol.atomic_files import read_json, write_text
 from wsol.comparison.bootstrap import RESAMPLES
 from wsol.comparison.comparison import Comparison, measure
+from wsol.comparison.paired_scores import FEWEST_SEEDS
 from wsol.comparison.summary import MeasuredLines, summarize
 from wsol.data.preparation import share_of_test
 from wsol.report.content import Table
 from wsol.report.missing_runs import command_for, missing_runs
-from wsol.report.score_table import COST, DEGENERATE, protocol_parts, score_table
+from wsol.report.score_table import COST, DEGENERATE, TOO_SMALL, is_few, protocol_parts, score_table
 from wsol.report.table_formats import latex, markdown
 from wsol.runs.as_is import AS_IS
 from wsol.runs.experiment import PSOL
@@ -171,26 +172,39 @@ def _of_seeds(runs: Mapping[str, Mapping[str, Any]], failed: Mapping[str, Mappin
 def _of_intervals(summary: pd.DataFrame) -> list[str]:
     """Return the notes on ±, bold and p-values."""
     notes = []
+    few = summary[[is_few(pooling, seeds) for pooling, seeds in zip(summary["pooling"], summary["seeds"], strict=True)]]
+    if len(few):
+        rows = ", ".join(dict.fromkeys(few["pooling"]))
+        notes.append(
+            f"Seeds: {TOO_SMALL} for an interval, a test or bold print with fewer than {FEWEST_SEEDS} ({rows}); the "
+            "value of each seed is listed."
+        )
     if summary["half_width"].notna().any():
-        seeds = summary.loc[~summary["pooling"].isin([NONE]), "seeds"]
-        alone = " With one seed it covers the images alone." if (seeds == 1).any() else ""
-        if (seeds == 0).all():
+        if (summary.loc[summary["pooling"] != NONE, "seeds"] == 0).all():
             notes.append(
                 f"±: half of the 95 % interval, of the test images alone, because nothing was trained ({RESAMPLES:,} "
-                "bootstrap resamples, each scored as a whole, with the threshold chosen again). Numbers have the "
-                "digits that it allows."
+                "bootstrap resamples, each scored as a whole; a threshold that val or test images choose is chosen "
+                "again, from a resample of these). Numbers have the digits that it allows."
             )
         else:
             notes.append(
                 "±: half of the 95 % interval of the mean over seeds, of both test images and training seeds, crossed "
                 f"(Obuchowski and Rockette 1995, with the quantiles of Howe 1974; images by {RESAMPLES:,} bootstrap "
-                f"resamples, each scored as a whole, with the threshold chosen again).{alone} Baselines have no seeds. "
-                "Numbers have the digits that it allows."
+                "resamples, each scored as a whole; a threshold that val or test images choose is chosen again, from a "
+                "resample of these; box areas, coverage and leakage are read at the chosen threshold alone). Baselines "
+                "have no seeds. Numbers have the digits that it allows."
             )
+    if summary["bias"].notna().any():
+        largest = summary.iloc[int(summary["bias"].abs().argmax())]
+        notes.append(
+            "The best τ on test makes a score too high, the more so the fewer images there are: here by up to "
+            f"{100 * largest['bias']:.1f} points ({largest['pooling']} {largest['map']}, {largest['score']}; bootstrap "
+            "estimate of the bias). The scores are not corrected for it."
+        )
     if summary["best"].any():
         notes.append(
-            "Bold: the best of its column, and what a paired test does not distinguish from it (5 %, Holm's correction "
-            "within the column)."
+            "Bold: the best of its column, and what a test does not distinguish from it (5 %, Holm's correction within "
+            "the column)."
         )
     tested = summary[summary["p_holm"].notna()]
     tested = tested[
@@ -198,9 +212,14 @@ def _of_intervals(summary: pd.DataFrame) -> list[str]:
     ]  # the same for each map
     if len(tested):
         clear = tested[tested["p_holm"] < 0.05]
-        paired = "image by image" if (tested["seeds"] == 0).all() else "seed by seed on the same images"
+        between = (
+            "Differences are taken image by image."
+            if (tested["seeds"] == 0).all()
+            else "Differences between heads are of means over seeds, on the same images: seeds of different heads are "
+            "not paired (Welch 1947)."
+        )
         notes.append(
-            f"Differences are taken {paired}. Corrected for all of this table (Holm), "
+            f"{between} Corrected for all of this table (Holm), "
             f"{len(clear)} of {len(tested)} are significant at 5 %; all p-values are in the .csv."
         )
     return notes
@@ -331,7 +350,8 @@ def write_files(comparison: Comparison, summary: pd.DataFrame, table: Table, out
     """Write a table that was made before; see `write_tables`."""
     name = comparison.file_name(out)
     paths = {suffix: out / "tables" / f"{name}.{suffix}" for suffix in ("csv", "md", "tex")}
-    save_frame(paths["csv"], summary.assign(runs=[";".join(runs) for runs in summary["runs"]]))
+    values = [";".join(f"{value:.6g}" for value in values) for values in summary["values"]]
+    save_frame(paths["csv"], summary.assign(runs=[";".join(runs) for runs in summary["runs"]], values=values))
     write_text(paths["md"], markdown(table))
     write_text(paths["tex"], latex(table))
     return paths

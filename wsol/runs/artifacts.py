@@ -72,7 +72,9 @@ class RunArtifacts:
         """
         path = self.folder.record_file(split, self.evaluation.record_key(source, rule))
         record = load_or_none(path, load_record)
-        if record is None or (point is not None and record.operating_point != point):
+        # A record of an older version lacks `fills_frame`, which verdicts read.
+        stale = record is None or record.fills_frame is None
+        if record is None or stale or (point is not None and record.operating_point != point):
             record = match()
             save_frame(path, record.to_frame())
         return record

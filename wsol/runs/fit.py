@@ -23,7 +23,6 @@ from wsol.networks.classifier import Classifier, with_pooling
 from wsol.networks.inference import evaluation_mode
 from wsol.runs.experiment import Experiment
 from wsol.runs.folder import RunFolder, load_classifier, load_or_none, save_classifier, save_frame
-from wsol.runs.tuning import copy_classifier
 from wsol.training.train import Checkpointing, train
 
 log = logging.getLogger(__name__)
@@ -148,13 +147,8 @@ def _load(classifier: Classifier, folder: RunFolder) -> bool:
 
 
 def _train(trainer: Trainer, folder: RunFolder) -> Classifier | None:
-    """Train a classifier, or copy that of a search's best trial; None if training diverged."""
+    """Train a classifier; None if training diverged."""
     experiment = trainer.trained
-    if experiment.tuned is not None and copy_classifier(experiment.tuned, experiment.seed, folder.classifier_file):
-        copied = trainer.untrained()
-        if _load(copied, folder):
-            log.info("%s is the best trial's network.", folder.path.name)
-            return copied
     classifier = trainer.untrained()
     trainer.check_maps_once(classifier)
     try:

@@ -27,7 +27,7 @@ from wsol.runs.experiment import PSOL
 from wsol.scoring.box_ranges import BoxRanges, BoxRule, StoredBoxes
 from wsol.scoring.boxes.largest import largest
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.match_maps import Matches, Scratch, counted
+from wsol.scoring.match_maps import Matches, Scratch, counted, fills
 from wsol.scoring.matching import best_of, true_boxes_of
 from wsol.scoring.protocol import Protocol
 from wsol.scoring.record import LocalizationRecord
@@ -207,6 +207,7 @@ def match_boxes(
     best_iou = np.empty((count, len(thresholds)), np.float32)
     predicted, true_boxes = np.empty((2, count, kept, 4), np.float32)
     zero, known = np.zeros(1, np.int32), boxes.known
+    fills_frame = np.empty(best_iou.shape, bool)
     for n in range(count):
         size = ground_truth.size(n)
         if not known[n] or not len(ground_truth.boxes[n]):
@@ -217,10 +218,12 @@ def match_boxes(
         best = best_of(BoxRanges(regressed, zero, zero + 1, np.zeros(1, np.int64)), true)
         best_iou[n] = best.iou
         grid = protocol.grid or size
+        fills_frame[n] = fills(best.boxes, grid)
         predicted[n] = resize_boxes(regressed, grid, size)
         true_boxes[n] = resize_boxes(true[best.true_index], grid, size)
     nothing = np.full(count, np.nan, np.float32)
-    return Matches(best_iou, predicted, true_boxes, np.zeros((count, len(LABEL_FREE)), np.int64), nothing, nothing)
+    label_free = np.zeros((count, len(LABEL_FREE)), np.int64)
+    return Matches(best_iou, predicted, true_boxes, label_free, nothing, nothing, fills_frame, nothing)
 
 
 def psol_supervision(score: Score, protocol: Protocol) -> Supervision:
@@ -228,4 +231,5 @@ def psol_supervision(score: Score, protocol: Protocol) -> Supervision:
 
     At test no map is made, so that no class is given and no threshold is read.
     """
-    return replace(supervision_of(score, protocol), map_class=NOTHING, threshold=NOTHING, hyper_parameters=VAL_BOXES)
+    supervision = supervision_of(score, protocol)
+    return replace(supervision, map_class=NOTHING, threshold=NOTHING, box_choice=NOTHING, hyper_parameters=VAL_BOXES)

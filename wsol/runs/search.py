@@ -20,7 +20,7 @@ from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
 from wsol.runs.experiment import Experiment
 from wsol.runs.fit import COLLAPSED, DIVERGED, Trainer, build_seeded, check_maps, fit, is_collapsed
-from wsol.runs.folder import load_or_none, save_classifier, save_frame
+from wsol.runs.folder import load_or_none, save_frame
 from wsol.runs.head_name import file_name
 from wsol.runs.tuning import CLASSIFICATION, LOCALIZATION, TRIAL_COLUMNS, Tuned, Tuning, best_of
 from wsol.scoring.boxes.largest import largest
@@ -33,10 +33,19 @@ log = logging.getLogger(__name__)
 
 
 def search_settings(trainer: Trainer) -> Experiment:
-    """Return the experiment of a trainer with the training settings that its search chooses; as it is without one."""
+    """Return the experiment of a trainer with the training settings that its search chooses; as it is without one.
+
+    Raises:
+        ValueError: if the seed of the run is that of the search, and as `tune`.
+    """
     experiment = trainer.experiment
     if experiment.tuning is None or experiment.tuned is not None:
         return experiment
+    if experiment.seed == experiment.tuning.seed:
+        raise ValueError(
+            f"seed={experiment.seed} chooses the settings, so it cannot be reported. Choose another seed, or another "
+            "tune.seed."
+        )
 
     def check_run() -> None:
         trainer.check_maps_once(trainer.untrained())
@@ -130,7 +139,7 @@ class _Search:
                 log.info(
                     "%s: trial %d of %d, %s", self.folder.name, trial + 1, self.tuning.trials, point or "as it is set"
                 )
-                result = self.trial(trial, settings[trial], best_of(trials))
+                result = self.trial(trial, settings[trial])
                 write_json(file, result)
             trials.append(result)
         chosen = best_of(trials)
@@ -145,23 +154,8 @@ class _Search:
                 self.folder / "trials.csv",
             )
             chosen = 0
-        for trial in range(self.tuning.trials):
-            if trial != chosen:
-                self.network_file(trial).unlink(missing_ok=True)
-        point = points[chosen]
-        whole = self.tuning.epochs in (None, self.experiment.train.epochs)
-        return Tuned(
-            self.tuning,
-            self.experiment.train,
-            chosen,
-            replace(self.experiment.train, **point),  # type: ignore[arg-type]
-            frame,
-            kept if whole and (kept := self.network_file(chosen)).exists() else None,
-        )
-
-    def network_file(self, trial: int) -> Path:
-        """Return the path of a trial's network, which is kept for the best trial so far."""
-        return self.folder / f"trial-{trial:02d}.pt"
+        train = replace(self.experiment.train, **points[chosen])  # type: ignore[arg-type]
+        return Tuned(self.tuning, self.experiment.train, chosen, train, frame)
 
     def check_maps(self) -> None:
         """Raise ValueError if the run, or the CAM that chooses, cannot make its maps."""
@@ -179,9 +173,8 @@ class _Search:
         epochs = {} if self.tuning.epochs is None else {"epochs": self.tuning.epochs}
         return replace(self.experiment.train, **point, **epochs)  # type: ignore[arg-type]
 
-    def trial(self, trial: int, settings: TrainSettings, best: int | None) -> dict[str, Any]:
+    def trial(self, trial: int, settings: TrainSettings) -> dict[str, Any]:
         tried = {name: asdict(settings)[name] for name in self.tuning.space}
-        self.network_file(trial).unlink(missing_ok=True)  # of the same trial, if it was made before
         experiment = replace(self.experiment, seed=self.tuning.seed, train=settings)
         classifier = build_seeded(experiment.seed, self.build_classifier)
         checkpoint = self.folder / "training.ckpt"
@@ -197,13 +190,7 @@ class _Search:
             return {"trial": trial, "status": DIVERGED, "score": None, **tried}
         checkpoint.unlink(missing_ok=True)
         seconds = sum(epoch["seconds"] for epoch in history)
-        result = {"trial": trial, **self.score(classifier), "seconds": seconds, **tried}
-        before = None if best is None else load_or_none(self.folder / f"trial-{best:02d}.json", read_json)
-        if best_of([result] if before is None else [before, result]) == trial:
-            save_classifier(self.network_file(trial), classifier, history)
-            if best is not None:
-                self.network_file(best).unlink(missing_ok=True)
-        return result
+        return {"trial": trial, **self.score(classifier), "seconds": seconds, **tried}
 
     def score(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION

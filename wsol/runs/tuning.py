@@ -1,19 +1,24 @@
 """Describe a search for training settings, and what it chose."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from wsol.atomic_files import whole_file
 from wsol.training.train import TrainSettings
 
 CLASSIFICATION, LOCALIZATION = "classification", "localization"
-_SEARCHED = ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing")  # fractions above 0
+_SEARCHED = (
+    "lr",
+    "head_lr",
+    "new_lr",
+    "weight_decay",
+    "momentum",
+    "warmup_epochs",
+    "label_smoothing",
+)  # fractions above 0
 # Columns of `trials.csv`, beside the settings that were tried.
 TRIAL_COLUMNS = ("trial", "status", "score", "top1_cls", "cross_entropy", "max_box_acc", "seconds")
 
@@ -30,14 +35,15 @@ class Tuning:
         space: field of `TrainSettings` -> [low, high], drawn log-uniformly.
         select: `classification`: the best top-1 on `val`, among ties the least cross entropy. `localization`: the best
             MaxBoxAcc of CAM on `val`, which uses its boxes, as tables state.
-        seed: of the points, and of every trial's training.
-        epochs: of each trial; None: as many as the training itself, so that the best one need not be repeated.
+        seed: of the points, and of every trial's training. Runs of this seed are refused: the settings were chosen by
+            its luck, so that its score would be too high.
+        epochs: of each trial; None: as many as the training itself.
     """
 
     trials: int = 8
     space: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"lr": (3e-4, 3e-2), "head_lr": (1e-3, 1e-1)})
     select: Literal["classification", "localization"] = "classification"
-    seed: int = 0
+    seed: int = 1000
     epochs: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +82,6 @@ class Tuned:
         chosen: number of the chosen trial.
         train: settings of that trial, with the epochs of the training itself.
         trials: a row per trial, `TRIAL_COLUMNS` and the settings tried.
-        classifier_file: the chosen trial's network, if it equals that of the run with `tuning.seed`; None otherwise.
     """
 
     tuning: Tuning
@@ -84,7 +89,6 @@ class Tuned:
     chosen: int
     train: TrainSettings
     trials: pd.DataFrame
-    classifier_file: Path | None
 
     def about(self) -> dict[str, Any]:
         """Return the search as plain data, for the run's settings."""
@@ -106,12 +110,3 @@ def best_of(trials: Sequence[Mapping[str, Any]]) -> int | None:
     if not learned:
         return None
     return int(max(learned, key=lambda trial: (trial["score"], -trial["cross_entropy"], -trial["trial"]))["trial"])
-
-
-def copy_classifier(tuned: Tuned, seed: int, path: Path) -> bool:
-    """Copy the chosen trial's network to a run's path, if the run would train the same; return False if not."""
-    if tuned.classifier_file is None or seed != tuned.tuning.seed:
-        return False
-    with whole_file(path) as aside:
-        shutil.copyfile(tuned.classifier_file, aside)
-    return True

@@ -21,7 +21,7 @@ from wsol.scoring.matching import Best, best_of, true_boxes_of
 from wsol.scoring.pixel_scores import score_histograms
 from wsol.scoring.pointing import peak_and_energy
 from wsol.scoring.protocol import Protocol
-from wsol.scoring.record import LocalizationRecord
+from wsol.scoring.record import FRAME, LocalizationRecord
 from wsol.scoring.score_map import fill_score_map
 from wsol.scoring.thresholds import LABEL_FREE, index_below, label_free_thresholds
 from wsol.threads import in_threads
@@ -93,6 +93,7 @@ class ImageMatch(NamedTuple):
     label_free: NDArray[np.int64]  # (L,) indices of the thresholds that the map alone chooses
     peak_distance: float  # pixels from the map's peak to the nearest true box
     energy_inside: float  # share of the map's sum inside the true boxes
+    map_side: float  # shorter side of the score map in pixels
 
 
 def match_image(
@@ -106,10 +107,10 @@ def match_image(
     """Match one score map under all box rules; without a rule, no true box is read."""
     label_free = index_below(thresholds, label_free_thresholds(score_map))
     if not rules:
-        return ImageMatch({}, np.zeros((0, 4), np.float32), label_free, np.nan, np.nan)
+        return ImageMatch({}, np.zeros((0, 4), np.float32), label_free, np.nan, np.nan, min(score_map.shape))
     true = true_boxes_of(truth.boxes[index], truth.size(index), protocol)
     best = {name: best_of(rule(score_map, thresholds, protocol), true) for name, rule in rules.items()}
-    return ImageMatch(best, true, label_free, *peak_and_energy(score_map, true))
+    return ImageMatch(best, true, label_free, *peak_and_energy(score_map, true), min(score_map.shape))
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class Matches:
     label_free: NDArray[np.int64]  # (N, L) indices of the thresholds that the map alone chooses, see `LABEL_FREE`
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box, on the score map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes
+    fills_frame: NDArray[np.bool_]  # (N, T) whether the box covers over 95 % of the frame
+    map_side: NDArray[np.float32]  # (N,) shorter side of the score map in pixels
 
 
 def match_maps(
@@ -152,6 +155,7 @@ def match_maps(
     true_boxes = np.empty_like(boxes)
     label_free = np.empty((count, len(LABEL_FREE)), np.int64)
     peak_distance, energy_inside = np.empty((2, count), np.float32)
+    fills_frame, map_side = np.empty(best_iou.shape, bool), np.empty(count, np.float32)
     scratch = Scratch()
 
     def score(start: int) -> None:
@@ -160,13 +164,21 @@ def match_maps(
             match = match_image(scratch.read(maps, n, size, protocol), truth, n, {"": box_rule}, thresholds, protocol)
             best = match.best[""]
             best_iou[n] = best.iou
+            fills_frame[n] = fills(best.boxes, protocol.grid or size)
             boxes[n] = _on_image(best.boxes[kept], size, protocol)
             true_boxes[n] = _on_image(match.true_boxes, size, protocol)[best.true_index[kept]]
-            label_free[n], peak_distance[n], energy_inside[n] = match[2:]
+            label_free[n], peak_distance[n], energy_inside[n], map_side[n] = match[2:]
 
     for _ in in_threads(score, range(0, count, _BATCH)):
         pass
-    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside)
+    return Matches(best_iou, boxes, true_boxes, label_free, peak_distance, energy_inside, fills_frame, map_side)
+
+
+def fills(boxes: NDArray[np.float32], size: Size) -> NDArray[np.bool_]:
+    """Return whether boxes (..., 4) cover more than 95 % of a frame of this size, in pixels."""
+    height, width = size
+    areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return np.asarray(areas > FRAME * height * width)
 
 
 def match_pixels(
@@ -254,4 +266,6 @@ def make_record(
         peak_distance=matches.peak_distance,
         energy_inside=matches.energy_inside,
         protocol=protocol,
+        fills_frame=matches.fills_frame,
+        map_side=matches.map_side,
     )

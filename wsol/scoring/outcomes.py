@@ -58,6 +58,10 @@ class Outcomes:
             return self.values[:, 0].astype(bool)
         return None
 
+    def curves(self, means: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return the score at each IoU and score-map threshold, of a score that chooses thresholds: (..., D, T)."""
+        return means.reshape(*means.shape[:-1], len(self.iou_thresholds), -1)
+
     def at(self, points: Sequence[int]) -> "Outcomes":
         """Return the same score at thresholds that were chosen on other images.
 

@@ -49,8 +49,9 @@ class Protocol:
             inside the box, and so are true boxes, cut to whole pixels; where nothing is foreground, the box is the
             pixel (0, 0).
         true_boxes: compare with `all` true boxes of an image, or with its `first`.
-        map_class: the class that maps are made for. `predicted`: an image counts only where the class is right, so
-            that the protocol admits only scores that need the class.
+        map_class: the class that maps are made for. `predicted`: the class that ranks first, so that an image counts
+            only where the class is right; a score with the class given, such as GT-known Loc, reads the map of the true
+            class all the same. Scores that read the map without a threshold are not admitted.
         threshold: a τ that is part of the protocol; None: each score names what chooses it.
         rectify: `none`: activation maps as they are. `relu`: cut at 0, before anything else.
         percentile: of `percentile` and `ivr`, in [0, 100], linear between values (`numpy.percentile`); None for the
@@ -144,8 +145,9 @@ class Protocol:
         convention = {"half_open": "boxes as edges", "inclusive": "boxes with their last pixel inside"}[self.iou]
         count = {"all": "all true boxes", "first": "the first true box"}[self.true_boxes]
         tau = "" if self.threshold is None else f"; τ {self.threshold}"
+        of_class = {"true": "true class", "predicted": "predicted class, of the true one where it is given"}
         return (
-            f"maps of the {self.map_class} class{rectified}, {steps}{cut}; boxes around {around}; "
+            f"maps of the {of_class[self.map_class]}{rectified}, {steps}{cut}; boxes around {around}; "
             f"IoU of {convention} with {count}{tau}"
         )
 
@@ -164,7 +166,7 @@ class Protocol:
             raise ValueError(
                 f"Protocol {self.name!r} cuts at τ = {self.threshold}, so score {name!r} is not part of it."
             )
-        if self.map_class == "predicted" and not needs_class:
+        if self.map_class == "predicted" and reads_map:
             raise ValueError(f"Protocol {self.name!r} predicts the class, so score {name!r} is not part of it.")
 
     def admits(self, threshold: ThresholdPolicy | None, needs_class: bool, reads_map: bool = False) -> bool:

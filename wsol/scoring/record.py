@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from wsol.scoring.box_agreement import Extent, extent_of
 from wsol.scoring.thresholds import LABEL_FREE, best_index, find_threshold
 
+FRAME = 0.95  # share of the frame above which a box covers it
+
 
 @dataclass(frozen=True)
 class PixelRecord:
@@ -67,6 +69,8 @@ class LocalizationRecord:
     peak_distance: NDArray[np.float32]  # (N,) pixels from the map's peak to the nearest true box; NaN without a map
     energy_inside: NDArray[np.float32]  # (N,) share of the map's sum inside the true boxes; NaN without a map
     protocol: Mapping[str, object] = field(default_factory=dict)  # protocol of the numbers, as plain data
+    fills_frame: NDArray[np.bool_] | None = None  # (N, T) whether that box covers over 95 % of the frame; None: unknown
+    map_side: NDArray[np.float32] | None = None  # (N,) shorter side of the score map in pixels; None: unknown
     has_boxes: bool = True  # False once the record is read at another threshold than `boxes` was saved at
 
     def at(self, score_threshold: float) -> "LocalizationRecord":
@@ -86,9 +90,16 @@ class LocalizationRecord:
         Args:
             policy: a key of `LABEL_FREE`.
         """
-        points = self.label_free[:, list(LABEL_FREE).index(policy)]
-        own = self.best_iou[np.arange(len(self.best_iou)), points]
-        return replace(self, best_iou=own[:, None], thresholds=np.full(1, np.nan), operating_point=0, has_boxes=False)
+        images, points = np.arange(len(self.best_iou)), self.label_free[:, list(LABEL_FREE).index(policy)]
+        fills = None if self.fills_frame is None else self.fills_frame[images, points][:, None]
+        return replace(
+            self,
+            best_iou=self.best_iou[images, points][:, None],
+            fills_frame=fills,
+            thresholds=np.full(1, np.nan),
+            operating_point=0,
+            has_boxes=False,
+        )
 
     def extent(self) -> Extent:
         """Return area ratio, coverage and leakage of each image's box.
@@ -120,6 +131,10 @@ class LocalizationRecord:
                 "energy_inside": self.energy_inside,
             }
         )
+        if self.fills_frame is not None:
+            frame["fills_frame"] = list(self.fills_frame)
+        if self.map_side is not None:
+            frame["map_side"] = self.map_side
         frame.attrs = {
             "thresholds": self.thresholds.tolist(),
             "operating_point": self.operating_point,
@@ -148,6 +163,8 @@ class LocalizationRecord:
             peak_distance=columns["peak_distance"].astype(np.float32),
             energy_inside=columns["energy_inside"].astype(np.float32),
             protocol=attrs["protocol"],
+            fills_frame=columns["fills_frame"].astype(bool) if "fills_frame" in columns else None,
+            map_side=columns["map_side"].astype(np.float32) if "map_side" in columns else None,
         )
 
 

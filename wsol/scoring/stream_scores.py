@@ -10,7 +10,7 @@ from tqdm import tqdm
 from wsol.data.ground_truth import GroundTruth
 from wsol.scoring.box_ranges import BoxRule
 from wsol.scoring.compilation import compile_engine
-from wsol.scoring.match_maps import MapSource, Scratch, match_image
+from wsol.scoring.match_maps import MapSource, Scratch, fills, match_image
 from wsol.scoring.outcomes import Outcomes
 from wsol.scoring.pixel_scores import score_histograms
 from wsol.scoring.protocol import Protocol
@@ -290,12 +290,14 @@ class _Block:
                 class_ids=record.class_ids.repeat(count),
                 class_rank=record.class_rank.repeat(count),
                 best_iou=record.best_iou.reshape(-1, 1),
+                fills_frame=None if record.fills_frame is None else record.fills_frame.reshape(-1, 1),
                 boxes=self.boxes[rule].reshape(-1, 4),
                 true_boxes=self.true_boxes[rule].reshape(-1, 4),
                 thresholds=np.full(1, np.nan),
                 label_free=np.broadcast_to(np.int64(0), (len(record.image_ids) * count, len(LABEL_FREE))),
                 peak_distance=record.peak_distance.repeat(count),
                 energy_inside=record.energy_inside.repeat(count),
+                map_side=None if record.map_side is None else record.map_side.repeat(count),
                 has_boxes=True,
             )
         return self.every_threshold[rule]
@@ -332,18 +334,20 @@ class _Matcher:
         iou = {name: np.empty((count, grid), np.float32) for name in rules}
         boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
         true_boxes = {name: np.empty((count, grid, 4), np.float32) for name in rules}
+        fills_frame = {name: np.empty((count, grid), bool) for name in rules}
         label_free = np.empty((count, len(LABEL_FREE)), np.int64)
-        peak_distance, energy_inside = np.full((2, count), np.nan, np.float32)
+        peak_distance, energy_inside, map_side = np.full((3, count), np.nan, np.float32)
         histograms = np.zeros((count, 2, grid + 1), np.int32) if read_mask else np.zeros((count, 2, 1), np.int32)
         for place, n in enumerate(places):
             score_map = self._score_map(n)
             match = match_image(score_map, truth, n, rules, thresholds, protocol)
-            label_free[place] = match.label_free
+            label_free[place], map_side[place] = match.label_free, match.map_side
             if split.from_maps:
                 peak_distance[place], energy_inside[place] = match.peak_distance, match.energy_inside
             for name, best in match.best.items():
                 iou[name][place], boxes[name][place] = best.iou, best.boxes
                 true_boxes[name][place] = match.true_boxes[best.true_index]
+                fills_frame[name][place] = fills(best.boxes, (score_map.shape[0], score_map.shape[1]))
             if read_mask is not None:
                 size = (score_map.shape[0], score_map.shape[1])
                 histograms[place] = score_histograms(score_map, read_mask(n, size), thresholds)
@@ -362,6 +366,8 @@ class _Matcher:
                 label_free=label_free,
                 peak_distance=peak_distance,
                 energy_inside=energy_inside,
+                fills_frame=fills_frame[name],
+                map_side=map_side,
                 has_boxes=False,
             )
             for name in rules

@@ -7,6 +7,7 @@ from wsol.scoring.protocol import Protocol
 from wsol.scoring.score import PIXELS, Score
 
 NOTHING = "none"
+EVERY = "every"  # the box rule that gives all boxes of a map
 TRAIN_LABELS, TEST_LABELS, TEST_BOXES, TEST_MASKS = "train labels", "test labels", "test boxes", "test masks"
 VAL_LABELS, VAL_BOXES = "val labels", "val boxes"
 HELD_OUT_OF_TEST = "boxes held out of test"  # of images that are not scored
@@ -25,6 +26,7 @@ class Supervision:
         map_class: the class that maps are made for, where the score depends on it.
         normalization: how maps are scaled to [0, 1].
         threshold: the score-map threshold τ.
+        box_choice: which of several boxes of a map is scored; `none` where the rule gives one box.
     """
 
     training: str = NOTHING
@@ -33,6 +35,7 @@ class Supervision:
     map_class: str = NOTHING
     normalization: str = NOTHING
     threshold: str = NOTHING
+    box_choice: str = NOTHING
 
     @property
     def oracle(self) -> bool:
@@ -60,7 +63,7 @@ def supervision_of(
     """
     reads_map = score.threshold is not None or score.reads_map
     # Where the class must be right for a box to count, the predicted class is the true one wherever it matters.
-    given = trained and reads_map and protocol.map_class == "true" and not score.needs_class
+    given = trained and reads_map and not score.needs_class
     chose_threshold = {"oracle": TEST_MASKS if score.boxes == PIXELS else TEST_BOXES, "held_out": VAL_BOXES}
     return Supervision(
         training=training if trained else NOTHING,
@@ -68,6 +71,8 @@ def supervision_of(
         hyper_parameters=hyper_parameters,
         map_class=TEST_LABELS if given else NOTHING,
         threshold=chose_threshold.get(str(score.threshold), NOTHING),
+        # The rule `every` scores the best of all boxes, which the boxes of the scored images choose.
+        box_choice=TEST_BOXES if score.boxes == EVERY and score.threshold is not None else NOTHING,
     )
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 PLAIN = TrainingMethod()
 # Fields added later, with the values of all runs before them, so that a new option renames no run.
-_LATER = {"freeze_backbone": False, "select": "last"}
+_LATER = {"freeze_backbone": False, "select": "last", "new_lr": None, "nesterov": False, "decay_every": None}
 # Changes the seed of a step, because dropout would otherwise draw the same numbers that placed the crops.
 _DROPOUT = 0x5DEECE66
 
@@ -51,15 +51,20 @@ class TrainSettings:
         batch_size: number of images per step, over all devices together.
         optimizer: adamw or sgd.
         lr: peak learning rate of the backbone.
-        head_lr: peak learning rate of pooling and fc; None: `lr`.
+        head_lr: peak learning rate of pooling and fc; None: `new_lr`.
+        new_lr: peak learning rate of what is new in a pretrained network: the layers that a backbone adds to its trunk,
+            and the head; None: `head_lr`, or `lr` if both are None. Choe et al., CVPR 2020, train new parts at ten
+            times the rate of the trunk.
         weight_decay: weight decay of all parameters.
         momentum: momentum of sgd.
-        schedule: cosine: to zero over all steps; step: times 0.1 after each third of the epochs; constant.
+        nesterov: use Nesterov's momentum; of sgd alone.
+        schedule: cosine: to zero over all steps; step: times 0.1 after every `decay_every` epochs; constant.
+        decay_every: number of epochs between two steps of the schedule `step`; None: a third of the epochs.
         warmup_epochs: number of epochs, possibly a fraction, over which the learning rate first rises linearly.
         label_smoothing: label smoothing of the cross entropy, in [0, 1).
         precision: Fabric's name, such as 32-true, bf16-mixed, 16-mixed.
         freeze_backbone: keep the weights and the batch norms' statistics of the trunk; the head alone learns, as in
-            linear probing.
+            linear probing, and with it the layers that a backbone adds to a pretrained trunk, which are random.
         select: last: keep the weights of the last epoch; best: those of the epoch with the best top-1 accuracy on
             `val`, of equals the earliest. Boxes never choose.
 
@@ -80,6 +85,9 @@ class TrainSettings:
     precision: Any = "32-true"
     freeze_backbone: bool = False
     select: Literal["last", "best"] = "last"
+    new_lr: float | None = None
+    nesterov: bool = False
+    decay_every: float | None = None
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "sgd"):
@@ -88,14 +96,20 @@ class TrainSettings:
             raise ValueError(f"schedule must be cosine, step or constant, got {self.schedule!r}.")
         if self.select not in ("last", "best"):
             raise ValueError(f"select must be last or best, got {self.select!r}.")
-        for name in ("lr", "head_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing"):
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov needs optimizer=sgd with a momentum above 0.")
+        if self.decay_every is not None and self.schedule != "step":
+            raise ValueError(f"decay_every is read by schedule=step alone, got schedule={self.schedule}.")
+        numbers = ("lr", "head_lr", "new_lr", "weight_decay", "momentum", "warmup_epochs", "label_smoothing")
+        for name in (*numbers, "decay_every"):
             if getattr(self, name) is not None and not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
         for name in ("epochs", "batch_size", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-        if self.head_lr is not None and self.head_lr <= 0:
-            raise ValueError(f"head_lr must be above 0 or null, got {self.head_lr}.")
+        for name in ("head_lr", "new_lr", "decay_every"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0 or null, got {getattr(self, name)}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}.")
         for name in ("weight_decay", "momentum", "warmup_epochs"):
@@ -206,12 +220,14 @@ class _Trained(nn.Module):
         super().__init__()
         self.classifier, self.method, self.frozen = classifier, method, frozen
         if frozen:
-            classifier.backbone.requires_grad_(False)
+            for part in frozen_parts(classifier.backbone):
+                part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "_Trained":
         super().train(mode)
         if self.frozen:
-            self.classifier.backbone.eval()
+            for part in frozen_parts(self.classifier.backbone):
+                part.eval()
         return self
 
     def forward(self, images: Tensor, class_ids: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
@@ -362,17 +378,46 @@ def _loader(fabric: Fabric, job: _Job) -> DataLoader[Batch]:
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> Optimizer:
-    """Return the optimizer of all trainable parameters: those of `classifier.backbone` at `lr`, others at `head_lr`."""
-    head_lr = settings.lr if settings.head_lr is None else settings.head_lr
+    """Return the optimizer of all trainable parameters.
+
+    Those of `classifier.backbone` learn at `lr`, the layers that it adds to a pretrained trunk at `new_lr`, and all
+    others at `head_lr`; see `TrainSettings` for rates that are None.
+    """
+    new_lr = settings.lr if settings.new_lr is None else settings.new_lr
+    head_lr = new_lr if settings.head_lr is None else settings.head_lr
+    new_lr = head_lr if settings.new_lr is None else new_lr
     trunk = {id(parameter) for parameter in classifier.backbone.parameters()}
+    added = {
+        id(parameter)
+        for name in getattr(classifier.backbone, "added", ())
+        for parameter in classifier.backbone.get_submodule(name).parameters()
+    }
     learning = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in learning if id(p) in trunk], "lr": settings.lr},
+        {"params": [p for p in learning if id(p) in trunk - added], "lr": settings.lr},
         {"params": [p for p in learning if id(p) not in trunk], "lr": head_lr},
     ]
+    if added:
+        groups.append({"params": [p for p in learning if id(p) in added], "lr": new_lr})
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov,
+    )
+
+
+def frozen_parts(backbone: nn.Module) -> list[nn.Module]:
+    """Return the parts of a trunk that freezing keeps as they are: all but those that were added with random weights.
+
+    Args:
+        backbone: a `Backbone`; of any other module, all parts.
+    """
+    added = getattr(backbone, "added", ())
+    return [part for name, part in backbone.named_children() if name not in added] if added else [backbone]
 
 
 def lr_factor(epochs_done: float, settings: TrainSettings) -> float:
@@ -390,6 +435,9 @@ def lr_factor(epochs_done: float, settings: TrainSettings) -> float:
     done = min(1.0, (epochs_done - settings.warmup_epochs) / max(1e-9, settings.epochs - settings.warmup_epochs))
     if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
+    if settings.schedule == "step" and settings.decay_every is not None:
+        # The small term keeps a quotient like 2.9999999 from being cut to 2 where an epoch ends.
+        return 0.1 ** int(epochs_done / settings.decay_every + 1e-9)
     return 0.1 ** min(2, int(3 * done)) if settings.schedule == "step" else 1.0
 
 

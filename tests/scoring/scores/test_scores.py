@@ -9,6 +9,7 @@ from wsol.scoring.score import Score
 from wsol.scoring.scores.box_area_ratio import box_area_ratio
 from wsol.scoring.scores.coverage import coverage
 from wsol.scoring.scores.energy_pointing import energy_pointing
+from wsol.scoring.scores.frame_share import frame_share
 from wsol.scoring.scores.gt_known_loc import gt_known_loc
 from wsol.scoring.scores.leakage import leakage
 from wsol.scoring.scores.max_box_acc import max_box_acc
@@ -33,6 +34,8 @@ def make_record(rank=(0, 2, 0, 7)) -> LocalizationRecord:
         peak_distance=np.array([0, 15, 15.5, 3], dtype=np.float32),
         energy_inside=np.array([1, 0.5, 0, 0.7], dtype=np.float32),
         protocol={"name": "tight"},
+        fills_frame=np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 1, 0]], dtype=bool),
+        map_side=np.array([224, 224, 224, 40], dtype=np.float32),
     )
 
 
@@ -47,8 +50,10 @@ def make_record(rank=(0, 2, 0, 7)) -> LocalizationRecord:
         (lambda record: top_k_loc(record, 5), 2 / 4),
         (lambda record: top_k_cls(record, 1), 2 / 4),
         (lambda record: top_k_cls(record, 5), 3 / 4),
-        (pointing_game, 3 / 4),  # 15 pixels off still counts, as in the paper
+        (pointing_game, 2 / 4),  # 15 of 224 pixels off still counts; 3 of 40 are more than 15 of 224
         (lambda record: pointing_game(record, tolerance=0), 1 / 4),
+        (lambda record: pointing_game(record, tolerance=None, pixels=15), 3 / 4),  # as in the paper
+        (frame_share, 3 / 4),
         (energy_pointing, (1 + 0.5 + 0 + 0.7) / 4),
         (box_area_ratio, (0.8 * 2 * 0.5) ** (1 / 3)),  # the third image has no box
         (coverage, (0.8 + 1 + 0 + 0.5) / 4),

@@ -4,7 +4,7 @@ from torch import nn
 
 from wsol.networks.backbone import Backbone
 from wsol.networks.pretrained import torchvision_features
-from wsol.networks.trunk import add_gap_convolution
+from wsol.networks.trunk import GAP_CONVOLUTION, add_gap_convolution, new_parts
 
 
 def alexnet_gap(weights: str | None = "imagenet") -> Backbone:
@@ -28,7 +28,7 @@ def alexnet_gap(weights: str | None = "imagenet") -> Backbone:
     features, mean, std = torchvision_features("alexnet", weights)
     trunk = nn.Sequential()
     trunk.add_module("features", features[:-1])
-    return Backbone(trunk, add_gap_convolution(trunk, 256), mean, std)
+    return Backbone(trunk, add_gap_convolution(trunk, 256), mean, std, added=new_parts([GAP_CONVOLUTION], weights))
 
 
 def alexnet_pool5(weights: str | None = "imagenet") -> Backbone:

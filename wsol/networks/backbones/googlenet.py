@@ -4,7 +4,7 @@ from torchvision.models import get_model
 
 from wsol.networks.backbone import Backbone
 from wsol.networks.pretrained import torchvision_weights
-from wsol.networks.trunk import add_gap_convolution, cut_after, load_trunk
+from wsol.networks.trunk import GAP_CONVOLUTION, add_gap_convolution, cut_after, load_trunk, new_parts
 
 
 def googlenet_gap(weights: str | None = "imagenet") -> Backbone:
@@ -32,4 +32,4 @@ def googlenet_gap(weights: str | None = "imagenet") -> Backbone:
     trunk = cut_after(network, "inception4e")
     load_trunk(trunk, state)
     half = (0.5, 0.5, 0.5)
-    return Backbone(trunk, add_gap_convolution(trunk, 832), mean=half, std=half)
+    return Backbone(trunk, add_gap_convolution(trunk, 832), half, half, added=new_parts([GAP_CONVOLUTION], weights))

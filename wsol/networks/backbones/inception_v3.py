@@ -18,7 +18,7 @@ from torchvision.models.inception import (
 
 from wsol.networks.backbone import Backbone
 from wsol.networks.pretrained import torchvision_weights
-from wsol.networks.trunk import added_convolution, cut_after, load_trunk
+from wsol.networks.trunk import added_convolution, cut_after, load_trunk, new_parts
 
 
 def inception_v3_choe(weights: str | None = "imagenet", output_stride: int = 16) -> Backbone:
@@ -69,7 +69,7 @@ def inception_v3_choe(weights: str | None = "imagenet", output_stride: int = 16)
     trunk.add_module("SPG_A3_2b", nn.Sequential(added_convolution(1024, weight="xavier"), nn.ReLU(inplace=True)))
     trunk.add_module("dropout3", nn.Dropout(0.5))
     half = (0.5, 0.5, 0.5)
-    return Backbone(trunk, out_channels=1024, mean=half, std=half)
+    return Backbone(trunk, 1024, half, half, added=new_parts(["SPG_A3_1b", "SPG_A3_2b"], weights))
 
 
 class _UnstridedInceptionB(InceptionB):

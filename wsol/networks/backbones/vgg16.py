@@ -4,7 +4,7 @@ from torch import nn
 
 from wsol.networks.backbone import Backbone
 from wsol.networks.pretrained import torchvision_features
-from wsol.networks.trunk import add_gap_convolution, added_convolution
+from wsol.networks.trunk import GAP_CONVOLUTION, add_gap_convolution, added_convolution, new_parts
 
 _POOL4 = 23  # index of pool4 among torchvision's features
 
@@ -46,7 +46,7 @@ def vgg16_gap(weights: str | None = "imagenet") -> Backbone:
     """
     features, mean, std = torchvision_features("vgg16", weights)
     trunk = _named(features[:-1])
-    return Backbone(trunk, add_gap_convolution(trunk, 512), mean, std)
+    return Backbone(trunk, add_gap_convolution(trunk, 512), mean, std, added=new_parts([GAP_CONVOLUTION], weights))
 
 
 def vgg16_pool5(weights: str | None = "imagenet") -> Backbone:
@@ -93,7 +93,7 @@ def vgg16_choe(weights: str | None = "imagenet", output_stride: int = 16) -> Bac
     trunk = _named(features[:-1])
     trunk.add_module("conv6", added_convolution(512))
     trunk.add_module("relu", nn.ReLU(inplace=True))
-    return Backbone(trunk, out_channels=1024, mean=mean, std=std)
+    return Backbone(trunk, out_channels=1024, mean=mean, std=std, added=new_parts(["conv6"], weights))
 
 
 def _named(features: nn.Sequential) -> nn.Sequential:

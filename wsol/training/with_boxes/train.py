@@ -20,7 +20,7 @@ from wsol.data.sample import Batch, Sample, collate
 from wsol.geometry import Size
 from wsol.machine import THIS_MACHINE, Machine
 from wsol.training.augment import augment_with_boxes
-from wsol.training.train import TrainSettings, lr_factor, make_optimizer
+from wsol.training.train import TrainSettings, frozen_parts, lr_factor, make_optimizer
 
 # (output, N arrays of (B, 4) boxes in pixels of the crop, size of the crop) -> loss, a scalar
 BoxLoss = Callable[[Tensor, list[NDArray[np.float32]], Size], Tensor]
@@ -106,13 +106,15 @@ def train_on_boxes(
     )
     fabric = Fabric(accelerator=machine.accelerator, devices=1, precision=settings.precision)
     if settings.freeze_backbone:
-        network.get_submodule("backbone").requires_grad_(False)
+        for part in frozen_parts(network.get_submodule("backbone")):
+            part.requires_grad_(False)
     optimizer = make_optimizer(network, settings)  # type: ignore[arg-type]  # make_optimizer reads only `backbone`
     model, wrapped = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
     scheduler = LambdaLR(wrapped, lambda step: lr_factor(step / steps * settings.epochs, settings))
     model.train()
     if settings.freeze_backbone:
-        network.get_submodule("backbone").eval()
+        for part in frozen_parts(network.get_submodule("backbone")):
+            part.eval()
     interval, losses, history = math.ceil(steps / _REPORTS), list[float](), list[dict[str, Any]]()
     hidden, size = None if machine.progress else True, (training.image_size, training.image_size)
     with seeded(seed), tqdm(loader, desc=label, unit="step", disable=hidden, leave=False) as bar:
