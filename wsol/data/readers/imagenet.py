@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,22 @@ from wsol.data.imagenet.labels import imagenet_class_names, imagenet_wnids
 from wsol.data.imagenet.splits import hold_out_of_train, official_val
 from wsol.data.imagenet.v2 import read_imagenet_v2
 from wsol.data.index import Index
-from wsol.data.preparation import Indices, reader, share_of_test
+from wsol.data.preparation import Indices, Preparation, reader, share_of_test
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BoxFiles:
+    """Files of boxes.
+
+    Attributes:
+        boxes: path of the boxes of the official validation images; None: searched below the root.
+        metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation; None: searched below the root.
+    """
+
+    boxes: str | Path | None = None
+    metadata: str | Path | None = None
 
 
 @reader()
@@ -25,9 +39,9 @@ def imagenet(
     val: str = "imagenetv2",
     val_fraction: float = 0.02,
     split_seed: int = 0,
-    boxes: str | Path | None = None,
-    metadata: str | Path | None = None,
-    with_train: bool = True,
+    *,
+    files: BoxFiles,
+    preparation: Preparation,
 ) -> Indices:
     """Read ImageNet-1k (ILSVRC2012, CLS-LOC) in any of its layouts, or any subset of its class folders.
 
@@ -48,10 +62,9 @@ def imagenet(
             images that have boxes; or `test:FRACTION`, held out of `test`.
         val_fraction: share of each class's training images with boxes, for `val=train`; 0.02 are about 10,000.
         split_seed: seed of the images that are held out.
-        boxes: path of the boxes of the official validation images; None: searched below the root.
-        metadata: the folder metadata/ILSVRC/val of github.com/clovaai/wsolevaluation; None: searched below the root.
-        with_train: False: training images are neither needed nor read, and the classes are those that val/ has images
-            of.
+        files: the files of boxes.
+        preparation: without training images, these are neither needed nor read, and the classes are those that val/
+            has images of.
 
     Raises:
         FileNotFoundError: for a missing folder or file, with the places that were searched and what to do.
@@ -60,34 +73,34 @@ def imagenet(
     of_test = share_of_test(val) is not None
     if val not in ("imagenetv2", "train") and not of_test:
         raise ValueError(f"data.val must be imagenetv2, train or test:FRACTION, got {val!r}.")
-    with_train = with_train or val == "train"
-    files = find_imagenet(Path(root), with_train)
+    with_train = preparation.with_train or val == "train"
+    found = find_imagenet(Path(root), with_train)
     wnids = imagenet_wnids()
-    tree = list_images(files.images / "train", "train/") if with_train else None
-    class_of = np.arange(len(wnids)) if tree is None else _class_ids(tree, wnids, files.images / "train")
-    boxes_from = files.val_boxes(boxes)
-    test = official_val(files.images / "val", files.devkit(), read_image_boxes(boxes_from), wnids, class_of)
+    tree = list_images(found.images / "train", "train/") if with_train else None
+    class_of = np.arange(len(wnids)) if tree is None else _class_ids(tree, wnids, found.images / "train")
+    boxes_from = found.val_boxes(files.boxes)
+    test = official_val(found.images / "val", found.devkit(), read_image_boxes(boxes_from), wnids, class_of)
     if tree is None:
         present = np.unique(test.class_ids.numpy())
         class_of = np.full(len(wnids), -1, np.int64)
         class_of[present] = np.arange(len(present))
         test, train, folders = test.with_classes(class_of), Index.of([]), [wnids[place] for place in present]
     else:
-        train = Index.of_files(files.images, tree.files, tree.folder_ids)  # folders are sorted, like classes
+        train = Index.of_files(found.images, tree.files, tree.folder_ids)  # folders are sorted, like classes
         folders = list(tree.folders)
     if of_test:
         held, val_from = Index.of([]), Path("test")
     elif val == "imagenetv2":
-        val_from = files.v2_images()
-        held = read_imagenet_v2(val_from, files.v2_metadata(metadata), class_of)
+        val_from = found.v2_images()
+        held = read_imagenet_v2(val_from, found.v2_metadata(files.metadata), class_of)
     else:
-        val_from = files.train_boxes()
+        val_from = found.train_boxes()
         train, held = hold_out_of_train(train, read_image_boxes(val_from), folders, val_fraction, split_seed)
     log.info(
         "ImageNet: %s in %s, %d of %d classes. train: %d images. val: %d images with %d boxes, by %s. "
         "test: %d images with %d boxes of %s.",
-        files.layout,
-        files.images,
+        found.layout,
+        found.images,
         len(folders),
         len(wnids),
         len(train),
@@ -98,7 +111,7 @@ def imagenet(
         len(test.boxes),
         boxes_from,
     )
-    class_names = imagenet_class_names(folders, files.synset_mapping())
+    class_names = imagenet_class_names(folders, found.synset_mapping())
     return Indices("imagenet", class_names, train, held, test)
 
 
