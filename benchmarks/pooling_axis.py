@@ -409,7 +409,7 @@ def draw_axis(arguments: Arguments) -> int:
     comparisons = [
         comparison
         for comparison in read_comparisons(results, filters)
-        if all(text in comparison.name for text in arguments.texts)
+        if all(text in comparison.name for text in arguments.texts) and not comparison.is_as_is
     ]
     if not comparisons:
         asked = f" that match {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""

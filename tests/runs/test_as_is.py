@@ -196,6 +196,7 @@ class TestTables:
         text = write_tables(results, comparison, tmp_path)["md"].read_text()
         assert "nothing was trained, so there are no seeds: classifier (weights " in text
         assert "of the test images alone, because nothing was trained" in text
+        assert text.startswith("| network ")
         assert "Seeds:" not in text
         assert "training seeds" not in text
         settings = [json.loads((folder / "settings.json").read_text()) for folder in world.as_is_folders]

@@ -48,14 +48,18 @@ class Comparison:
         row = self.rows[self.rows["backbone"] != NONE].iloc[0]
         return result_name(out, f"{row['data']}-{row['backbone']}", self.protocol, self.name)
 
+    @property
+    def is_as_is(self) -> bool:
+        """Whether networks are compared that nothing trained here; each stands in it as a head."""
+        return AS_IS in set(self.rows["backbone"])
+
     def can_answer(self, poolings: Collection[str]) -> bool:
         """Return whether claims about these heads may be asked here: not of networks as they are, which have no others.
 
         Args:
             poolings: heads that a claim names.
         """
-        as_is = set(self.rows.loc[self.rows["backbone"] == AS_IS, "pooling"])
-        return not as_is or set(poolings) <= as_is
+        return not self.is_as_is or set(poolings) <= set(self.rows.loc[self.rows["backbone"] == AS_IS, "pooling"])
 
     def lines(self, results: Path) -> dict[tuple[str, str], list[ScoredMap]]:
         """Return the scored maps on disk: (pooling, map) -> one for each seed."""

@@ -13,7 +13,7 @@ from wsol.comparison.comparison import Comparison, measure
 from wsol.comparison.paired_scores import FEWEST_SEEDS
 from wsol.comparison.summary import MeasuredLines, summarize
 from wsol.data.preparation import share_of_test
-from wsol.report.content import Table
+from wsol.report.content import Column, Table
 from wsol.report.missing_runs import command_for, missing_runs
 from wsol.report.score_table import COST, DEGENERATE, TOO_SMALL, is_few, protocol_parts, score_table
 from wsol.report.table_formats import latex, markdown
@@ -318,6 +318,8 @@ def full_table(results: Path, comparison: Comparison, summary: pd.DataFrame) -> 
         return commands.get(pooling, "")
 
     table = score_table(summary, comparison.name, missing)
+    if comparison.is_as_is:
+        table = replace(table, columns=[Column("network"), *table.columns[1:]])
     notes = [
         *of_failures(comparison.failed),
         *describe_runs(results, comparison.rows, summary, comparison.failed),
