@@ -49,7 +49,7 @@ from wsol.report.figures.pooling_axis import (
     draw_localization_by_sharpness,
 )
 from wsol.report.figures.style import save_drawing
-from wsol.report.score_table import ORACLES, heading, percent, protocol_parts
+from wsol.report.score_table import ORACLES, heading, percent, protocol_parts, seeds_cell
 from wsol.report.table_files import describe_runs, of_failures, of_tuning
 from wsol.report.table_formats import markdown
 from wsol.runs.folder import RunFolder, load_or_none
@@ -292,7 +292,7 @@ def table_of(heads: Sequence[Head], scores: Sequence[str], title: str) -> Table:
             unknown = line is None or math.isnan(line["mean"])
             row.append(Cell("n/a") if unknown or line is None else Cell(percent(line["mean"], line["half_width"])))
         row += [Cell(head.chosen(name)) for name in ("lr", "head_lr")]
-        rows.append([*row, Cell(str(head.seeds), head.seeds), Cell(str(head.failed), head.failed)])
+        rows.append([*row, seeds_cell(head.name, head.seeds), Cell(str(head.failed), head.failed)])
     return Table(title, columns, rows)
 
 

@@ -166,9 +166,9 @@ def test_all_at_once(results, call, tmp_path):
     assert 1.5 < float(shares["gap_tested_as_gmp"]) < 10  # of 64 cells
     for head, row in table.items():
         assert [row[column] for column in ("lr", "head_lr", "failed")] == ["0.002", "0.02", "0"]
-        assert row["seeds"] == ("2" if head == "gap" else "1")
+        assert row["seeds"] == f"{2 if head == 'gap' else 1}: n too small"
         for column in ("top1_cls", "gt_known_loc (τ on val)", "oracle: max_box_acc_v2 (τ on test)"):
-            assert re.fullmatch(r"\d+(\.\d+)? ± \d+(\.\d+)?", row[column])
+            assert re.fullmatch(r"\d+\.\d", row[column])
     assert "What chose the score-map threshold τ: on val" in output
     assert "Protocol `tight`" in output
     assert "Tuned: one trial for each head" in output

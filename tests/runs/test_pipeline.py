@@ -102,7 +102,7 @@ def test_per_image_outcomes_are_in_parquet(world):
     (path,) = world.run_folder.glob("records/test-cam-largest-*.parquet")
     frame = pd.read_parquet(path)
     told = ["image_id", "class_id", "class_rank", "best_iou", "box", "true_box", "label_free"]
-    assert list(frame.columns) == [*told, "peak_distance", "energy_inside"]
+    assert list(frame.columns) == [*told, "peak_distance", "energy_inside", "fills_frame", "map_side"]
     assert frame.attrs["protocol"] == EVALUATION.describe_record("largest")
     assert frame["image_id"].tolist() == world.splits.test.image_ids
     assert len(frame["best_iou"][0]) == 10

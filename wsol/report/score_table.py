@@ -95,7 +95,7 @@ def score_table(
         row = [Cell(_pooling(pooling), pooling), Cell(name, name)]
         row += [Cell(_text(facts_of[pooling, name]["same_as"]))] if theorems else []
         row += [Cell(_text(facts_of[pooling, name]["exact"]))] if exact else []
-        row += [_seeds_cell(pooling, seeds[pooling, name])] if few else []
+        row += [seeds_cell(pooling, seeds[pooling, name])] if few else []
         for (score, kind), _ in scores:
             line = at.get((pooling, name, score, kind))
             row.append(_missing_cell(pooling, name, kind, missing) if line is None else _cell(line))
@@ -113,7 +113,8 @@ def is_few(pooling: str, seeds: int) -> bool:
     return pooling != NONE and 0 < seeds < FEWEST_SEEDS
 
 
-def _seeds_cell(pooling: str, seeds: int) -> Cell:
+def seeds_cell(pooling: str, seeds: int) -> Cell:
+    """Return the number of seeds of a row, marked where it is too small for an interval; a dash for a baseline."""
     if pooling == NONE:
         return Cell("–")
     return Cell(f"{seeds}: {TOO_SMALL}" if is_few(pooling, seeds) else str(seeds), seeds)
