@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from torch import nn
 
+from wsol.data.image_set import ImageSet
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
-from wsol.maps.make_maps import make_maps
+from wsol.maps.make_maps import make_maps, read_features
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
+from wsol.networks.stored_features import FeatureSet
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.experiment import SCORED_SPLITS, Experiment
+from wsol.runs.features import features_of, trains_on_features
 from wsol.runs.folder import save_frame
 from wsol.runs.records import MapsSource, ScoredImages
 
@@ -88,10 +91,13 @@ class RunMaps:
     def _make(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
         """Make and save maps; the predictions come with them, and are saved unless they are on disk."""
         made: dict[str, StoredMaps] = {}
-        for part in _passes(methods):
+        for part, on_features in self._passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            predictions, made = make_maps(self.network, getattr(self.splits, split), part, self.machine)
+            images: ImageSet | FeatureSet = getattr(self.splits, split)
+            if on_features:
+                images = features_of(self.experiment, self.classifier(), images, self.machine)
+            predictions, made = make_maps(self.network, images, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
@@ -101,12 +107,16 @@ class RunMaps:
                 maps.save(self.artifacts.maps_file(split, name))
         return made
 
+    def _passes(self, maps: Mapping[str, MapMethod]) -> list[tuple[dict[str, MapMethod], bool]]:
+        """Divide methods into passes over a split; each pass reads the images of the split, or its stored features.
 
-def _passes(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:
-    """Divide methods into passes over a split: all that one pass gives, and each method that takes more calls, alone.
-
-    Another pass costs little beside the calls of such a method, and its maps are saved before the next one starts.
-    """
-    slow = [{name: method} for name, method in maps.items() if method.needs == "calls"]
-    quick = {name: method for name, method in maps.items() if method.needs != "calls"}
-    return [quick, *slow] if quick or not slow else slow
+        One pass makes all that a single pass over the same input gives, and each method that takes more calls has its
+        own pass. Another pass costs little beside those calls, and its maps are saved before the next one starts.
+        """
+        stored = trains_on_features(self.experiment) and not self.artifacts.evaluation.optimized
+        passes: dict[tuple[str, bool], dict[str, MapMethod]] = {}
+        for name, method in maps.items():
+            on_features = stored and read_features(method)
+            passes.setdefault((name if method.needs == "calls" else "", on_features), {})[name] = method
+        quick_first = sorted(passes, key=lambda key: (key[0] != "", not key[1]))
+        return [(passes[key], key[1]) for key in quick_first] or [({}, stored)]
