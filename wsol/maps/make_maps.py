@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from wsol.data.image_set import ImageSet
-from wsol.data.sample import Batch, collate
+from wsol.data.sample import collate
 from wsol.geometry import Size
 from wsol.machine import THIS_MACHINE, Machine
 from wsol.maps.base_map import MapMethod
@@ -56,7 +57,7 @@ def make_maps(
         size, seconds = images.size, images.seconds
         images = images if maps else pool_ahead(classifier, images)
         classifier = reading(classifier, images)
-        loader: Iterable[Batch] = images.batches(machine.batch_size)
+        loader: Iterable[Any] = images.batches(machine.batch_size)
         steps = math.ceil(len(images) / machine.batch_size)
     else:
         images.preload()

@@ -12,7 +12,7 @@ C = TypeVar("C", bound=Classifier)
 
 
 class GivenFeatures(nn.Module):
-    """The trunk of a classifier that is given features: it returns them unchanged.
+    """The trunk of a classifier that is given features: it returns them in float32.
 
     Args:
         out_channels: C.
@@ -23,8 +23,8 @@ class GivenFeatures(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features (N, C, h, w), or pooled vectors (N, C), unchanged."""
-        return features
+        """Return features (N, C, h, w), or pooled vectors (N, C), in float32."""
+        return features.float()
 
 
 def pool_ahead(classifier: Classifier, features: FeatureSet) -> FeatureSet:

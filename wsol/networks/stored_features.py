@@ -37,8 +37,8 @@ from wsol.networks.inference import evaluation_mode
 log = logging.getLogger(__name__)
 
 _VERSION = 1  # of the form of the files; raised to have all of them made again
-_AT_ONCE = 32  # images per pass of the trunk, which bounds the memory
-_RELEASED = 2**28  # bytes that are read before the memory map gives its pages back
+_AT_ONCE = 16  # images per pass of the trunk, which bounds the memory
+_RELEASED = 2**27  # bytes that are read before the memory map gives its pages back
 _TOLERANCE = 0.02  # of the largest feature; devices and batch sizes round differently
 _PROBED: set[tuple[str, str]] = set()
 
@@ -49,7 +49,7 @@ class FeatureSet:
 
     Attributes:
         images: the split.
-        files: one .npy file per view: (N, h, w, C) float16 features, or (N, C) float32 pooled vectors.
+        files: one .npy file per view: (N, C, h, w) float16 features, or (N, C) float32 pooled vectors.
         boxes: N arrays (B, 4), edges in pixels of the prepared images, as in `Sample`.
         size: (height, width) of the prepared images.
         seconds: duration of the trunk's passes over one view of the split.
@@ -89,7 +89,7 @@ class FeatureSet:
             views: (M,) int64, the view of each image; None: the first.
 
         Returns:
-            (M, C, h, w) float32, channels last in memory; (M, C) if pooled.
+            (M, C, h, w) float16, or (M, C) float32 if pooled.
         """
         index = places.numpy()
         if views is None or len(self.arrays) == 1:
@@ -100,15 +100,14 @@ class FeatureSet:
                 chosen = (views == view).numpy()
                 rows[chosen] = self.arrays[view][index[chosen]]
         self._release(rows.nbytes)
-        values = torch.from_numpy(rows).float()
-        return values if self.pooled else values.permute(0, 3, 1, 2)
+        return torch.from_numpy(rows)
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield the first view of all images, in order; the features are in the place of the images."""
         class_ids, ids = torch.from_numpy(self.images.class_ids), self.images.image_ids
         for places in torch.arange(len(self)).split(batch_size):
             some = slice(int(places[0]), int(places[-1]) + 1)
-            yield Batch(self.read(places), class_ids[some], list(ids[some]), self.boxes[some])
+            yield Batch(self.read(places).float(), class_ids[some], list(ids[some]), self.boxes[some])
 
     def pool(self, pooling: nn.Module) -> "FeatureSet":
         """Return the pooled vectors in place of the features; they are computed once, and stored beside them.
@@ -118,14 +117,11 @@ class FeatureSet:
             gives other values in training than in tests.
         """
         key = _pooling_key(pooling)
-        if key is None or self.pooled:
+        if key is None or self.pooled or not self.same_in_training(pooling):
             return self
-        first = self.read(torch.arange(min(4, len(self))))
+        first = self.first()
         with evaluation_mode(pooling), torch.no_grad():
             expected = pooling(first)
-            pooling.train()
-            if not torch.equal(pooling(first), expected):
-                return self
         files = []
         for view, source in enumerate(self.files):
             file = source.with_name(f"pooled-{view}-{key}.npy")
@@ -135,6 +131,18 @@ class FeatureSet:
                 self._write_pooled(file, view, pooling)
             files.append(file)
         return FeatureSet(self.images, tuple(files), self.boxes, self.size, self.seconds, pooled=True)
+
+    def same_in_training(self, pooling: nn.Module) -> bool:
+        """Return True if a pooling, tried on the first images, draws no random numbers and reads no statistics."""
+        first = self.first()
+        with evaluation_mode(pooling), torch.no_grad():
+            expected = pooling(first)
+            pooling.train()
+            return torch.equal(pooling(first), expected)
+
+    def first(self) -> Tensor:
+        """Return the features of the first images in float32."""
+        return self.read(torch.arange(min(4, len(self)))).float()
 
     def _write_pooled(self, file: Path, view: int, pooling: nn.Module) -> None:
         with evaluation_mode(pooling), torch.no_grad(), _whole_array(file, len(self)) as write:
@@ -147,7 +155,7 @@ class FeatureSet:
                 disable=None,
             )
             for places in bar:
-                write(pooling(self.read(places, torch.full_like(places, view))).float().numpy())
+                write(pooling(self.read(places, torch.full_like(places, view)).float()).float().numpy())
 
     def _release(self, read: int) -> None:
         """Give the pages of the memory maps back now and then: they count as memory of the process until then."""
@@ -313,13 +321,13 @@ class _Store:
         return seconds, shape, boxes
 
     def run(self, batch: Batch, view: int) -> NDArray[np.float16]:
-        """Return the (N, h, w, C) features of a batch."""
+        """Return the (N, C, h, w) features of a batch."""
         device = self.machine.device
         trunk = self.trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         cut = self.views.cut(batch.images, batch.image_ids, torch.full_like(batch.class_ids, view))
         with evaluation_mode(trunk), torch.no_grad():
             features = trunk(cut.to(device))
-        return features.permute(0, 2, 3, 1).to("cpu", torch.float16).contiguous().numpy()
+        return features.to("cpu", torch.float16).contiguous().numpy()
 
 
 def _key(trunk: nn.Module, images: ImageSet, views: Views, identity: Mapping[str, Any]) -> str:

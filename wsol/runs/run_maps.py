@@ -15,7 +15,6 @@ from wsol.maps.make_maps import make_maps, read_features
 from wsol.maps.stored_maps import StoredMaps
 from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
-from wsol.networks.stored_features import FeatureSet
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.experiment import SCORED_SPLITS, Experiment
 from wsol.runs.features import features_of, trains_on_features
@@ -94,10 +93,9 @@ class RunMaps:
         for part, on_features in self._passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            images: ImageSet | FeatureSet = getattr(self.splits, split)
-            if on_features:
-                images = features_of(self.experiment, self.classifier(), images, self.machine)
-            predictions, made = make_maps(self.network, images, part, self.machine)
+            images: ImageSet = getattr(self.splits, split)
+            features = features_of(self.experiment, self.classifier(), images, self.machine) if on_features else None
+            predictions, made = make_maps(self.network, features or images, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
