@@ -95,7 +95,7 @@ class RunMaps:
             log.info("%s: one pass over %s for %s", run, split, names)
             images: ImageSet = getattr(self.splits, split)
             features = features_of(self.experiment, self.classifier(), images, self.machine) if on_features else None
-            predictions, made = make_maps(self.network, features or images, part, self.machine)
+            predictions, made = make_maps(self.network, images if features is None else features, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
