@@ -68,7 +68,7 @@ def test_the_head_alone_learns(name, tokens, pooling):
 def test_without_freezing_weights_and_statistics_move():
     torch.manual_seed(0)
     classifier = Classifier(timm_network("test_resnet", None, 64), GAP(), 2)
-    moved, _ = probe(classifier, epochs=1, freeze_backbone=False)
+    moved, _ = probe(classifier, epochs=1, freeze_backbone=False, views=None)
     assert any(name.startswith("backbone") and name.endswith("running_mean") for name in moved)
     assert any(name.startswith("backbone") and name.endswith("weight") for name in moved)
 

@@ -46,7 +46,13 @@ class MapsOfClasses(ABC):
     """Base class of methods; it accepts one class or several per image and runs `maps` without a graph.
 
     A caller may be inside `no_grad` or `inference_mode`.
+
+    Attributes:
+        reads_images: the method reads more than its target layers and what follows them, so that stored features of the
+            trunk cannot take the place of the images.
     """
+
+    reads_images: ClassVar[bool] = True
 
     @abstractmethod
     def maps(self, forward: ForwardPass, class_ids: Tensor) -> Tensor:
@@ -87,6 +93,7 @@ class LayerMap(MapsOfClasses):
     """
 
     needs: ClassVar[Needs]
+    reads_images: ClassVar[bool] = False
 
     target_layer: str = LAST
     layout: Layout = "channels_first"

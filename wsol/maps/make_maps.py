@@ -1,7 +1,9 @@
 """Run a trained classifier over a split once: make predictions, and the maps of every method."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,15 +13,19 @@ from tqdm import tqdm
 
 from wsol.data.image_set import ImageSet
 from wsol.data.sample import collate
+from wsol.geometry import Size
 from wsol.machine import THIS_MACHINE, Machine
 from wsol.maps.base_map import MapMethod
-from wsol.maps.forward_pass import forward_pass
+from wsol.maps.forward_pass import LAST, forward_pass
 from wsol.maps.stored_maps import StoredMaps
+from wsol.networks.classifier import Classifier
+from wsol.networks.frozen_trunk import pool_ahead, reading
+from wsol.networks.stored_features import FeatureSet
 
 
 def make_maps(
     classifier: nn.Module,
-    images: ImageSet,
+    images: ImageSet | FeatureSet,
     maps: Mapping[str, MapMethod],
     machine: Machine = THIS_MACHINE,
     places: range | None = None,
@@ -28,35 +34,53 @@ def make_maps(
 
     Args:
         classifier: moved to the device of `machine`.
-        images: one split.
-        maps: name -> map method; may be empty.
+        images: one split, or its stored features, which take the place of the trunk of a `Classifier`.
+        maps: name -> map method; may be empty. Only methods that `read_features` can be made from stored features.
         machine: device, batch size, decoding processes and progress bar.
         places: the images to read, decoded when their turn comes; None: all, kept in memory if they fit.
 
     Returns:
         A frame with a row per image (image_id, class_id, class_rank, top5_class_ids, true_class_probability, boxes: the
         ground-truth boxes on the prepared image, flat), whose `attrs` are `size`, the (height, width) of the prepared
-        images, and `seconds`, the duration of the forward passes; and the maps by name.
+        images, and `seconds`, the duration of the forward passes, with the trunk's where its features were stored; and
+        the maps by name.
 
     Raises:
-        ValueError: for a map with NaN or infinity, naming its method and image.
+        ValueError: for a map with NaN or infinity, naming its method and image; or for a method that cannot be made
+            from stored features.
     """
     device = machine.device
     classifier = classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if places is None:
-        images.preload()
-    loader: DataLoader = DataLoader(
-        images if places is None else Subset(images, places),
-        batch_size=machine.batch_size,
-        num_workers=machine.workers,
-        collate_fn=collate,
-    )
+    size: Size | None = None
+    seconds = 0.0
+    if isinstance(images, FeatureSet):
+        if not isinstance(classifier, Classifier) or not all(map(read_features, maps.values())):
+            raise ValueError(
+                f"Stored features give a wsol Classifier's maps at its trunk's output, got {', '.join(maps)} of a "
+                f"{type(classifier).__name__}; give the images."
+            )
+        size, seconds = images.size, images.seconds
+        images = images if maps else pool_ahead(classifier, images)
+        classifier = reading(classifier, images)
+        loader: Iterable[Any] = images.batches(machine.batch_size)
+        steps = math.ceil(len(images) / machine.batch_size)
+    else:
+        if places is None:
+            images.preload()
+        loader = DataLoader(
+            images if places is None else Subset(images, places),
+            batch_size=machine.batch_size,
+            num_workers=machine.workers,
+            collate_fn=collate,
+        )
+        steps = len(loader)
     layers = [layer for method in maps.values() for layer in method.target_layers]
     leaves = [layer for method in maps.values() if method.needs == "gradient" for layer in method.target_layers]
-    frames, stored, seconds = [], {name: list[StoredMaps]() for name in maps}, 0.0
+    frames, stored = [], {name: list[StoredMaps]() for name in maps}
     hidden = None if machine.progress else True
     part = "" if places is None else f", {places.start + 1:,} to {places.stop:,} of {len(images):,}"
-    bar = tqdm(loader, desc=f"maps of {images.name}{part}", unit="batch", disable=hidden, leave=False)
+    title = f"maps of {images.name}{part}"
+    bar = tqdm(loader, desc=title, total=steps, unit="batch", disable=hidden, leave=False)
     for batch in bar:
         class_ids = batch.class_ids.to(device)
         begun = _now(device)
@@ -78,8 +102,17 @@ def make_maps(
                 )
             stored[name].append(StoredMaps.of(batch.image_ids, activation_maps, duration))
     predictions = pd.concat(frames, ignore_index=True)
-    predictions.attrs = {"size": list(batch.images.shape[-2:]), "seconds": seconds}
+    predictions.attrs = {"size": list(size or batch.images.shape[-2:]), "seconds": seconds}
     return predictions, {name: StoredMaps.concatenate(parts) for name, parts in stored.items()}
+
+
+def read_features(method: MapMethod) -> bool:
+    """Return True if a method reads no more than the trunk's output and the layers after it.
+
+    A method without the attribute `reads_images` is taken to read images.
+    """
+    inside = any(layer.startswith(f"{LAST}.") for layer in method.target_layers)
+    return not inside and not getattr(method, "reads_images", True)
 
 
 def _now(device: torch.device) -> float:

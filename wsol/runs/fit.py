@@ -14,14 +14,18 @@ from scipy.stats import beta
 from torch import Tensor
 
 from wsol.atomic_files import write_json
+from wsol.data.image_set import ImageSet
 from wsol.data.sample import collate
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
 from wsol.maps.forward_pass import forward_pass
 from wsol.networks.classifier import Classifier, with_pooling
+from wsol.networks.frozen_trunk import reading
 from wsol.networks.inference import evaluation_mode
+from wsol.networks.stored_features import FeatureSet
 from wsol.runs.experiment import Experiment
+from wsol.runs.features import features_of, trains_on_features
 from wsol.runs.folder import RunFolder, load_classifier, load_or_none, save_classifier, save_frame
 from wsol.training.train import Checkpointing, train
 
@@ -185,33 +189,42 @@ def fit(
     Raises:
         FloatingPointError: if the loss, or an output of the trained network for images of `val`, is NaN or infinite.
     """
-    splits.train.preload()
+    training: ImageSet | FeatureSet = splits.train
+    validation: ImageSet | FeatureSet = splits.val
+    if trains_on_features(experiment, classifier):
+        training = features_of(experiment, classifier, splits.train, machine, experiment.train.views or 1)
+        validation = features_of(experiment, classifier, splits.val, machine)
+    else:
+        splits.train.preload()
     history = train(
         classifier,
-        splits.train,
+        training,
         experiment.train,
         seed=experiment.seed,
         image_size=experiment.image_size,
         method=experiment.method,
-        checkpointing=Checkpointing(checkpoint, splits.val if experiment.train.select == "best" else None),
+        checkpointing=Checkpointing(checkpoint, validation if experiment.train.select == "best" else None),
         machine=machine,
     )
-    _check_finite(classifier, splits, machine.batch_size)
+    count = min(machine.batch_size, len(validation))
+    if isinstance(validation, FeatureSet):
+        _check_finite(reading(classifier, validation), validation.read(torch.arange(count)))
+    else:
+        _check_finite(classifier, collate([validation[index] for index in range(count)]).images)
     return history
 
 
-def _check_finite(classifier: Classifier, splits: Splits, images: int) -> None:
-    """Raise FloatingPointError if the trained network gives NaN or infinity.
+def _check_finite(classifier: Classifier, images: Tensor) -> None:
+    """Raise FloatingPointError if the trained network gives NaN or infinity for images, or for stored features.
 
     The loss cannot show this: it is that of the network before its last step, with the statistics of the batch.
     """
     outputs: list[Tensor] = []
     handle = classifier.backbone.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    batch = collate([splits.val[index] for index in range(min(images, len(splits.val)))])
     device = next(classifier.parameters()).device
     try:
         with evaluation_mode(classifier), torch.no_grad():
-            outputs.append(classifier(batch.images.to(device)))
+            outputs.append(classifier(images.to(device)))
     finally:
         handle.remove()
     if not all(output.isfinite().all() for output in outputs):

@@ -11,12 +11,14 @@ from wsol.data.image_set import ImageSet
 from wsol.data.splits import Splits
 from wsol.machine import Machine
 from wsol.maps.base_map import MapMethod
-from wsol.maps.make_maps import make_maps
+from wsol.maps.make_maps import make_maps, read_features
 from wsol.maps.stored_maps import StoredMaps
+from wsol.networks.classifier import Classifier
 from wsol.networks.folding import optimize
 from wsol.runs.artifacts import RunArtifacts
 from wsol.runs.as_is import NetworkAsIs
 from wsol.runs.experiment import SCORED_SPLITS, Experiment
+from wsol.runs.features import features_of, trains_on_features
 from wsol.runs.folder import load_maps, save_frame
 from wsol.runs.map_parts import PartFiles, make_by_part, parts_of
 from wsol.runs.records import MapsSource, ScoredImages
@@ -103,14 +105,20 @@ class RunMaps:
 
     def _make(self, split: str, methods: Mapping[str, MapMethod]) -> dict[str, StoredMaps]:
         """Make and save maps; the predictions come with them, and are saved unless they are on disk."""
-        images, made = getattr(self.splits, split), dict[str, StoredMaps]()
-        for part in _passes(methods):
+        made: dict[str, StoredMaps] = {}
+        images: ImageSet = getattr(self.splits, split)
+        for part, on_features in self._passes(methods):
             run, names = self.artifacts.folder.path.name, ", ".join(part) or "the predictions"
             log.info("%s: one pass over %s for %s", run, split, names)
-            if len(parts_of(len(images), part, self.machine.batch_size)) > 1:
+            classifier = self._features_classifier() if on_features else None
+            if classifier is not None:
+                features = features_of(self.trained_by, classifier, images, self.machine)
+                predictions, made = make_maps(self.network, features, part, self.machine)
+            elif len(parts_of(len(images), part, self.machine.batch_size)) > 1:
                 made = self._make_by_part(split, part)
                 continue
-            predictions, made = make_maps(self.network, images, part, self.machine)
+            else:
+                predictions, made = make_maps(self.network, images, part, self.machine)
             if split not in self._predictions:
                 stored = self.artifacts.load_predictions(split)
                 if stored is None:
@@ -132,12 +140,27 @@ class RunMaps:
         self._predictions[split] = pd.read_parquet(predictions)
         return {name: load_maps(path) for name, path in maps.items()}
 
+    def _features_classifier(self) -> Classifier | None:
+        """Return the classifier whose trunk has stored features; None where the images go through the network."""
+        if not isinstance(self.experiment, Experiment) or self.artifacts.evaluation.optimized:
+            return None
+        classifier = self.classifier()
+        return (
+            classifier
+            if isinstance(classifier, Classifier) and trains_on_features(self.experiment, classifier)
+            else None
+        )
 
-def _passes(maps: Mapping[str, MapMethod]) -> list[dict[str, MapMethod]]:
-    """Divide methods into passes over a split: all that one pass gives, and each method that takes more calls, alone.
+    def _passes(self, maps: Mapping[str, MapMethod]) -> list[tuple[dict[str, MapMethod], bool]]:
+        """Divide methods into passes over a split; each pass reads the images of the split, or its stored features.
 
-    Another pass costs little beside the calls of such a method, and its maps are saved before the next one starts.
-    """
-    slow = [{name: method} for name, method in maps.items() if method.needs == "calls"]
-    quick = {name: method for name, method in maps.items() if method.needs != "calls"}
-    return [quick, *slow] if quick or not slow else slow
+        One pass makes all that a single pass over the same input gives, and each method that takes more calls has its
+        own pass. Another pass costs little beside those calls, and its maps are saved before the next one starts.
+        """
+        stored = self._features_classifier() is not None
+        passes: dict[tuple[str, bool], dict[str, MapMethod]] = {}
+        for name, method in maps.items():
+            on_features = stored and read_features(method)
+            passes.setdefault((name if method.needs == "calls" else "", on_features), {})[name] = method
+        quick_first = sorted(passes, key=lambda key: (key[0] != "", not key[1]))
+        return [(passes[key], key[1]) for key in quick_first] or [({}, stored)]

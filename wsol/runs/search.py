@@ -1,5 +1,6 @@
 """Search training settings at random, with the same budget and the same points for every head."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,13 +13,16 @@ from filelock import FileLock
 
 from wsol.atomic_files import read_json, write_json
 from wsol.data.ground_truth import truth_of
+from wsol.data.image_set import ImageSet
 from wsol.data.splits import Splits
 from wsol.identity import describe, digest
 from wsol.machine import Machine
 from wsol.maps.make_maps import make_maps
 from wsol.maps.methods.cam import CAM
 from wsol.networks.classifier import Classifier
+from wsol.networks.stored_features import FeatureSet
 from wsol.runs.experiment import Experiment
+from wsol.runs.features import features_of, trains_on_features
 from wsol.runs.fit import COLLAPSED, DIVERGED, Trainer, build_seeded, check_maps, fit, is_collapsed
 from wsol.runs.folder import load_or_none, save_frame
 from wsol.runs.head_name import file_name
@@ -123,6 +127,7 @@ class _Search:
     machine: Machine
     folder: Path
     check_run: Callable[[], None]
+    built: Classifier | None = None
 
     def run(self) -> Tuned:
         trials: list[dict[str, Any]] = []
@@ -176,7 +181,7 @@ class _Search:
     def trial(self, trial: int, settings: TrainSettings) -> dict[str, Any]:
         tried = {name: asdict(settings)[name] for name in self.tuning.space}
         experiment = replace(self.experiment, seed=self.tuning.seed, train=settings)
-        classifier = build_seeded(experiment.seed, self.build_classifier)
+        classifier = self.untrained()
         checkpoint = self.folder / "training.ckpt"
         owner = self.folder / "training.json"  # whose checkpoint it is: a search may have been stopped in between
         if load_or_none(owner, read_json) != {"trial": trial}:
@@ -192,15 +197,24 @@ class _Search:
         seconds = sum(epoch["seconds"] for epoch in history)
         return {"trial": trial, **self.score(classifier), "seconds": seconds, **tried}
 
+    def untrained(self) -> Classifier:
+        """Build the classifier of a trial; trials on stored features share one trunk, which none of them changes."""
+        if self.built is None:
+            built = build_seeded(self.tuning.seed, self.build_classifier)
+            if not trains_on_features(self.experiment, built):
+                return built
+            self.built = built
+        trunk = self.built.backbone
+        return copy.deepcopy(self.built, {id(trunk): trunk})
+
     def score(self, classifier: Classifier) -> dict[str, Any]:
         localizing = self.tuning.select == LOCALIZATION
         device = next(classifier.parameters()).device  # of training, whatever the machine's choice
-        predictions, maps = make_maps(
-            classifier,
-            self.splits.val,
-            {"cam": CAM()} if localizing else {},
-            replace(self.machine, accelerator=str(device)),
-        )
+        machine = replace(self.machine, accelerator=str(device))
+        images: ImageSet | FeatureSet = self.splits.val
+        if trains_on_features(self.experiment, classifier):
+            images = features_of(self.experiment, classifier, self.splits.val, machine)
+        predictions, maps = make_maps(classifier, images, {"cam": CAM()} if localizing else {}, machine)
         right = int((predictions["class_rank"] == 0).sum())
         chance = predictions["true_class_probability"].clip(lower=1e-12)
         result = {

@@ -13,7 +13,7 @@ class TrainingBatch:
     """Images of one step, on the training device.
 
     Attributes:
-        images: (N, 3, S, S) uint8, cropped and mirrored.
+        images: (N, 3, S, S) uint8, cropped and mirrored; or stored features, as `FeatureSet.read` returns them.
         class_ids: (N,) int64.
         generator: a generator on the CPU, seeded from (seed, epoch, step, device), so that a resumed training draws the
             same numbers.
@@ -40,6 +40,11 @@ class TrainingMethod:
     A method has no state of its own. It adds modules to the classifier, so that they are part of the state dict, of the
     optimizer, and of training on several devices. The backbone's parameters learn at `lr`, all others at `head_lr`.
     """
+
+    @property
+    def admits_features(self) -> bool:
+        """True if the loss neither changes images nor reads the trunk's inside, so that it works on stored features."""
+        return type(self) is TrainingMethod
 
     def attach(self, classifier: Classifier) -> Classifier:
         """Add the method's modules to a new classifier; return the same classifier, or another one in its place.

@@ -11,8 +11,8 @@ import os
 import pickle
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +26,13 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from tqdm import tqdm
 
 from wsol.data.sample import Batch, Sample, collate
+from wsol.data.views import Views
 from wsol.identity import describe
 from wsol.machine import THIS_MACHINE, Machine
 from wsol.networks.classifier import Classifier
+from wsol.networks.frozen_trunk import pool_ahead, reading
 from wsol.networks.inference import evaluation_mode
+from wsol.networks.stored_features import FeatureSet
 from wsol.training.augment import augment
 from wsol.training.base_method import TrainingBatch, TrainingMethod
 
@@ -37,7 +40,17 @@ log = logging.getLogger(__name__)
 
 PLAIN = TrainingMethod()
 # Fields added later, with the values of all runs before them, so that a new option renames no run.
-_LATER = {"freeze_backbone": False, "select": "last", "new_lr": None, "nesterov": False, "decay_every": None}
+_LATER = {
+    "freeze_backbone": False,
+    "select": "last",
+    "views": None,
+    "new_lr": None,
+    "nesterov": False,
+    "decay_every": None,
+}
+# Seconds between two checkpoints of a head on stored features, whose epochs take milliseconds.
+_BETWEEN_CHECKPOINTS = 5.0
+_PIECE = 2  # images whose cells a head on stored features reads at a time
 # Changes the seed of a step, because dropout would otherwise draw the same numbers that placed the crops.
 _DROPOUT = 0x5DEECE66
 
@@ -67,9 +80,12 @@ class TrainSettings:
             linear probing, and with it the layers that a backbone adds to a pretrained trunk, which are random.
         select: last: keep the weights of the last epoch; best: those of the epoch with the best top-1 accuracy on
             `val`, of equals the earliest. Boxes never choose.
+        views: number of fixed views of each training image, for a frozen trunk: 1 is the centre crop; each further view
+            is a crop and mirroring that is drawn once (see `Views`), and each step draws one view of each image. None:
+            a new random crop in each step.
 
     Raises:
-        ValueError: for a value outside its range.
+        ValueError: for a value outside its range, or views of a trunk that learns.
     """
 
     epochs: int = 12
@@ -85,6 +101,7 @@ class TrainSettings:
     precision: Any = "32-true"
     freeze_backbone: bool = False
     select: Literal["last", "best"] = "last"
+    views: int | None = None
     new_lr: float | None = None
     nesterov: bool = False
     decay_every: float | None = None
@@ -110,6 +127,10 @@ class TrainSettings:
         for name in ("head_lr", "new_lr", "decay_every"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0 or null, got {getattr(self, name)}.")
+        if self.views is not None and self.views < 1:
+            raise ValueError(f"views must be at least 1 or null, got {self.views}.")
+        if self.views is not None and not self.freeze_backbone:
+            raise ValueError("views are for a frozen trunk; set train.views=null or train.freeze_backbone=true.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}.")
         for name in ("weight_decay", "momentum", "warmup_epochs"):
@@ -127,11 +148,12 @@ class Checkpointing:
 
     Attributes:
         path: written whole after every epoch, and resumed from where it exists; None keeps no state.
-        validation: samples of the training crops' size; read after each epoch where `TrainSettings.select` is best.
+        validation: samples of the training crops' size, or their stored features where the head trains on such; read
+            after each epoch where `TrainSettings.select` is best.
     """
 
     path: Path | None = None
-    validation: Dataset[Sample] | None = None
+    validation: Dataset[Sample] | FeatureSet | None = None
 
 
 NO_CHECKPOINT = Checkpointing()
@@ -144,7 +166,7 @@ def with_later(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def train(
     classifier: Classifier,
-    dataset: Dataset[Sample],
+    dataset: Dataset[Sample] | FeatureSet,
     settings: TrainSettings,
     *,
     seed: int,
@@ -161,7 +183,9 @@ def train(
 
     Args:
         classifier: built after seeding (`torch.manual_seed`); it ends in eval mode on the training device.
-        dataset: samples of one size, at least `image_size` on each side; only images and class ids are read.
+        dataset: samples of one size, at least `image_size` on each side; only images and class ids are read. Or the
+            stored features of `settings.views` views, from which the head alone learns what it would learn from the
+            images, to the rounding of the features.
         settings: optimizer, schedule and number of epochs.
         seed: seed of order and augmentation, and of the network's own random numbers.
         image_size: side of the random crops in pixels.
@@ -184,7 +208,18 @@ def train(
     """
     if settings.select == "best" and checkpointing.validation is None:
         raise ValueError("train.select=best chooses the epoch by the classification of val; give `validation`.")
-    job = _Job(classifier, dataset, settings, seed, image_size, method, checkpointing, machine)
+    learner = classifier
+    if isinstance(dataset, FeatureSet):
+        if not settings.views or settings.views > len(dataset.files):
+            raise ValueError(
+                f"train.views must lie in 1 ... {len(dataset.files)}, the number of stored views, got {settings.views}."
+            )
+        classifier.backbone.requires_grad_(False)
+        dataset = pool_ahead(classifier, dataset)
+        if isinstance(checkpointing.validation, FeatureSet):
+            checkpointing = replace(checkpointing, validation=pool_ahead(classifier, checkpointing.validation))
+        learner = reading(classifier, dataset)
+    job = _Job(learner, dataset, settings, seed, image_size, method, checkpointing, machine)
     accelerator, devices, precision = machine.accelerator, machine.devices, settings.precision
     if devices == 1:
         history = _fit_compiled(job, Fabric(accelerator=accelerator, devices=1, precision=precision))
@@ -195,16 +230,16 @@ def train(
             path = Path(folder) / "trained.pt"
             fabric.launch(partial(_fit_and_save, job, path))
             trained = torch.load(path, weights_only=True, map_location="cpu")
-        classifier.load_state_dict(trained["classifier"])
+        learner.load_state_dict(trained["classifier"])
         history = trained["history"]
-    classifier.eval()
+    classifier.to(next(learner.parameters()).device).eval()
     return history
 
 
 @dataclass(frozen=True)
 class _Job:
     classifier: Classifier
-    dataset: Dataset[Sample]
+    dataset: Dataset[Sample] | FeatureSet
     settings: TrainSettings
     seed: int
     image_size: int
@@ -216,11 +251,12 @@ class _Job:
 class _Trained(nn.Module):
     """A classifier and its method as one module, so that all computations of a step go through one `forward`."""
 
-    def __init__(self, classifier: Classifier, method: TrainingMethod, frozen: bool) -> None:
+    def __init__(self, job: _Job) -> None:
         super().__init__()
-        self.classifier, self.method, self.frozen = classifier, method, frozen
-        if frozen:
-            for part in frozen_parts(classifier.backbone):
+        self.classifier, self.method, self.frozen = job.classifier, job.method, job.settings.freeze_backbone
+        self.in_pieces = _works_in_pieces(job)
+        if self.frozen:
+            for part in frozen_parts(self.classifier.backbone):
                 part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "_Trained":
@@ -232,7 +268,22 @@ class _Trained(nn.Module):
 
     def forward(self, images: Tensor, class_ids: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
         # The batch is built here, because Fabric moves tensors inside containers and fails on a frozen dataclass.
-        return self.method.loss(self.classifier, TrainingBatch(images, class_ids, **settings))
+        batch = TrainingBatch(images, class_ids, **settings)
+        if not self.in_pieces:
+            return self.method.loss(self.classifier, batch)
+        logits = torch.cat([self.classifier(piece) for piece in images.split(_PIECE)])
+        return batch.cross_entropy(logits), logits
+
+
+def _works_in_pieces(job: _Job) -> bool:
+    """Return True if the head gives the same logits for a few images at a time, which takes less time on a CPU.
+
+    The cells of a whole batch do not fit into its caches. A pooling that draws random numbers would draw others.
+    """
+    features, head = job.dataset, job.classifier
+    if not isinstance(features, FeatureSet) or features.pooled or type(job.method) is not TrainingMethod:
+        return False
+    return type(head) is Classifier and features.same_in_training(head.pooling)
 
 
 def _fit_and_save(job: _Job, path: Path, fabric: Fabric) -> None:
@@ -270,7 +321,7 @@ def _fit_compiled(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
 def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     classifier, settings, checkpoint = job.classifier, job.settings, job.checkpointing.path
     loader = _loader(fabric, job)
-    trained = _Trained(classifier, job.method, settings.freeze_backbone)
+    trained = _Trained(job)
     optimizer = make_optimizer(classifier, settings)
     # On two CPU cores small_cnn trains 1.4 times as fast in this layout.
     model, wrapped = fabric.setup(trained.to(memory_format=torch.channels_last), optimizer)
@@ -283,6 +334,7 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
     model.train()
     total = settings.epochs * len(loader)
     done = first * len(loader)
+    saved = time.perf_counter()
     hide = None if job.machine.progress and fabric.is_global_zero else True  # None: shown only in a terminal
     with (
         # This device only, because reading the state of another device would take memory on it.
@@ -294,10 +346,9 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
             started, losses, right, seen = time.perf_counter(), 0.0, 0.0, 0.0
             for step, batch in enumerate(loader):
                 generator = _generator(job.seed, epoch, step, fabric.global_rank)
-                images = augment(batch.images.to(fabric.device, non_blocking=True), job.image_size, generator)
-                class_ids = batch.class_ids.to(fabric.device, non_blocking=True)
+                images, class_ids = _inputs(job, batch, generator, fabric.device)
                 # Dropout draws from torch's own generators, which no checkpoint saves.
-                torch.manual_seed(generator.initial_seed() ^ _DROPOUT)
+                _seed(generator.initial_seed() ^ _DROPOUT, fabric.device)
                 loss, logits = model(
                     images,
                     class_ids,
@@ -332,21 +383,50 @@ def _fit(job: _Job, fabric: Fabric) -> list[dict[str, Any]]:
                     weights = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
                     state["best"] = {"val_accuracy": row["val_accuracy"], "classifier": weights}
             state["history"].append(row)
-            if checkpoint is not None:
+            saves = not isinstance(job.dataset, FeatureSet) or time.perf_counter() - saved > _BETWEEN_CHECKPOINTS
+            if checkpoint is not None and saves:
                 _save(fabric, checkpoint, state)
+                saved = time.perf_counter()
     if state["best"]:
         classifier.load_state_dict(state["best"]["classifier"])
     return state["history"]
 
 
+def _inputs(job: _Job, batch: Any, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what the classifier reads in one step, and the class ids.
+
+    Args:
+        job: of the training.
+        batch: of the loader: samples, or places in a set of features.
+        generator: draws crops or views.
+        device: of the result.
+    """
+    if isinstance(job.dataset, FeatureSet):
+        drawn = Views(job.image_size, job.settings.views or 1).draw(len(batch), generator)
+        class_ids = torch.from_numpy(job.dataset.images.class_ids)[batch]
+        return job.dataset.read(batch, drawn).to(device), class_ids.to(device)
+    images = batch.images.to(device, non_blocking=True)
+    if job.settings.views is None:
+        images = augment(images, job.image_size, generator)
+    else:
+        views = Views(job.image_size, job.settings.views)
+        images = views.cut(images, batch.image_ids, views.draw(len(images), generator))
+    return images, batch.class_ids.to(device, non_blocking=True)
+
+
 def _accuracy(job: _Job, fabric: Fabric) -> float:
     """Return the top-1 accuracy on the validation images; ties count against the ground truth, as in the scores."""
-    assert job.checkpointing.validation is not None
-    loader: DataLoader[Batch] = DataLoader(
-        job.checkpointing.validation,  # type: ignore[arg-type]
-        batch_size=job.settings.batch_size,
-        num_workers=job.machine.workers,
-        collate_fn=collate,
+    validation = job.checkpointing.validation
+    assert validation is not None
+    loader: Iterable[Batch] = (
+        validation.batches(job.settings.batch_size)
+        if isinstance(validation, FeatureSet)
+        else DataLoader(
+            validation,
+            batch_size=job.settings.batch_size,
+            num_workers=job.machine.workers,
+            collate_fn=collate,
+        )
     )
     right, seen = 0, 0
     with evaluation_mode(job.classifier), torch.no_grad():
@@ -359,19 +439,25 @@ def _accuracy(job: _Job, fabric: Fabric) -> float:
     return right / seen
 
 
-def _loader(fabric: Fabric, job: _Job) -> DataLoader[Batch]:
+def _loader(fabric: Fabric, job: _Job) -> DataLoader[Any]:
+    on_features = isinstance(job.dataset, FeatureSet)
     sampler: DistributedSampler[Sample] = DistributedSampler(
-        job.dataset, num_replicas=fabric.world_size, rank=fabric.global_rank, shuffle=True, seed=job.seed
+        job.dataset,  # type: ignore[arg-type]  # only its length is read
+        num_replicas=fabric.world_size,
+        rank=fabric.global_rank,
+        shuffle=True,
+        seed=job.seed,
     )
     batch_size = max(1, job.settings.batch_size // fabric.world_size)
     count = len(sampler)
+    workers = 0 if on_features else job.machine.workers
     return DataLoader(
-        job.dataset,  # type: ignore[arg-type]
+        range(len(job.dataset)) if on_features else job.dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=job.machine.workers,
-        persistent_workers=job.machine.workers > 0,
-        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=torch.tensor if on_features else collate,
         # Batch norm cannot be trained on a single image.
         drop_last=count % batch_size == 1 and count > batch_size,
     )
@@ -445,6 +531,17 @@ def _generator(seed: int, epoch: int, step: int, rank: int) -> torch.Generator:
     # A tuple's hash differs between Python builds; mixing by primes does not.
     mixed = (seed * 1_000_003 + epoch) * 1_000_003 + step * 1_009 + rank
     return torch.Generator().manual_seed(mixed % 2**63)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed torch's own generators, as `torch.manual_seed`.
+
+    On a CPU that function also queues the seed for a GPU with a formatted stack, which takes longer than a head's step.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _resume(fabric: Fabric, checkpoint: Path | None, state: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ class ACoLCAM(MapsOfClasses):
     """
 
     needs: ClassVar[Needs] = "activation"
+    reads_images: ClassVar[bool] = False
 
     @property
     def target_layers(self) -> tuple[str, ...]:

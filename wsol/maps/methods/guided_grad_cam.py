@@ -27,6 +27,7 @@ class GuidedGradCAM(LayerMap):
     """
 
     needs: ClassVar[Needs] = "gradient"
+    reads_images: ClassVar[bool] = True
 
     channels: Channels = "max_abs"
 

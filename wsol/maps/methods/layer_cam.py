@@ -30,6 +30,7 @@ class LayerCAM(MapsOfClasses):
     """
 
     needs: ClassVar[Needs] = "gradient"
+    reads_images: ClassVar[bool] = False
 
     target_layers: tuple[str, ...] = (LAST,)
     scale: float = 2.0

@@ -32,6 +32,7 @@ class ScoreCAM(LayerMap):
     """
 
     needs: ClassVar[Needs] = "calls"
+    reads_images: ClassVar[bool] = True
 
     channels: int | None = None
 

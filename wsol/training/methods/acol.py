@@ -40,6 +40,11 @@ class ACoL(TrainingMethod):
         if not 0 <= self.threshold < 1:
             raise ValueError(f"threshold of method=acol must lie in [0, 1), got {self.threshold}.")
 
+    @property
+    def admits_features(self) -> bool:
+        """True, because both branches read the output of the trunk."""
+        return True
+
     def attach(self, classifier: Classifier) -> Classifier:
         """Return a `TwoBranches` on this classifier's trunk.
 
