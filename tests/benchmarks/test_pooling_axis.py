@@ -264,7 +264,7 @@ def test_failed_runs_are_counted_and_left_out(results, call):
     status, output, _ = call(results, NO_FIGURES)
     assert status == 0
     table = rows_of(output)
-    assert (table["gap"]["seeds"], table["gap"]["failed"]) == ("1", "1")
+    assert (table["gap"]["seeds"], table["gap"]["failed"]) == ("1: n too small", "1")
     assert (table["gmp"]["seeds"], table["gmp"]["failed"]) == ("0", "1")
     assert table["gmp"]["top1_cls"] == "n/a"
     assert "No effective share of gmp: no run learned anything." in output
@@ -287,7 +287,7 @@ def test_another_score_and_filters(results, call):
     assert status == 0
     table = rows_of(output)
     assert list(table) == ["gap", "gmp"]
-    assert table["gap"]["seeds"] == "1"
+    assert table["gap"]["seeds"] == "1: n too small"
     assert "oracle: max_box_acc (τ on test)" in table["gap"]
     assert "gt_known_loc (τ on val)" not in table["gap"]
 

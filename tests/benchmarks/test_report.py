@@ -74,7 +74,7 @@ def run_of(results, pooling):
 
 
 def verdicts(output):
-    pattern = r"^(inconclusive, one training|not testable): (.*)$"  # the sweep has one seed
+    pattern = r"^(inconclusive, one training|not testable(?:, one training)?): (.*)$"  # the sweep has one seed
     return [match.groups() for match in re.finditer(pattern, output, flags=re.MULTILINE)]
 
 

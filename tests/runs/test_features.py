@@ -88,7 +88,7 @@ def test_the_trunk_runs_once_for_heads_seeds_and_folders_of_results(world):
 def test_scores_are_those_of_the_same_views_without_stored_features(world, monkeypatch, pooling):
     rows = world.run(pooling)
     for module in ("fit", "run_maps", "search"):
-        monkeypatch.setattr(f"wsol.runs.{module}.trains_on_features", lambda experiment: False)
+        monkeypatch.setattr(f"wsol.runs.{module}.trains_on_features", lambda experiment, classifier: False)
     expected = world.run(pooling, results="-without")
     assert world.images_read() > IMAGES * 3
     keys = ["map", "score"]

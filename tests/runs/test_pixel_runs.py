@@ -121,12 +121,11 @@ def test_the_same_again_makes_nothing(tmp_path, birds):
 def test_a_report_reads_the_same_number_image_by_image(tmp_path, birds):
     rows, _ = run(tmp_path, birds)
     (scored,) = read_scored_maps(tmp_path / "results", rows[rows["map"] == "cam"])
-    outcomes = {name: (one, ids) for name, one, ids in scored.outcomes(PIXELS)}
-    assert set(outcomes) == {"px_ap", "top1_cls"}  # classes stand in every record
-    one, ids = outcomes["px_ap"]
-    assert ids.tolist() == list(birds.test.image_ids)
-    told = rows.set_index(["map", "score"])["value"]
-    assert one.value() == pytest.approx(told["cam", "px_ap"], abs=1e-12)
+    scores = {score.name: score for score in scored.outcomes(PIXELS)}
+    assert set(scores) == {"px_ap", "top1_cls"}  # every record contains the classes
+    assert scores["px_ap"].image_ids.tolist() == list(birds.test.image_ids)
+    values = rows.set_index(["map", "score"])["value"]
+    assert scores["px_ap"].outcomes.value() == pytest.approx(values["cam", "px_ap"], abs=1e-12)
 
 
 def test_masks_without_boxes_are_enough(tmp_path):

@@ -58,7 +58,7 @@ def test_every_training_image_has_its_place_among_the_pseudo_boxes(ran):
 
 def test_the_ledger_says_that_boxes_of_val_chose(ran):
     ledger = ledger_of(ran.written())
-    assert ledger["gt_known_loc, psol"] == ["train labels", "none", "val boxes", "none", "none", "none", ""]
+    assert ledger["gt_known_loc, psol"] == ["train labels", "none", "val boxes", "none", "none", "none", "none", ""]
     assert ledger["max_box_acc_v2, psol"][-1] == ""  # no threshold, so no oracle
     assert "px_ap, psol" not in ledger
     assert "top1_cls, psol" not in ledger
