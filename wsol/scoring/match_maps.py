@@ -86,7 +86,7 @@ def counted(maps: MapSource, progress: str) -> Iterator[MapSource]:
 
 
 class ImageMatch(NamedTuple):
-    """What one score map is compared with, and how."""
+    """Result of matching one score map with the true boxes."""
 
     best: dict[str, Best]  # by box rule
     true_boxes: NDArray[np.float32]  # (B, 4) on the score map's grid

@@ -77,7 +77,7 @@ def stored_stream(
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of a stream: its columns, and how many bytes of images, in all and in each file."""
+    """Columns of a stream that are kept, and the bytes of images, in all and in each file."""
 
     location: str
     columns: Sequence[str]
