@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
-	$(BIN)/python benchmarks/run.py sweep=gap_vs_gmp train.epochs=5
+	$(BIN)/python benchmarks/run.py sweep=gap_vs_gmp
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
