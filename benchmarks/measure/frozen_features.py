@@ -241,8 +241,8 @@ def main() -> None:
         "vectors; they are computed before the rounds.",
         f"Medians of {asked.rounds} rounds after one that warms up, in brackets the lowest and the highest. Times as "
         "fast: the ratio within a round.",
-        "MiB: peak of a whole process, with libraries, that stores the features of so many images and trains one epoch "
-        "of lse_learned on them.",
+        "MiB: peak of a whole process, with libraries, that stores the features of this number of images and trains "
+        "one epoch of lse_learned on them.",
     ]
     publish([table_of(seconds, ahead), memory_table(mib)], notes, asked.out, command_of(__file__, sys.argv[1:]))
 
